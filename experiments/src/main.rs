@@ -1,0 +1,2 @@
+//! The `laprox` binary.
+fn main() {}

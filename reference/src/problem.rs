@@ -1,0 +1,127 @@
+//! One layer's eviction problem: what was captured of it, checked once.
+
+use crate::error::Error;
+use crate::shape::{LayerIndex, LayerShape};
+use crate::tensor::{Elements, TensorView};
+
+/// The activations of one layer, as captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Activations<'a> {
+    /// Post-RoPE queries of the last `w` context positions, `[H, w, d]`.
+    pub query: TensorView<'a, 3>,
+    /// Post-RoPE keys, `[Hkv, n + t, d]`.
+    pub key: TensorView<'a, 3>,
+    /// Values, `[Hkv, n + t, d]`.
+    pub value: TensorView<'a, 3>,
+    /// `o_proj.weight` as PyTorch stores it, `[D, H * d]`.
+    pub output_projection: TensorView<'a, 2>,
+    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; `None` is `t = 0`.
+    pub future_query: Option<TensorView<'a, 3>>,
+}
+
+/// One layer of one sample: shapes that agree, values that are finite, a usable scale.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerProblem<'a> {
+    layer: LayerIndex,
+    shape: LayerShape,
+    attention_scale: f64,
+    activations: Activations<'a>,
+}
+
+impl<'a> LayerProblem<'a> {
+    /// Checks the tensors against each other and every value.
+    ///
+    /// `attention_scale` multiplies `q . k` before the softmax, usually `1 / sqrt(d)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::NonFinite`] names the tensor.
+    pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
+        let shape = shape_of(&activations)?;
+        if !(attention_scale.is_finite() && attention_scale > 0.0) {
+            return Err(Error::Shape {
+                what: "attention_scale",
+                expected: "a finite number above 0".into(),
+                found: attention_scale.to_string(),
+            });
+        }
+        check_finite(&activations)?;
+        Ok(Self { layer, shape, attention_scale, activations })
+    }
+
+    /// The layer's own number in the model.
+    #[must_use]
+    pub fn layer(&self) -> LayerIndex {
+        self.layer
+    }
+
+    /// The layer's sizes.
+    #[must_use]
+    pub fn shape(&self) -> LayerShape {
+        self.shape
+    }
+
+    /// What `q . k` is multiplied by before the softmax.
+    #[must_use]
+    pub fn attention_scale(&self) -> f64 {
+        self.attention_scale
+    }
+
+    /// The tensors.
+    #[must_use]
+    pub fn activations(&self) -> &Activations<'a> {
+        &self.activations
+    }
+}
+
+/// Reads the sizes off the tensors and holds every tensor against them.
+fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
+    let [query_heads, window_len, head_dim] = activations.query.shape();
+    let [kv_heads, cached_len, _] = activations.key.shape();
+    let [hidden_dim, _] = activations.output_projection.shape();
+    let future_len = activations.future_query.map_or(0, |query| query.shape()[1]);
+    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| Error::Shape {
+        what: "key",
+        expected: format!("at least the {future_len} future positions"),
+        found: cached_len.to_string(),
+    })?;
+    let shape =
+        LayerShape { query_heads, kv_heads, head_dim, hidden_dim, context_len, window_len, future_len };
+    shape.validate()?;
+
+    let cached = [kv_heads, cached_len, head_dim];
+    expect("key", activations.key.shape(), cached)?;
+    expect("value", activations.value.shape(), cached)?;
+    expect("output_projection", activations.output_projection.shape(), [hidden_dim, query_heads * head_dim])?;
+    if let Some(query) = activations.future_query {
+        expect("future_query", query.shape(), [query_heads, future_len, head_dim])?;
+    }
+    Ok(shape)
+}
+
+fn expect<const RANK: usize>(
+    what: &'static str,
+    found: [usize; RANK],
+    expected: [usize; RANK],
+) -> Result<(), Error> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Shape { what, expected: format!("{expected:?}"), found: format!("{found:?}") })
+    }
+}
+
+fn check_finite(activations: &Activations<'_>) -> Result<(), Error> {
+    let tensors: [(&'static str, Option<Elements<'_>>); 5] = [
+        ("query", Some(activations.query.elements())),
+        ("key", Some(activations.key.elements())),
+        ("value", Some(activations.value.elements())),
+        ("output_projection", Some(activations.output_projection.elements())),
+        ("future_query", activations.future_query.map(|query| query.elements())),
+    ];
+    for (what, elements) in tensors {
+        if let Some(index) = elements.and_then(|elements| elements.first_non_finite()) {
+            return Err(Error::NonFinite { what, index });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Shapes and indices: `L` layers, `H` query heads, `Hkv` KV heads, head dimension `d`, hidden size `D`.
+
+use crate::error::Error;
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub usize);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+index!(
+    /// A layer's own number in the model.
+    LayerIndex
+);
+index!(
+    /// One of a layer's `H` query heads.
+    QueryHead
+);
+index!(
+    /// One of a layer's `Hkv` KV heads.
+    KvHead
+);
+index!(
+    /// A position in the context, `0..n`.
+    Position
+);
+
+/// The sizes of one layer's eviction problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerShape {
+    /// `H`, query heads.
+    pub query_heads: usize,
+    /// `Hkv`, KV heads; divides `H`.
+    pub kv_heads: usize,
+    /// `d`, the width of one head.
+    pub head_dim: usize,
+    /// `D`, the width of the layer's output.
+    pub hidden_dim: usize,
+    /// `n`, cached entries per KV head.
+    pub context_len: usize,
+    /// `w`, the last context queries, whose own positions are protected.
+    pub window_len: usize,
+    /// `t`, the later queries that the `future` objective looks at.
+    pub future_len: usize,
+}
+
+impl LayerShape {
+    /// Checks that every size is positive (`future_len` may be 0), that `Hkv` divides `H` and that `w <= n`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the first rule that is broken.
+    pub fn validate(&self) -> Result<(), Error> {
+        let sizes = [
+            ("query_heads", self.query_heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("hidden_dim", self.hidden_dim),
+            ("context_len", self.context_len),
+            ("window_len", self.window_len),
+        ];
+        for (what, found) in sizes {
+            if found == 0 {
+                return Err(Error::Shape { what, expected: "at least 1".into(), found: "0".into() });
+            }
+        }
+        if !self.query_heads.is_multiple_of(self.kv_heads) {
+            return Err(Error::Shape {
+                what: "query_heads",
+                expected: format!("a multiple of the {} KV heads", self.kv_heads),
+                found: self.query_heads.to_string(),
+            });
+        }
+        if self.window_len > self.context_len {
+            return Err(Error::Shape {
+                what: "window_len",
+                expected: format!("at most the context of {}", self.context_len),
+                found: self.window_len.to_string(),
+            });
+        }
+        if u32::try_from(self.context_len).is_err() {
+            return Err(Error::Shape {
+                what: "context_len",
+                expected: format!("at most {}", u32::MAX),
+                found: self.context_len.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// `G = H / Hkv`, the query heads that read one KV head.
+    #[must_use]
+    pub fn group_size(&self) -> usize {
+        self.query_heads / self.kv_heads
+    }
+
+    /// `n - w`, the positions that may be evicted: `0..n-w`.
+    #[must_use]
+    pub fn candidate_len(&self) -> usize {
+        self.context_len - self.window_len
+    }
+
+    /// `n + t`, the rows of the key and value tensors.
+    #[must_use]
+    pub fn cached_len(&self) -> usize {
+        self.context_len + self.future_len
+    }
+
+    /// The KV head that query head `h` reads: `h / G`.
+    #[must_use]
+    pub fn kv_head_of(&self, head: QueryHead) -> KvHead {
+        KvHead(head.0 / self.group_size())
+    }
+
+    /// The query heads that read one KV head, in order.
+    pub fn query_group(&self, head: KvHead) -> impl Iterator<Item = QueryHead> + use<> {
+        let group_size = self.group_size();
+        (head.0 * group_size..(head.0 + 1) * group_size).map(QueryHead)
+    }
+
+    /// Every query head, in order.
+    pub fn query_heads(&self) -> impl Iterator<Item = QueryHead> + use<> {
+        (0..self.query_heads).map(QueryHead)
+    }
+
+    /// Every KV head, in order.
+    pub fn kv_heads(&self) -> impl Iterator<Item = KvHead> + use<> {
+        (0..self.kv_heads).map(KvHead)
+    }
+}
