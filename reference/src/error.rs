@@ -25,7 +25,9 @@ pub enum Error {
         index: usize,
     },
     /// A score that is NaN or infinite.
-    #[error("score of layer {layer}, KV head {kv_head}, position {position} is {value}, expected a finite number")]
+    #[error(
+        "score of layer {layer}, KV head {kv_head}, position {position} is {value}, expected a finite number"
+    )]
     Score {
         /// The slot's layer.
         layer: LayerIndex,

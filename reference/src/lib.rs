@@ -1,11 +1,59 @@
-//! LaProx by definition.
+//! LaProx by definition: which cached keys and values must stay so that a layer's output changes least.
+//!
+//! One attention layer's output over the window is one matrix product with inner dimension `H * n`,
+//!
+//! ```text
+//! O = sum_h A_h B_h,    A_h = softmax(Q_h K^T * scale),    B_h = V_{h/G} W_h
+//! ```
+//!
+//! and evicting a slot (layer, KV head, position) removes the column-row pairs of its query group from it. This
+//! crate says what that costs, exactly and in f64: no threads, no unsafe code, no tuning. The data flows
+//!
+//! ```text
+//! LayerProblem -> project -> attend -> score -> allocate -> select -> evaluate
+//! ```
+//!
+//! and each stage is the module of that name. [`policies`] holds one file a policy, [`backend`] the seam that the
+//! other paths fill.
+//!
+//! # Example
+//!
+//! ```
+#![doc = include_str!("../tests/simple.rs")]
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod allocate;
+pub mod attend;
+pub mod backend;
+pub mod budget;
 pub mod error;
+pub mod evaluate;
+pub mod layer;
+pub mod output_error;
+pub mod policies;
+pub mod policy;
+pub mod pool;
 pub mod problem;
+pub mod project;
+pub mod retained;
+pub mod score;
+pub mod scores;
+pub mod select;
 pub mod shape;
 pub mod tensor;
 
+pub use allocate::Allocation;
+pub use backend::{Backend, PreparedLayer, Reference, evict};
+pub use budget::Budget;
 pub use error::Error;
+pub use output_error::{ObjectiveError, OutputError, OutputErrors};
+pub use policies::POLICIES;
+pub use policy::{GroupRule, OptionKey, Policy, PolicyEntry, PolicyOptions, Rule};
+pub use pool::Pooling;
 pub use problem::{Activations, LayerProblem};
+pub use retained::{LayerRetained, RetainedSet};
+pub use scores::{HeadScores, ModelScores, Normaliser};
 pub use shape::{KvHead, LayerIndex, LayerShape, Position, QueryHead};
 pub use tensor::{Elements, TensorView};

@@ -1,0 +1,8 @@
+//! `allocation=model` and `model-raw`: all layers flattened, the top `L * Hkv * (b - w)` candidates.
+
+use crate::select::Ranking;
+
+pub(super) fn quotas(ranking: &Ranking<'_>, per_head: usize) -> Vec<usize> {
+    let heads: Vec<usize> = (0..ranking.heads().len()).collect();
+    ranking.counts_in_top(&heads, heads.len() * per_head)
+}

@@ -1,0 +1,95 @@
+//! The one seam: everything behind it is a path (`reference`, `fast`, `gpu`) through the same stages.
+
+use crate::allocate::allocate;
+use crate::error::Error;
+use crate::evaluate;
+use crate::layer::Layer;
+use crate::output_error::OutputErrors;
+use crate::policy::{Policy, Rule};
+use crate::problem::LayerProblem;
+use crate::retained::{LayerRetained, RetainedSet};
+use crate::score;
+use crate::scores::{HeadScores, ModelScores};
+use crate::select::select;
+
+/// An implementation of the stages.
+pub trait Backend: Send + Sync {
+    /// The name that `--path` takes.
+    fn name(&self) -> &'static str;
+
+    /// Does what all later stages share: widens, attends, projects.
+    ///
+    /// # Errors
+    /// Whatever the path cannot do with this problem.
+    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
+}
+
+/// One layer, ready to be scored and evaluated any number of times.
+pub trait PreparedLayer: Send + Sync {
+    /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names a slot whose score is NaN or infinite.
+    fn score(&self, policy: &Policy) -> Result<HeadScores, Error>;
+
+    /// `norm_F(O)` of the layer's window output.
+    fn output_norm(&self) -> f64;
+
+    /// The three objectives for one retained set.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the set was made for other sizes.
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error>;
+}
+
+/// What a policy keeps of one sample, `b - w = per_head` candidates a KV head on average.
+///
+/// Whole numbers from here on, so every path shares it.
+///
+/// # Errors
+/// [`Error::Score`] when a normaliser makes a score infinite.
+pub fn evict(
+    policy: &Policy,
+    scores: &ModelScores,
+    per_head: usize,
+    window_len: usize,
+) -> Result<RetainedSet, Error> {
+    match policy.rule() {
+        Rule::Everything => {
+            let context_len = scores.candidate_len() + window_len;
+            RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len)
+        }
+        Rule::Score(_) => {
+            let quotas = allocate(scores, policy.options(), per_head)?;
+            select(scores, &quotas, policy.options().sinks, window_len)
+        }
+    }
+}
+
+/// The definition, in f64.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Backend for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
+        Ok(Box::new(Layer::new(problem)))
+    }
+}
+
+impl PreparedLayer for Layer {
+    fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
+        score::score(self, policy)
+    }
+
+    fn output_norm(&self) -> f64 {
+        evaluate::output_norm(self)
+    }
+
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        evaluate::evaluate(self, retained)
+    }
+}

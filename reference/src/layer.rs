@@ -1,0 +1,73 @@
+//! One layer, widened to f64: what the stages of this crate work on.
+
+use nalgebra::DMatrix;
+
+use crate::attend::{self, Attention};
+use crate::problem::LayerProblem;
+use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
+use crate::tensor::{Elements, TensorView};
+
+/// A layer's activations as f64 matrices, with the window's attention.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The layer's own number.
+    pub index: LayerIndex,
+    /// The layer's sizes.
+    pub shape: LayerShape,
+    /// Per KV head, `[n + t, d]`.
+    pub values: Vec<DMatrix<f64>>,
+    /// `W_h` per query head, `[d, D]`.
+    pub output_projection: Vec<DMatrix<f64>>,
+    /// `A_h` of the window, `[w, n]` per query head.
+    pub attention: Attention,
+    /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
+    pub future_attention: Option<Attention>,
+}
+
+impl Layer {
+    /// Widens a problem, exactly, and attends.
+    #[must_use]
+    pub fn new(problem: &LayerProblem<'_>) -> Self {
+        let shape = problem.shape();
+        let activations = problem.activations();
+        let keys = matrices(&activations.key);
+        let attend = |query: &TensorView<'_, 3>, first_row| {
+            attend::attend(&matrices(query), &keys, first_row, problem.attention_scale())
+        };
+        Self {
+            index: problem.layer(),
+            shape,
+            values: matrices(&activations.value),
+            output_projection: head_blocks(&activations.output_projection, shape),
+            attention: attend(&activations.query, shape.candidate_len()),
+            future_attention: activations.future_query.as_ref().map(|query| attend(query, shape.context_len)),
+        }
+    }
+
+    /// `V_{h/G}`, the values that query head `h` reads, `[n + t, d]`.
+    #[must_use]
+    pub fn values_of(&self, head: QueryHead) -> &DMatrix<f64> {
+        &self.values[self.shape.kv_head_of(head).0]
+    }
+
+    /// Every query group with its KV head.
+    pub fn query_groups(&self) -> impl Iterator<Item = (KvHead, Vec<QueryHead>)> + '_ {
+        self.shape.kv_heads().map(|head| (head, self.shape.query_group(head).collect()))
+    }
+}
+
+/// `[N, rows, columns]` in C order as N matrices.
+fn matrices(tensor: &TensorView<'_, 3>) -> Vec<DMatrix<f64>> {
+    let [count, rows, columns] = tensor.shape();
+    (0..count).map(|index| DMatrix::from_row_slice(rows, columns, &tensor.outer(index).to_f64())).collect()
+}
+
+/// `W_h = (columns h*d..(h+1)*d of o_proj.weight)^T` per query head, `[d, D]`.
+fn head_blocks(weight: &TensorView<'_, 2>, shape: LayerShape) -> Vec<DMatrix<f64>> {
+    let widened = Elements::to_f64(&weight.elements());
+    let whole = DMatrix::from_row_slice(shape.hidden_dim, shape.query_heads * shape.head_dim, &widened);
+    shape
+        .query_heads()
+        .map(|head| whole.columns(head.0 * shape.head_dim, shape.head_dim).transpose())
+        .collect()
+}

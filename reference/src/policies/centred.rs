@@ -1,0 +1,73 @@
+//! The exact error of evicting one slot and renormalising.
+
+use nalgebra::{DMatrix, DVector, RowDVector};
+
+use crate::allocate::Allocation;
+use crate::attend::softmax_of_retained;
+use crate::layer::Layer;
+use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::project::{head_output, projected_values};
+use crate::shape::QueryHead;
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "centred",
+    formula: "root of sum over rows t of norm2(sum over the group of A[t,i] / (1 - A[t,i]) * (b_{h,i} - o_{h,t}))^2",
+    source: "this project",
+    rule: Rule::Score(score),
+    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
+};
+
+fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
+    layer.query_groups().map(|(_, group)| score_group(layer, &group)).collect()
+}
+
+fn score_group(layer: &Layer, group: &[QueryHead]) -> Vec<f64> {
+    let heads: Vec<_> = group.iter().map(|&head| Head::new(layer, head)).collect();
+    let change = |position| {
+        let mut change = DMatrix::zeros(layer.shape.window_len, layer.shape.hidden_dim);
+        heads.iter().for_each(|head| head.add_change(position, &mut change));
+        change.norm()
+    };
+    (0..layer.shape.candidate_len()).map(change).collect()
+}
+
+/// One query head's part in the change of the output.
+struct Head<'a> {
+    layer: &'a Layer,
+    index: QueryHead,
+    /// `B_h` of the candidates, `[n - w, D]`.
+    projected: DMatrix<f64>,
+    /// `A_h B_h`, `[w, D]`.
+    output: DMatrix<f64>,
+}
+
+impl<'a> Head<'a> {
+    fn new(layer: &'a Layer, index: QueryHead) -> Self {
+        let output = head_output(layer, index, &layer.attention.weights[index.0]);
+        Self { layer, index, projected: projected_values(layer, index), output }
+    }
+
+    /// Adds row by row what evicting `position` changes, up to its sign.
+    fn add_change(&self, position: usize, change: &mut DMatrix<f64>) {
+        let weights: DVector<f64> = self.layer.attention.weights[self.index.0].column(position).into();
+        let projected = self.projected.row(position);
+        for (row, &weight) in weights.iter().enumerate() {
+            let moved = if weight <= 0.5 {
+                (projected - self.output.row(row)) * (weight / (1.0 - weight))
+            } else {
+                self.output.row(row) - self.output_without(position, row)
+            };
+            let sum = change.row(row) + moved;
+            change.set_row(row, &sum);
+        }
+    }
+
+    /// `o_{h,t}` after evicting `position`, computed anew: where a weight nears 1, `1 - A` keeps no digits. In
+    /// each row that happens to one position at most.
+    fn output_without(&self, position: usize, row: usize) -> RowDVector<f64> {
+        let logits = self.layer.attention.logits[self.index.0].rows(row, 1).into_owned();
+        let keeps: Vec<_> = (0..logits.ncols()).map(|other| other != position).collect();
+        head_output(self.layer, self.index, &softmax_of_retained(&logits, &keeps)).row(0).into_owned()
+    }
+}

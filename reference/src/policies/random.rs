@@ -1,0 +1,25 @@
+//! Chance, as the floor of every comparison.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::layer::Layer;
+use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "random",
+    formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
+    source: "",
+    rule: Rule::Score(score),
+    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks, OptionKey::Seed],
+    defaults: PolicyOptions::PLAIN,
+};
+
+fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    let draw = |head: usize| {
+        let mut generator = ChaCha8Rng::seed_from_u64(options.seed);
+        generator.set_stream((layer.index.0 * layer.shape.kv_heads + head) as u64);
+        (0..layer.shape.candidate_len()).map(|_| generator.random()).collect()
+    };
+    (0..layer.shape.kv_heads).map(draw).collect()
+}

@@ -1,0 +1,67 @@
+//! Pooling of finished scores over neighbouring candidates, stride 1.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How a KV head's scores are smoothed over its candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// `s_i` as it is.
+    None,
+    /// `sum over |j - i| <= K/2 of s_j / K`: what lies outside the candidates counts as zero.
+    Average(usize),
+    /// `max over |j - i| <= K/2 of s_j`: what lies outside the candidates does not count.
+    Max(usize),
+}
+
+impl Pooling {
+    /// The pooled scores of one KV head, as many as came in.
+    #[must_use]
+    pub fn apply(self, scores: Vec<f64>) -> Vec<f64> {
+        match self {
+            Self::None => scores,
+            Self::Average(kernel) => {
+                over_neighbours(&scores, kernel, |near| near.iter().sum::<f64>() / kernel as f64)
+            }
+            Self::Max(kernel) => over_neighbours(&scores, kernel, |near| {
+                near.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+            }),
+        }
+    }
+}
+
+fn over_neighbours(scores: &[f64], kernel: usize, pool: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let reach = kernel / 2;
+    (0..scores.len())
+        .map(|i| pool(&scores[i.saturating_sub(reach)..scores.len().min(i + reach + 1)]))
+        .collect()
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Average(kernel) => write!(f, "avg:{kernel}"),
+            Self::Max(kernel) => write!(f, "max:{kernel}"),
+        }
+    }
+}
+
+impl FromStr for Pooling {
+    type Err = String;
+
+    /// `none`, `avg:K` or `max:K` with an odd `K`: an even kernel has no middle.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected none, avg:K or max:K with an odd K, found {text}");
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (kind, kernel) = text.split_once(':').ok_or_else(expected)?;
+        let kernel = kernel.parse().ok().filter(|kernel| kernel % 2 == 1).ok_or_else(expected)?;
+        match kind {
+            "avg" => Ok(Self::Average(kernel)),
+            "max" => Ok(Self::Max(kernel)),
+            _ => Err(expected()),
+        }
+    }
+}

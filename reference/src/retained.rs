@@ -1,0 +1,159 @@
+//! What an eviction leaves: per layer and KV head, ascending positions that always contain the window.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::shape::{KvHead, LayerIndex, LayerShape};
+
+/// The retained positions of one sample: `[layers * Hkv]` ascending lists, flattened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedSet {
+    kv_heads: usize,
+    context_len: usize,
+    offsets: Vec<usize>,
+    positions: Vec<u32>,
+}
+
+impl RetainedSet {
+    /// Builds the set from each KV head's retained candidates, ascending, and appends the window to each.
+    ///
+    /// `heads` runs over layers and, within a layer, over its `kv_heads` KV heads.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a list is not strictly ascending, leaves the candidates, or the lists are not whole
+    /// layers.
+    pub fn from_candidates(
+        kv_heads: usize,
+        context_len: usize,
+        window_len: usize,
+        heads: &[Vec<u32>],
+    ) -> Result<Self, Error> {
+        if kv_heads == 0 || heads.is_empty() || !heads.len().is_multiple_of(kv_heads) {
+            return Err(Error::Shape {
+                what: "retained set",
+                expected: format!("lists for whole layers of {kv_heads} KV heads"),
+                found: format!("{} lists", heads.len()),
+            });
+        }
+        let window = window_positions(context_len, window_len)?;
+        let mut offsets = vec![0];
+        let mut positions = Vec::new();
+        for candidates in heads {
+            check_candidates(candidates, window.start)?;
+            positions.extend_from_slice(candidates);
+            positions.extend(window.clone());
+            offsets.push(positions.len());
+        }
+        Ok(Self { kv_heads, context_len, offsets, positions })
+    }
+
+    /// Keeps every position of `layers` layers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no layer or no KV head, or the context leaves 32 bits.
+    pub fn everything(layers: usize, kv_heads: usize, context_len: usize) -> Result<Self, Error> {
+        Self::from_candidates(kv_heads, context_len, context_len, &vec![Vec::new(); layers * kv_heads])
+    }
+
+    /// How many layers there are.
+    #[must_use]
+    pub fn layer_count(&self) -> usize {
+        (self.offsets.len() - 1) / self.kv_heads
+    }
+
+    /// The part of the `slot`-th layer (counted within the set, not within the model).
+    ///
+    /// # Panics
+    /// When `slot` is not below [`RetainedSet::layer_count`].
+    #[must_use]
+    pub fn layer(&self, slot: usize) -> LayerRetained<'_> {
+        let first = slot * self.kv_heads;
+        LayerRetained {
+            context_len: self.context_len,
+            offsets: &self.offsets[first..=first + self.kv_heads],
+            positions: &self.positions,
+        }
+    }
+
+    /// Where each KV head's positions start, and where the last one's end: `[layers * Hkv + 1]`.
+    #[must_use]
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// All positions, head after head.
+    #[must_use]
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+}
+
+/// One layer's part of a [`RetainedSet`].
+#[derive(Clone, Copy, Debug)]
+pub struct LayerRetained<'a> {
+    context_len: usize,
+    offsets: &'a [usize],
+    positions: &'a [u32],
+}
+
+impl<'a> LayerRetained<'a> {
+    /// The ascending positions that one KV head keeps.
+    ///
+    /// # Panics
+    /// When the layer has no such KV head.
+    #[must_use]
+    pub fn head(&self, head: KvHead) -> &'a [u32] {
+        &self.positions[self.offsets[head.0]..self.offsets[head.0 + 1]]
+    }
+
+    /// Whether each of the `n` positions is kept by one KV head.
+    #[must_use]
+    pub fn keeps(&self, head: KvHead) -> Vec<bool> {
+        let mut keeps = vec![false; self.context_len];
+        for &position in self.head(head) {
+            keeps[position as usize] = true;
+        }
+        keeps
+    }
+
+    /// Checks that the set was made for a layer of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of KV heads or the context length differ.
+    pub fn check(&self, layer: LayerIndex, shape: LayerShape) -> Result<(), Error> {
+        let found = (self.offsets.len() - 1, self.context_len);
+        let expected = (shape.kv_heads, shape.context_len);
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "retained set",
+            expected: format!("{} KV heads and {} positions for layer {layer}", expected.0, expected.1),
+            found: format!("{} KV heads and {} positions", found.0, found.1),
+        })
+    }
+}
+
+fn window_positions(context_len: usize, window_len: usize) -> Result<Range<u32>, Error> {
+    let start = context_len.checked_sub(window_len).and_then(|start| u32::try_from(start).ok());
+    match (start, u32::try_from(context_len)) {
+        (Some(start), Ok(end)) => Ok(start..end),
+        _ => Err(Error::Shape {
+            what: "window",
+            expected: format!("at most the context of {context_len}, which fits 32 bits"),
+            found: window_len.to_string(),
+        }),
+    }
+}
+
+fn check_candidates(candidates: &[u32], end: u32) -> Result<(), Error> {
+    let ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
+    if ascending && candidates.last().is_none_or(|&last| last < end) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "retained set",
+        expected: format!("strictly ascending positions below {end}"),
+        found: format!("{candidates:?}"),
+    })
+}

@@ -1,0 +1,149 @@
+//! Slot scores, finite by construction.
+
+use crate::error::Error;
+use crate::shape::{KvHead, LayerIndex, Position};
+
+/// What a layer's scores are divided by before a cut over the whole model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Normaliser {
+    /// The sum of the magnitudes of the layer's candidate scores.
+    Sum,
+    /// `norm_F(O)` of the layer.
+    Output,
+    /// 1.
+    None,
+}
+
+/// One layer's scores, `[Hkv, n - w]`: every one finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadScores {
+    layer: LayerIndex,
+    candidate_len: usize,
+    values: Vec<f64>,
+}
+
+impl HeadScores {
+    /// Takes one score a candidate for each KV head, in the order of positions.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names the first slot whose score is NaN or infinite; [`Error::Shape`] when the heads
+    /// differ in length or there is none.
+    pub fn new(layer: LayerIndex, heads: &[Vec<f64>]) -> Result<Self, Error> {
+        let candidate_len = heads.first().map(Vec::len);
+        let Some(candidate_len) = candidate_len.filter(|&len| heads.iter().all(|head| head.len() == len))
+        else {
+            return Err(Error::Shape {
+                what: "scores",
+                expected: "at least one KV head, all with the same candidates".into(),
+                found: format!("{:?}", heads.iter().map(Vec::len).collect::<Vec<_>>()),
+            });
+        };
+        let values = heads.concat();
+        if let Some(index) = values.iter().position(|score| !score.is_finite()) {
+            return Err(Error::Score {
+                layer,
+                kv_head: KvHead(index / candidate_len),
+                position: Position(index % candidate_len),
+                value: values[index],
+            });
+        }
+        Ok(Self { layer, candidate_len, values })
+    }
+
+    /// The layer's own number.
+    #[must_use]
+    pub fn layer(&self) -> LayerIndex {
+        self.layer
+    }
+
+    /// `n - w`.
+    #[must_use]
+    pub fn candidate_len(&self) -> usize {
+        self.candidate_len
+    }
+
+    /// The scores of each KV head, in order.
+    pub fn heads(&self) -> impl Iterator<Item = &[f64]> {
+        // With no candidates a head is an empty slice, and there is nothing to rank.
+        self.values.chunks_exact(self.candidate_len.max(1))
+    }
+
+    /// All scores, KV head by KV head.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The scores over `normaliser`; a zero score stays zero whatever it is divided by.
+    fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
+        let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
+        let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
+        if heads.is_empty() { Ok(self.clone()) } else { Self::new(self.layer, &heads) }
+    }
+}
+
+/// One sample's scores over all its layers, with what normalising them needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelScores {
+    layers: Vec<HeadScores>,
+    output_norms: Vec<f64>,
+    kv_heads: usize,
+}
+
+impl ModelScores {
+    /// Joins the layers' scores with `norm_F(O)` of each layer.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a layer's sizes differ from the first's, or the counts differ.
+    pub fn new(layers: Vec<HeadScores>, output_norms: Vec<f64>, kv_heads: usize) -> Result<Self, Error> {
+        let candidate_len = layers.first().map_or(0, HeadScores::candidate_len);
+        let agrees = |layer: &HeadScores| {
+            layer.candidate_len == candidate_len && layer.values.len() == candidate_len * kv_heads
+        };
+        if layers.is_empty() || layers.len() != output_norms.len() || !layers.iter().all(agrees) {
+            return Err(Error::Shape {
+                what: "model scores",
+                expected: format!(
+                    "layers of {kv_heads} KV heads and {candidate_len} candidates, a norm each"
+                ),
+                found: format!("{} layers, {} norms", layers.len(), output_norms.len()),
+            });
+        }
+        Ok(Self { layers, output_norms, kv_heads })
+    }
+
+    /// The layers' scores, in order.
+    #[must_use]
+    pub fn layers(&self) -> &[HeadScores] {
+        &self.layers
+    }
+
+    /// `Hkv` of every layer.
+    #[must_use]
+    pub fn kv_heads(&self) -> usize {
+        self.kv_heads
+    }
+
+    /// `n - w` of every layer.
+    #[must_use]
+    pub fn candidate_len(&self) -> usize {
+        self.layers[0].candidate_len
+    }
+
+    /// The scores with each layer divided by its normaliser `Z`.
+    ///
+    /// `sum` takes magnitudes: for non-negative scores that is the plain sum, and a score that counts downwards
+    /// from zero keeps its order.
+    ///
+    /// # Errors
+    /// [`Error::Score`] when a layer's output norm is zero though its scores are not.
+    pub fn normalised(&self, normaliser: Normaliser) -> Result<Self, Error> {
+        let divide = |(layer, &output_norm): (&HeadScores, &f64)| match normaliser {
+            Normaliser::None => Ok(layer.clone()),
+            Normaliser::Output => layer.divided_by(output_norm),
+            Normaliser::Sum => layer.divided_by(layer.values.iter().map(|score| score.abs()).sum()),
+        };
+        let layers = self.layers.iter().zip(&self.output_norms).map(divide).collect::<Result<_, _>>()?;
+        Ok(Self { layers, ..self.clone() })
+    }
+}
