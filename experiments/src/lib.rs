@@ -1,1 +1,15 @@
-//! Everything behind the `laprox` binary.
+//! Everything behind the `laprox` binary: the command line, the model runner, the tables.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod backend;
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod model;
+pub mod output;
+pub mod pivot;
+pub mod progress;
+pub mod provenance;
+pub mod report;
+pub mod sample;

@@ -129,6 +129,13 @@ impl Policy {
         Ok(Self { options, ..self })
     }
 
+    /// The same score under the allocation that the policy has by default.
+    #[must_use]
+    pub fn with_default_allocation(mut self) -> Self {
+        self.options.allocation = self.entry.defaults.allocation;
+        self
+    }
+
     /// The policy whose draws depend on `seed` as well as on its own `seed` option.
     #[must_use]
     pub fn reseeded(mut self, seed: u64) -> Self {

@@ -1,0 +1,23 @@
+//! From `--path` to an implementation.
+
+use anyhow::Result;
+use laprox_fast::Fast;
+use laprox_reference::{Backend, Reference};
+
+use crate::cli::PathChoice;
+use crate::exit::Missing;
+
+/// The implementation that was asked for.
+///
+/// # Errors
+/// [`Missing`] where this build or this machine does not have it.
+pub fn open(path: PathChoice) -> Result<Box<dyn Backend>> {
+    match path {
+        PathChoice::Reference => Ok(Box::new(Reference)),
+        PathChoice::Fast => Ok(Box::new(Fast)),
+        PathChoice::Gpu => {
+            Err(Missing("--path gpu: this build has no CUDA kernels, expected fast or reference".into())
+                .into())
+        }
+    }
+}

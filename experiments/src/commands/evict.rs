@@ -1,0 +1,124 @@
+//! `laprox evict`
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use laprox_fixtures::{Dump, npy};
+use laprox_reference::{OutputErrors, RetainedSet, evict};
+use serde::Serialize;
+
+use super::open_dump;
+use crate::backend;
+use crate::cli::{Common, Evict};
+use crate::output::{Sink, refuse_existing, write_file, write_folder};
+use crate::progress::Progress;
+use crate::provenance::Provenance;
+use crate::report::{Row, Subject, table};
+use crate::sample::Sample;
+
+#[derive(Serialize)]
+struct Summary {
+    provenance: Provenance,
+    policy: String,
+    budget: String,
+    rows: Vec<Row>,
+}
+
+/// Evicts every sample of the dump.
+pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
+    if let Some(out) = &arguments.out {
+        refuse_existing(out, common.force)?;
+    }
+    let backend = backend::open(common.path)?;
+    let dump = open_dump(&arguments.dump)?;
+    let steps = 2 * dump.manifest().samples.len() * dump.manifest().layers.len();
+    let progress = Progress::new("evicting", steps as u64);
+    let samples = (0..dump.manifest().samples.len()).map(|index| Sample {
+        dump: &dump,
+        index,
+        backend: backend.as_ref(),
+    });
+    let mut sets = Vec::new();
+    let mut rows = Vec::new();
+    for sample in samples {
+        let (retained, errors) = evict_sample(&sample, arguments, common, &progress)?;
+        let subject = subject(&sample, arguments)?;
+        rows.extend(subject.rows(&dump.manifest().layers, &errors));
+        sets.push((sample.name().to_owned(), retained));
+    }
+    drop(progress);
+
+    let summary = Summary {
+        provenance: Provenance::new(common, backend.name(), &[&dump])?,
+        policy: arguments.policy.to_string(),
+        budget: arguments.budget.to_string(),
+        rows,
+    };
+    let json = format!("{}\n", serde_json::to_string_pretty(&summary)?);
+    if let Some(out) = &arguments.out {
+        write_folder(out, common.force, |folder| write_results(folder, &sets, &json))?;
+    }
+    Sink::Stdout.write(&if common.json { json } else { text(&dump, &summary) })
+}
+
+fn evict_sample(
+    sample: &Sample<'_>,
+    arguments: &Evict,
+    common: &Common,
+    progress: &Progress,
+) -> Result<(RetainedSet, Vec<OutputErrors>)> {
+    let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
+    let policy = arguments.policy.reseeded(sample.seed(common.seed));
+    let scores = sample.score(&[policy], progress)?;
+    let retained = [evict(&policy, &scores[0], per_head, sample.window_len())?];
+    let errors = sample.evaluate(&retained, progress)?;
+    let [retained] = retained;
+    Ok((retained, errors.into_iter().flatten().collect()))
+}
+
+fn subject(sample: &Sample<'_>, arguments: &Evict) -> Result<Subject> {
+    Ok(Subject {
+        model: sample.dump.manifest().model.name.clone(),
+        sample: sample.name().to_owned(),
+        policy: arguments.policy,
+        budget: arguments.budget,
+        entries_per_head: arguments.budget.resolve(sample.context_len(), sample.window_len())?,
+    })
+}
+
+fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> Result<()> {
+    for (name, retained) in sets {
+        let offsets: Vec<u64> = retained.offsets().iter().map(|&offset| offset as u64).collect();
+        write_array(&folder.join(format!("{name}.offsets.npy")), &offsets)?;
+        write_array(&folder.join(format!("{name}.positions.npy")), retained.positions())?;
+    }
+    write_file(&folder.join("summary.json"), false, |file| Ok(file.write_all(json.as_bytes())?))
+}
+
+fn write_array<T: npy::NpyElement>(path: &Path, values: &[T]) -> Result<()> {
+    write_file(path, false, |file| Ok(npy::write_npy(file, &[values.len()], values)?))
+}
+
+/// The layer-wise relative errors, a line a layer and one for the model, a table a sample.
+fn text(dump: &Dump, summary: &Summary) -> String {
+    let layers = dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
+    let mut text = format!("{} at {}\n", summary.policy, summary.budget);
+    for sample in &dump.manifest().samples {
+        let mut table = table([sample.name.as_str(), "drop", "renormalised", "future"]);
+        for layer in layers.clone() {
+            let name = layer.map_or("all layers".into(), |layer| format!("layer {layer}"));
+            let error = |objective| relative_error(&summary.rows, &sample.name, layer, objective);
+            table.add_row([name, error("drop"), error("renormalised"), error("future")]);
+        }
+        text += &format!("\n{table}\n");
+    }
+    text
+}
+
+fn relative_error(rows: &[Row], sample: &str, layer: Option<usize>, objective: &str) -> String {
+    let wanted = |row: &&Row| {
+        row.sample == sample && row.layer == layer && row.objective == objective && row.form == "layer-wise"
+    };
+    rows.iter().find(wanted).map_or("-".into(), |row| format!("{:.4}", row.relative_error))
+}

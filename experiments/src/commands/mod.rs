@@ -1,0 +1,47 @@
+//! One command, one file.
+
+mod ablate;
+mod capture;
+mod completions;
+mod evict;
+mod inspect;
+mod policies;
+mod score;
+mod synth;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use laprox_fixtures::Dump;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Missing;
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// Whatever keeps the command from being done; [`crate::exit`] turns it into an exit code.
+pub fn run(cli: &Cli) -> Result<()> {
+    if let Some(threads) = cli.common.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("--threads")?;
+    }
+    match &cli.command {
+        Command::Inspect(arguments) => inspect::run(arguments, &cli.common),
+        Command::Synth(arguments) => synth::run(arguments, &cli.common),
+        Command::Capture(arguments) => capture::run(arguments, &cli.common),
+        Command::Score(arguments) => score::run(arguments, &cli.common),
+        Command::Evict(arguments) => evict::run(arguments, &cli.common),
+        Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
+        Command::Policies => policies::run(&cli.common),
+        Command::Completions(arguments) => completions::run(arguments),
+    }
+}
+
+/// Opens a dump; one that is not there is a missing file, one that is wrong is bad input.
+fn open_dump(path: &Path) -> Result<Dump> {
+    if path.symlink_metadata().is_err() {
+        return Err(Missing(format!("{}: no such dump", path.display())).into());
+    }
+    Ok(Dump::open(path)?)
+}

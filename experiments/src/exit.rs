@@ -1,0 +1,48 @@
+//! Exit codes: 0 done, 1 a checked claim does not hold, 2 bad input or arguments, 3 a missing device or file.
+
+use std::process::ExitCode;
+
+/// A claim that was checked and does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ClaimFails(pub String);
+
+/// A device or a file that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Missing(pub String);
+
+/// Prints what went wrong as one line on stderr and picks the code. Help and version are no errors.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(arguments) = error.downcast_ref::<clap::Error>() {
+        return report_arguments(arguments);
+    }
+    if error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("laprox: {}", one_line(&format!("{error:#}")));
+    let has = |found: bool, code: u8| found.then_some(ExitCode::from(code));
+    has(error.is::<ClaimFails>(), 1).or(has(error.is::<Missing>(), 3)).unwrap_or(ExitCode::from(2))
+}
+
+/// Whoever read the output has closed it, as `| head` does.
+fn is_closed_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+fn report_arguments(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nothing is left to do where even the help cannot be printed.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // clap explains over several paragraphs; the first one says what is wrong.
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    eprintln!("laprox: {}", one_line(first.trim_start_matches("error: ")));
+    ExitCode::from(2)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}

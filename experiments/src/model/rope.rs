@@ -1,0 +1,59 @@
+//! Rotary position embedding in the half-split layout.
+
+use candle_core::{Device, Tensor};
+use candle_nn::rotary_emb::rope_thd;
+
+use super::error::Result;
+
+/// `angle(p, j) = p * theta^(-2j/d)` for `j < d/2`.
+///
+/// The exponents, the powers, their reciprocals and the angles are each rounded to f32, as in transformers: at position
+/// 2,000 the last rounding of a frequency moves an angle by 1e-4, so more exact angles would be further from the model
+/// as its users run it, not nearer.
+pub(super) struct Rope {
+    frequencies: Vec<f32>,
+}
+
+/// The cosines and sines of a run of positions, each `[c, d/2]`.
+pub(super) struct Rotation {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rope {
+    pub(super) fn new(theta: f32, head_dim: usize) -> Self {
+        let frequency = |pair| {
+            let exponent = (2 * pair) as f32 / head_dim as f32;
+            (f64::from(theta).powf(f64::from(exponent)) as f32).recip()
+        };
+        Self { frequencies: (0..head_dim / 2).map(frequency).collect() }
+    }
+
+    /// The rotation of positions `first..first + len`.
+    pub(super) fn rotation(&self, first: usize, len: usize) -> Result<Rotation> {
+        let positions = (first..first + len).map(|position| position as f32);
+        let angles: Vec<f32> =
+            positions.flat_map(|position| self.frequencies.iter().map(move |f| position * f)).collect();
+        let table = |function: fn(f32) -> f32| {
+            let values = angles.iter().map(|&angle| function(angle)).collect();
+            Tensor::from_vec(values, (len, self.frequencies.len()), &Device::Cpu)
+        };
+        Ok(Rotation { cos: table(f32::cos)?, sin: table(f32::sin)? })
+    }
+}
+
+impl Rotation {
+    /// `out[j] = x[j] cos - x[j + d/2] sin`, `out[j + d/2] = x[j + d/2] cos + x[j] sin`.
+    ///
+    /// From projected rows `[c, heads*d]` to rotated heads `[heads, c, d]`.
+    pub(super) fn apply(&self, rows: &Tensor, heads: usize) -> Result<Tensor> {
+        let len = rows.dim(0)?;
+        let rotated = rope_thd(&rows.reshape((1, len, heads, ()))?, &self.cos, &self.sin)?;
+        split_heads(&rotated.squeeze(0)?)
+    }
+}
+
+/// `[c, heads, d]` to `[heads, c, d]`, contiguous.
+pub(super) fn split_heads(rows: &Tensor) -> Result<Tensor> {
+    Ok(rows.transpose(0, 1)?.contiguous()?)
+}

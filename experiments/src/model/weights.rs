@@ -1,0 +1,156 @@
+//! A model's weights, dequantised to f32, in the layout of PyTorch: `[out, in]` matrices, half-split rotary channels.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+use candle_nn::{Linear, RmsNorm};
+
+use super::config::{Architecture, Config};
+use super::error::Result;
+use super::gguf::Gguf;
+
+/// All weights of a model.
+pub(super) struct Weights {
+    /// `[vocabulary, D]`.
+    pub(super) embedding: Tensor,
+    /// The decoder layers, first to last.
+    pub(super) layers: Vec<LayerWeights>,
+    /// The norm before the logits.
+    pub(super) final_norm: RmsNorm,
+    /// `[vocabulary, D]`; the embedding itself where the file holds no `output.weight`.
+    pub(super) logits: Linear,
+}
+
+/// The weights of one decoder layer.
+pub(super) struct LayerWeights {
+    /// The norm before attention.
+    pub(super) attention_norm: RmsNorm,
+    /// `[H*d, D]`, with an optional bias.
+    pub(super) query: Linear,
+    /// `[Hkv*d, D]`, with an optional bias.
+    pub(super) key: Linear,
+    /// `[Hkv*d, D]`, with an optional bias.
+    pub(super) value: Linear,
+    /// `[D, H*d]`.
+    pub(super) output_projection: Linear,
+    /// The norm before the feed-forward layer.
+    pub(super) feed_forward_norm: RmsNorm,
+    /// `[F, D]`.
+    pub(super) gate: Linear,
+    /// `[F, D]`.
+    pub(super) up: Linear,
+    /// `[D, F]`.
+    pub(super) down: Linear,
+}
+
+impl Weights {
+    /// Reads every tensor of the file.
+    ///
+    /// # Errors
+    /// [`super::Error::Tensor`] when one is missing, has another shape than the config says, is cut short, or is left
+    /// over at the end: a tensor that nothing reads belongs to arithmetic that is not implemented.
+    pub(super) fn read(gguf: &Gguf<'_>, config: &Config, vocabulary_len: usize) -> Result<Self> {
+        let mut tensors = Tensors { gguf, config, unread: gguf.tensor_names().collect() };
+        let table = [vocabulary_len, config.hidden_dim];
+        let embedding = tensors.take("token_embd.weight", &table)?;
+        let logits = tensors.take_if_present("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
+        let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
+        let final_norm = tensors.norm("output_norm")?;
+        tensors.finish()?;
+        Ok(Self { embedding, layers, final_norm, logits: Linear::new(logits, None) })
+    }
+}
+
+/// The tensors of a file and which of them are still unread.
+struct Tensors<'a> {
+    gguf: &'a Gguf<'a>,
+    config: &'a Config,
+    unread: BTreeSet<&'a str>,
+}
+
+impl Tensors<'_> {
+    fn layer(&mut self, layer: usize) -> Result<LayerWeights> {
+        let &Config { query_heads, kv_heads, head_dim, hidden_dim, feed_forward_dim, .. } = self.config;
+        let (query_dim, kv_dim) = (query_heads * head_dim, kv_heads * head_dim);
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        Ok(LayerWeights {
+            attention_norm: self.norm(&name("attn_norm"))?,
+            query: self.rotary(&name("attn_q"), query_heads)?,
+            key: self.rotary(&name("attn_k"), kv_heads)?,
+            value: self.linear(&name("attn_v"), [kv_dim, hidden_dim])?,
+            output_projection: self.unbiased(&name("attn_output"), [hidden_dim, query_dim])?,
+            feed_forward_norm: self.norm(&name("ffn_norm"))?,
+            gate: self.unbiased(&name("ffn_gate"), [feed_forward_dim, hidden_dim])?,
+            up: self.unbiased(&name("ffn_up"), [feed_forward_dim, hidden_dim])?,
+            down: self.unbiased(&name("ffn_down"), [hidden_dim, feed_forward_dim])?,
+        })
+    }
+
+    fn norm(&mut self, name: &str) -> Result<RmsNorm> {
+        let weight = self.take(&format!("{name}.weight"), &[self.config.hidden_dim])?;
+        Ok(RmsNorm::new(weight, f64::from(self.config.rms_epsilon)))
+    }
+
+    fn unbiased(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
+        Ok(Linear::new(self.take(&format!("{name}.weight"), &shape)?, None))
+    }
+
+    fn linear(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
+        let weight = self.take(&format!("{name}.weight"), &shape)?;
+        Ok(Linear::new(weight, self.take_if_present(&format!("{name}.bias"), &shape[..1])?))
+    }
+
+    /// A projection whose outputs are rotated, with its channels in the half-split order.
+    fn rotary(&mut self, name: &str, heads: usize) -> Result<Linear> {
+        let &Config { architecture, head_dim, hidden_dim, .. } = self.config;
+        let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
+        match architecture {
+            Architecture::Qwen2 => Ok(stored),
+            Architecture::Llama => {
+                let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
+                Ok(Linear::new(half_split(stored.weight(), heads)?, bias))
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.unread.remove(name);
+        self.gguf.tensor(name, shape)
+    }
+
+    fn take_if_present(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        self.unread.contains(name).then(|| self.take(name, shape)).transpose()
+    }
+
+    fn finish(self) -> Result<()> {
+        self.unread.first().map_or(Ok(()), |tensor| Err(self.gguf.left_over(tensor)))
+    }
+}
+
+/// `out[j] = in[2j]`, `out[j + d/2] = in[2j + 1]` within the `d` rows of each head.
+///
+/// GGUF stores Llama's rotary channels so that a rotated pair is adjacent; transformers rotates channel `j` with
+/// channel `j + d/2`. This undoes GGUF's permutation, so that queries and keys come out as transformers has them.
+fn half_split(rows: &Tensor, heads: usize) -> Result<Tensor> {
+    let row_len = rows.elem_count() / rows.dim(0)?;
+    let pairs = rows.reshape((heads, (), 2, row_len))?;
+    Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(rows.shape())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::half_split;
+
+    #[test]
+    fn half_split_undoes_the_interleaved_layout() {
+        // Two heads of four channels, two inputs: the rows of a head are channels 0, 2, 1, 3 of transformers.
+        let stored = [[0, 10], [2, 12], [1, 11], [3, 13], [4, 14], [6, 16], [5, 15], [7, 17]]
+            .map(|row| row.map(f64::from));
+        let expected: Vec<_> =
+            (0..8).map(|channel| vec![f64::from(channel), f64::from(channel + 10)]).collect();
+        let rows = half_split(&Tensor::new(&stored, &Device::Cpu).unwrap(), 2).unwrap();
+        assert_eq!(rows.to_vec2::<f64>().unwrap(), expected);
+    }
+}

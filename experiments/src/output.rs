@@ -1,0 +1,118 @@
+//! Outputs appear whole or not at all: written beside, then renamed.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Where a text result goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Sink<'a> {
+    /// Standard output.
+    Stdout,
+    /// A file, which `force` may replace.
+    File {
+        /// Its path.
+        path: &'a Path,
+        /// Whether an existing one is replaced.
+        force: bool,
+    },
+}
+
+impl<'a> Sink<'a> {
+    /// A file where a path is given, else stdout.
+    #[must_use]
+    pub fn new(path: Option<&'a Path>, force: bool) -> Self {
+        path.map_or(Self::Stdout, |path| Self::File { path, force })
+    }
+
+    /// Fails early where writing would fail later.
+    ///
+    /// # Errors
+    /// When the file exists and may not be replaced.
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            Self::Stdout => Ok(()),
+            Self::File { path, force } => refuse_existing(path, force),
+        }
+    }
+
+    /// Writes the text.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, text: &str) -> Result<()> {
+        match *self {
+            Self::Stdout => Ok(io::stdout().lock().write_all(text.as_bytes())?),
+            Self::File { path, force } => {
+                write_file(path, force, |file| Ok(file.write_all(text.as_bytes())?))
+            }
+        }
+    }
+}
+
+/// Fails where `path` exists and `force` is not given.
+///
+/// # Errors
+/// As said.
+pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
+    if !force && path.symlink_metadata().is_ok() {
+        bail!("{}: exists, expected a new path (or --force)", path.display());
+    }
+    Ok(())
+}
+
+/// Writes one file beside `path` and renames it when it is complete.
+///
+/// # Errors
+/// When `write` fails, or the file system does; then nothing is left behind.
+pub fn write_file(
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&mut BufWriter<&mut fs::File>) -> Result<()>,
+) -> Result<()> {
+    refuse_existing(path, force)?;
+    let name = || path.display().to_string();
+    let mut file = tempfile::Builder::new()
+        .prefix(".laprox-")
+        .permissions(readable())
+        .tempfile_in(parent(path))
+        .with_context(name)?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    write(&mut writer).with_context(name)?;
+    writer.flush().with_context(name)?;
+    drop(writer);
+    file.persist(path).with_context(name)?;
+    Ok(())
+}
+
+/// Fills a folder beside `path` and renames it when it is complete.
+///
+/// # Errors
+/// When `fill` fails, or the file system does; then nothing is left behind.
+pub fn write_folder(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    refuse_existing(path, force)?;
+    let name = || path.display().to_string();
+    let folder = tempfile::Builder::new().prefix(".laprox-").tempdir_in(parent(path)).with_context(name)?;
+    let filled = folder.path().join("filled");
+    fs::create_dir(&filled).with_context(name)?;
+    fill(&filled)?;
+    if path.symlink_metadata().is_ok() {
+        // The old result leaves together with the temporary folder.
+        fs::rename(path, folder.path().join("replaced")).with_context(name)?;
+    }
+    fs::rename(&filled, path).with_context(name)
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(unix)]
+fn readable() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}

@@ -1,0 +1,50 @@
+//! What stands beside every result: who computed what, from what, how.
+
+use anyhow::Result;
+use laprox_fixtures::Dump;
+use serde::Serialize;
+
+use crate::cli::Common;
+
+/// The run that made a result. Holds nothing that two runs over the same input could differ in.
+#[derive(Clone, Debug, Serialize)]
+pub struct Provenance {
+    /// The version of this binary.
+    pub version: &'static str,
+    /// The commit that it was built from.
+    pub commit: &'static str,
+    /// The implementation that computed.
+    pub path: &'static str,
+    /// The seed of everything that drew.
+    pub seed: u64,
+    /// The dumps that were read.
+    pub dumps: Vec<DumpSource>,
+}
+
+/// One dump, by name and content.
+#[derive(Clone, Debug, Serialize)]
+pub struct DumpSource {
+    /// The model whose activations it holds.
+    pub model: String,
+    /// SHA-256 over all its files.
+    pub sha256: String,
+}
+
+impl Provenance {
+    /// Reads the dumps once for their digests.
+    ///
+    /// # Errors
+    /// When a file of a dump cannot be read.
+    pub fn new(common: &Common, path: &'static str, dumps: &[&Dump]) -> Result<Self> {
+        let source = |dump: &&Dump| -> Result<DumpSource> {
+            Ok(DumpSource { model: dump.manifest().model.name.clone(), sha256: dump.digest(|_| ())? })
+        };
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("LAPROX_COMMIT"),
+            path,
+            seed: common.seed,
+            dumps: dumps.iter().map(source).collect::<Result<_>>()?,
+        })
+    }
+}

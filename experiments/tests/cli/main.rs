@@ -1,0 +1,35 @@
+//! What scripts outside the project rely on: exit codes, files, determinism.
+
+mod malformed;
+mod outputs;
+mod refusals;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+
+fn laprox(arguments: &[&str]) -> Assert {
+    Command::cargo_bin("laprox").expect("the binary is built").args(arguments).assert()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are plain")
+}
+
+/// A small synthetic dump in `folder`.
+fn synth(folder: &Path, name: &str, seed: &str) -> String {
+    let dump = text(&folder.join(name)).to_owned();
+    let shapes =
+        ["--layers", "2", "--heads", "4", "--kv-heads", "2", "--head-dim", "8", "--hidden-size", "12"];
+    let lengths = ["--context", "96", "--window", "8", "--future", "4", "--seed", seed, "--out", &dump];
+    laprox(&[&["synth"], &shapes[..], &lengths[..]].concat()).success();
+    dump
+}
+
+/// The one line that a refusal prints.
+fn refusal(assert: &Assert) -> String {
+    let stderr = String::from_utf8(assert.get_output().stderr.clone()).expect("stderr is text");
+    assert_eq!(stderr.lines().count(), 1, "expected one line, found: {stderr}");
+    stderr
+}

@@ -1,0 +1,86 @@
+//! Bad arguments and missing things: one line, the right code, nothing touched.
+
+use std::fs;
+
+use crate::{laprox, refusal, synth, text};
+
+#[test]
+fn bad_arguments_end_in_one_line_and_code_2() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "policies = ['laprox']\nbudgets = ['5%']\ncolour = 'red'\n").expect("written");
+    let out = text(&folder.path().join("out")).to_owned();
+    let cases: [(&[&str], &str); 14] = [
+        (&["evict", &dump], "--budget"),
+        (&["evict", &dump, "--budget", "0"], "window of 8"),
+        (&["evict", &dump, "--budget", "8"], "window of 8"),
+        (&["evict", &dump, "--budget", "101%"], "at most 100%"),
+        (&["evict", &dump, "--budget", "many"], "many"),
+        (&["evict", &dump, "--budget", "50%", "--policy", "lapox"], "snapkv"),
+        (&["evict", &dump, "--budget", "50%", "--policy", "snapkv:gqa=exact"], "mean|max"),
+        (&["evict", &dump, "--budget", "50%", "--policy", "laprox:colour=red"], "allocation, norm, pool"),
+        (&["evict", &dump, "--budget", "50%", "--threads", "0"], "--threads"),
+        (&["ablate", &dump, "--config", text(&config)], "colour"),
+        (&["ablate", &dump, "--allocation", "heads"], "head|layer|model|model-raw"),
+        (&["ablate", &dump, "--json", "--format", "csv"], "--format"),
+        (&["synth", "--out", &out, "--heads", "9", "--kv-heads", "2"], "kv_heads"),
+        (&["synth", "--out", &out, "--context", "16", "--window", "32"], "window"),
+    ];
+    for (arguments, named) in cases {
+        let line = refusal(&laprox(arguments).code(2));
+        assert!(line.contains(named), "{arguments:?}: expected {named} in: {line}");
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn what_is_missing_ends_in_code_3() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let nowhere = text(&folder.path().join("nowhere")).to_owned();
+    let out = text(&folder.path().join("out")).to_owned();
+    let cases: [&[&str]; 4] = [
+        &["inspect", &nowhere],
+        &["score", &nowhere, "--out", &out],
+        &["capture", "--model", &nowhere, "--text", &nowhere, "--out", &out],
+        &["score", &dump, "--path", "gpu", "--out", &out],
+    ];
+    for arguments in cases {
+        refusal(&laprox(arguments).code(3));
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn an_existing_output_stays_unless_forced() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").expect("written");
+    let results = folder.path().join("results");
+    fs::create_dir(&results).expect("created");
+    fs::write(results.join("mine"), "mine").expect("written");
+
+    let score = ["score", &dump, "--out", text(&file)];
+    let evict = ["evict", &dump, "--budget", "50%", "--out", text(&results)];
+    let ablate = ["ablate", &dump, "--budget", "50%", "--out", text(&file)];
+    for arguments in [&score[..], &evict[..], &ablate[..], &["synth", "--out", &dump][..]] {
+        assert!(refusal(&laprox(arguments).code(2)).contains("exists"), "{arguments:?}");
+    }
+    assert_eq!(fs::read_to_string(&file).expect("still there"), "mine");
+
+    laprox(&[&score[..], &["--force"]].concat()).success();
+    laprox(&[&evict[..], &["--force"]].concat()).success();
+    assert!(fs::read(&file).expect("replaced").starts_with(b"\x93NUMPY"));
+    assert!(results.join("summary.json").exists());
+}
+
+#[test]
+fn help_shows_examples_and_ends_well() {
+    for command in ["inspect", "synth", "capture", "score", "evict", "ablate"] {
+        let help = laprox(&[command, "--help"]).success();
+        let text = String::from_utf8(help.get_output().stdout.clone()).expect("text");
+        assert!(text.contains("Example"), "{command}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The model runner: against a naive decoder on tiny synthetic models, on damaged files, and, where `LAPROX_MODEL`
+//! names SmolLM2-135M-Instruct, against what transformers computes from the same file.
+
+mod damaged;
+mod naive;
+mod sources;
+mod synthetic;
+mod tiny;
+
+mod smollm2;

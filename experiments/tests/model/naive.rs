@@ -1,0 +1,120 @@
+//! A decoder written down in f64, one number at a time, on the weights as the file stores them.
+//!
+//! It rotates Llama's queries and keys in GGUF's interleaved layout, where the runner first permutes the weights to the
+//! half-split one: products of queries and keys do not see the difference, so the logits must agree.
+
+use laprox_experiments::model::Architecture;
+
+use super::synthetic::{
+    EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, RMS_EPSILON, ROPE_THETA,
+    Synthetic,
+};
+
+/// The logits after every token, `[tokens][vocabulary]`.
+pub fn logits(model: &Synthetic, architecture: Architecture, tokens: &[u32]) -> Vec<Vec<f64>> {
+    let embedding = matrix(model, "token_embd.weight", HIDDEN_DIM);
+    let mut stream: Vec<Vec<f64>> = tokens.iter().map(|&token| embedding[token as usize].clone()).collect();
+    for layer in 0..LAYERS {
+        add_attention(model, architecture, layer, &mut stream);
+        add_feed_forward(model, layer, &mut stream);
+    }
+    let normed = norm(model, "output_norm", &stream);
+    let logits: Vec<_> = normed.iter().map(|row| product(&embedding, row)).collect();
+    assert!(logits.iter().all(|row| row.len() == EOS as usize + 1));
+    logits
+}
+
+fn add_attention(model: &Synthetic, architecture: Architecture, layer: usize, stream: &mut [Vec<f64>]) {
+    let normed = norm(model, &format!("blk.{layer}.attn_norm"), stream);
+    let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
+    let (mut queries, mut keys, values) = (project("attn_q"), project("attn_k"), project("attn_v"));
+    for rows in [&mut queries, &mut keys] {
+        for (position, row) in rows.iter_mut().enumerate() {
+            row.chunks_mut(HEAD_DIM).for_each(|head| rotate(architecture, position, head));
+        }
+    }
+    let heads: Vec<_> = (0..stream.len())
+        .map(|row| {
+            (0..QUERY_HEADS).flat_map(|head| attend(head, &queries[row], &keys[..=row], &values)).collect()
+        })
+        .collect();
+    let output = linear(model, &format!("blk.{layer}.attn_output"), QUERY_HEADS * HEAD_DIM, &heads);
+    add(stream, &output);
+}
+
+fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>]) -> Vec<f64> {
+    let query = &query[head * HEAD_DIM..][..HEAD_DIM];
+    let kv_start = head / (QUERY_HEADS / KV_HEADS) * HEAD_DIM;
+    let scale = (HEAD_DIM as f64).sqrt();
+    let weights: Vec<f64> =
+        keys.iter().map(|key| (dot(query, &key[kv_start..][..HEAD_DIM]) / scale).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    let channel =
+        |channel| weights.iter().zip(values).map(|(w, v)| w * v[kv_start + channel]).sum::<f64>() / sum;
+    (0..HEAD_DIM).map(channel).collect()
+}
+
+fn rotate(architecture: Architecture, position: usize, head: &mut [f64]) {
+    for pair in 0..HEAD_DIM / 2 {
+        let (first, second) = match architecture {
+            Architecture::Llama => (2 * pair, 2 * pair + 1),
+            Architecture::Qwen2 => (pair, pair + HEAD_DIM / 2),
+        };
+        let angle = position as f64 * f64::from(ROPE_THETA).powf(-2.0 * pair as f64 / HEAD_DIM as f64);
+        let (x, y) = (head[first], head[second]);
+        head[first] = x * angle.cos() - y * angle.sin();
+        head[second] = y * angle.cos() + x * angle.sin();
+    }
+}
+
+fn add_feed_forward(model: &Synthetic, layer: usize, stream: &mut [Vec<f64>]) {
+    let normed = norm(model, &format!("blk.{layer}.ffn_norm"), stream);
+    let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
+    let (gate, up) = (project("ffn_gate"), project("ffn_up"));
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let gated: Vec<Vec<f64>> = gate
+        .iter()
+        .zip(&up)
+        .map(|(gate, up)| gate.iter().zip(up).map(|(&gate, up)| silu(gate) * up).collect())
+        .collect();
+    add(stream, &linear(model, &format!("blk.{layer}.ffn_down"), FEED_FORWARD_DIM, &gated));
+}
+
+fn norm(model: &Synthetic, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let weight = model.elements(&format!("{name}.weight"));
+    let normed = |row: &Vec<f64>| {
+        let root = (dot(row, row) / row.len() as f64 + f64::from(RMS_EPSILON)).sqrt();
+        row.iter().zip(&weight).map(|(x, &w)| x / root * f64::from(w)).collect()
+    };
+    rows.iter().map(normed).collect()
+}
+
+fn linear(model: &Synthetic, name: &str, input_dim: usize, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let weight = matrix(model, &format!("{name}.weight"), input_dim);
+    let bias_name = format!("{name}.bias");
+    let bias = model.tensors.contains_key(&bias_name).then(|| model.elements(&bias_name));
+    let mut outputs: Vec<_> = rows.iter().map(|row| product(&weight, row)).collect();
+    for (output, bias) in outputs.iter_mut().flat_map(|row| row.iter_mut().zip(bias.iter().flatten())) {
+        *output += f64::from(*bias);
+    }
+    outputs
+}
+
+fn matrix(model: &Synthetic, name: &str, columns: usize) -> Vec<Vec<f64>> {
+    let widen = |row: &[f32]| row.iter().copied().map(f64::from).collect();
+    model.elements(name).chunks(columns).map(widen).collect()
+}
+
+fn product(matrix: &[Vec<f64>], vector: &[f64]) -> Vec<f64> {
+    matrix.iter().map(|row| dot(row, vector)).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add(stream: &mut [Vec<f64>], rows: &[Vec<f64>]) {
+    for (x, y) in stream.iter_mut().flatten().zip(rows.iter().flatten()) {
+        *x += y;
+    }
+}

@@ -1,0 +1,203 @@
+//! The forward pass, the cache, capture and decoding on tiny models of both architectures.
+
+use candle_core::quantized::gguf_file::Value;
+use laprox_experiments::model::{
+    Architecture, CaptureShape, CapturedLayer, Error, KvCache, Message, Model, Progress, capture,
+};
+use laprox_reference::{KvHead, LayerIndex};
+
+use super::naive;
+use super::synthetic::{
+    CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, Synthetic,
+    tokens,
+};
+
+const ARCHITECTURES: [Architecture; 2] = [Architecture::Llama, Architecture::Qwen2];
+
+fn prefill(model: &Model, tokens: &[u32], chunk_len: usize) -> (Vec<f32>, KvCache) {
+    let mut cache = model.cache(CONTEXT_LEN).unwrap();
+    let logits = model.prefill(tokens, chunk_len, &mut cache, &mut ()).unwrap();
+    (logits, cache)
+}
+
+/// Asserts `|a - b| <= bound * max |b|` in every element; NaN and a length mismatch fail.
+fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let used = (f64::from(found) - expected).abs() / (bound * largest);
+        assert!(used <= 1.0, "element {index}: {found} against {expected} uses {used} of the bound");
+    }
+}
+
+/// The first-order rounding bound of one forward pass over `slots` slots: every output of a product over `k` terms is
+/// off by at most `k u` of its terms' magnitude, and a layer chains the products over the widths summed here. The
+/// factor 8 is for what the magnitudes exceed their sums by, in weights that cancel by chance.
+fn rounding_bound(slots: usize) -> f64 {
+    let chain = 2 * HIDDEN_DIM + HEAD_DIM + slots + QUERY_HEADS * HEAD_DIM + FEED_FORWARD_DIM;
+    8.0 * (LAYERS * chain) as f64 * f64::from(f32::EPSILON) / 2.0
+}
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+#[test]
+fn logits_agree_with_a_naive_decoder() {
+    for architecture in ARCHITECTURES {
+        let synthetic = Synthetic::new(architecture);
+        let model = synthetic.load().unwrap();
+        let tokens = tokens(40);
+        let mut cache = model.cache(tokens.len()).unwrap();
+        let hidden = model.forward(&tokens, &mut cache, &mut ()).unwrap();
+        let found: Vec<f32> = model.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let expected = naive::logits(&synthetic, architecture, &tokens).concat();
+        assert_close(&found, &expected, rounding_bound(tokens.len()));
+    }
+}
+
+#[test]
+fn chunked_prefill_agrees_with_unchunked_prefill() {
+    for architecture in ARCHITECTURES {
+        let model = Synthetic::new(architecture).load().unwrap();
+        let tokens = tokens(33);
+        let (whole, _) = prefill(&model, &tokens, tokens.len());
+        for chunk_len in [1, 2, 16, 32, 33, 34] {
+            let (chunked, cache) = prefill(&model, &tokens, chunk_len);
+            assert_eq!(cache.next_position(), tokens.len());
+            assert_close(&chunked, &widened(&whole), rounding_bound(tokens.len()));
+        }
+    }
+}
+
+#[test]
+fn an_untied_output_matrix_is_used() {
+    let mut synthetic = Synthetic::new(Architecture::Llama);
+    let (tied, _) = prefill(&synthetic.load().unwrap(), &tokens(3), 3);
+    let doubled = (&synthetic.tensors["token_embd.weight"] * 2.0).unwrap();
+    synthetic.tensors.insert("output.weight".to_owned(), doubled);
+    let (untied, _) = prefill(&synthetic.load().unwrap(), &tokens(3), 3);
+    let expected: Vec<_> = tied.iter().map(|logit| 2.0 * logit).collect();
+    assert_eq!(untied, expected);
+}
+
+#[test]
+fn retaining_every_slot_changes_no_bit_of_what_follows() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let (logits, mut full) = prefill(&model, &tokens(20), 20);
+    let everything: Vec<u32> = (0..20).collect();
+    let mut retained = full.retain(|_, _| &everything, 5).unwrap();
+    let from_full = model.decode(logits.clone(), 5, &mut full, |_| {}).unwrap();
+    assert_eq!(model.decode(logits, 5, &mut retained, |_| {}).unwrap(), from_full);
+    let next = |cache: &mut KvCache| model.forward(&[7], cache, &mut ()).unwrap().to_vec2::<f32>().unwrap();
+    let mut retained = retained.retain(|_, _| &everything, 1).unwrap();
+    let mut full = full.retain(|_, _| &everything, 1).unwrap();
+    assert_eq!(next(&mut retained), next(&mut full));
+}
+
+#[test]
+fn a_ragged_cache_keeps_its_slots_and_positions() {
+    let model = Synthetic::new(Architecture::Qwen2).load().unwrap();
+    let (_, full) = prefill(&model, &tokens(20), 8);
+    let lists: [&[u32]; KV_HEADS] = [&[0, 3, 19], &[1, 2, 5, 18, 19]];
+    let mut ragged = full.retain(|_, head| lists[head.0], 1).unwrap();
+    let hidden = model.forward(&[7], &mut ragged, &mut ()).unwrap();
+    assert!(hidden.to_vec2::<f32>().unwrap().concat().iter().all(|x| x.is_finite()));
+    assert_eq!(ragged.next_position(), 21);
+    for (head, list) in lists.into_iter().enumerate() {
+        let (before, after) =
+            (full.head(LayerIndex(1), KvHead(head)), ragged.head(LayerIndex(1), KvHead(head)));
+        assert_eq!(after.len(), list.len() + 1);
+        let before = before.keys().unwrap().to_vec2::<f32>().unwrap();
+        let after = after.keys().unwrap().to_vec2::<f32>().unwrap();
+        for (slot, &position) in list.iter().enumerate() {
+            assert_eq!(after[slot], before[position as usize]);
+        }
+    }
+}
+
+#[test]
+fn capture_holds_the_window_the_cache_and_the_future() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let tokens = tokens(40);
+    let whole = captured(&model, &tokens, CaptureShape { context_len: 40, window_len: 40, future_len: 0 });
+    assert_eq!(whole.queries.dim(), (QUERY_HEADS, 40, HEAD_DIM));
+    assert_eq!(whole.future_queries.dim(), (QUERY_HEADS, 0, HEAD_DIM));
+    let split = captured(&model, &tokens, CaptureShape { context_len: 30, window_len: 4, future_len: 10 });
+    assert_eq!(split.keys, whole.keys);
+    assert_eq!(split.values, whole.values);
+    let rows = |from: usize, to: usize| whole.queries.slice(ndarray::s![.., from..to, ..]);
+    assert_eq!(split.queries, rows(26, 30));
+    assert_eq!(split.future_queries, rows(30, 40));
+}
+
+fn captured(model: &Model, tokens: &[u32], shape: CaptureShape) -> CapturedLayer {
+    let mut done = Vec::new();
+    let sample = capture(model, tokens, shape, &mut Progress(|tokens| done.push(tokens))).unwrap();
+    assert_eq!(done, [shape.context_len + shape.future_len]);
+    sample.layer(LayerIndex(1)).unwrap()
+}
+
+#[test]
+fn capture_refuses_what_it_cannot_take() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let refusal = |context_len, window_len, future_len| {
+        let shape = CaptureShape { context_len, window_len, future_len };
+        capture(&model, &tokens(100), shape, &mut ()).err().unwrap()
+    };
+    assert!(matches!(refusal(60, 8, 41), Error::ShortText { needed: 101, found: 100 }));
+    assert!(matches!(refusal(60, 8, usize::MAX), Error::ShortText { .. }));
+    assert!(matches!(refusal(60, 0, 0), Error::Request { what: "window", .. }));
+    assert!(matches!(refusal(60, 61, 0), Error::Request { what: "window", .. }));
+    assert!(matches!(refusal(60, 8, 5), Error::Request { what: "tokens", found: 65, .. }));
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let mut cache = model.cache(4).unwrap();
+    assert!(matches!(model.prefill(&[], 8, &mut cache, &mut ()), Err(Error::Request { .. })));
+    assert!(matches!(model.prefill(&[1], 0, &mut cache, &mut ()), Err(Error::Request { .. })));
+    assert!(matches!(model.prefill(&[9999], 8, &mut cache, &mut ()), Err(Error::Compute(_))));
+    let mut cache = model.cache(4).unwrap();
+    assert!(matches!(model.prefill(&tokens(5), 8, &mut cache, &mut ()), Err(Error::Compute(_))));
+    assert!(matches!(model.chat().render(&[Message::user("Hello")]), Err(Error::Chat(_))));
+}
+
+#[test]
+fn decoding_stops_at_the_end_token_and_at_the_limit() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let mut heard = Vec::new();
+    let answer = model.generate(&tokens(9), 6, |token| heard.push(token)).unwrap();
+    assert_eq!(heard, answer);
+    assert!(answer.len() <= 6);
+
+    let (mut logits, mut cache) = prefill(&model, &tokens(9), 9);
+    logits[EOS as usize] = f32::MAX;
+    assert!(model.decode(logits, 6, &mut cache, |_| {}).unwrap().is_empty());
+    assert_eq!(cache.next_position(), 9);
+}
+
+#[test]
+fn the_output_projection_is_stored_as_pytorch_stores_it() {
+    let synthetic = Synthetic::new(Architecture::Llama);
+    let projection = synthetic.load().unwrap().output_projection(LayerIndex(1)).unwrap();
+    assert_eq!(projection.dim(), (HIDDEN_DIM, QUERY_HEADS * HEAD_DIM));
+    assert_eq!(projection.as_slice().unwrap(), synthetic.elements("blk.1.attn_output.weight"));
+}
+
+#[test]
+fn text_survives_the_tokenizer() {
+    let mut synthetic = Synthetic::new(Architecture::Qwen2);
+    for add_bos in [false, true] {
+        synthetic.set("tokenizer.ggml.bos_token_id", Value::U32(EOS));
+        synthetic.set("tokenizer.ggml.add_bos_token", Value::Bool(add_bos));
+        let model = synthetic.load().unwrap();
+        let text = "It's 1851,\n  naïve 鯨";
+        let tokens = model.tokenizer().encode(text).unwrap();
+        assert_eq!(tokens.len(), text.len() + usize::from(add_bos));
+        assert_eq!(tokens[0] == EOS, add_bos);
+        assert_eq!(model.tokenizer().decode(&tokens).unwrap(), text);
+        assert_eq!(model.tokenizer().encode("<|end|>").unwrap().last(), Some(&EOS));
+    }
+}

@@ -1,0 +1,314 @@
+//! `M`, the Gram matrix of a layer's column-row pairs, as an operator that is never formed.
+//!
+//! With `x` the indicator of the evicted slots, the `drop` error of a layer is a quadratic form (B2):
+//!
+//! ```text
+//! E(x)  = sum_h (A_h diag x) B_h                 [w, D]
+//! f(x)  = norm_F(E(x))^2 = x^T M x,              M_ij = <E(e_i), E(e_j)>
+//! (M x)_i = <E(x), E(e_i)> = sum over the group of a_{h,i}^T (E(x) W_h^T) v_i
+//! ```
+//!
+//! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the
+//! terms between different query heads: `E` is then one matrix a head, and norms and inner products add over heads.
+
+use nalgebra::{DMatrix, DVector};
+
+use crate::layer::Layer;
+use crate::shape::{KvHead, QueryHead};
+
+/// Which heads' errors may cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// All of a layer's: the error of what the layer puts out.
+    LayerWise,
+    /// None: each query head's error counts alone.
+    HeadWise,
+}
+
+/// `M x`, with what a proof needs to know about its rounding.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// `(M x)_i` for every slot, as computed.
+    pub values: Vec<f64>,
+    /// A bound on how far each value is from the exact `<E, E(e_i)>`, where `E` is the matrix in memory that
+    /// approximates `E(x)`.
+    pub errors: Vec<f64>,
+    /// An upper bound on `norm_F(E)^2` of that matrix.
+    pub squared_norm: f64,
+}
+
+/// The quadratic form of evicting candidates, over `slots` in the order (layer, KV head, position).
+pub trait PairGram: Send + Sync {
+    /// How many slots there are.
+    fn slots(&self) -> usize;
+
+    /// `M x`.
+    fn product(&self, x: &[f64]) -> Product;
+
+    /// `M_ii` for every slot.
+    fn diagonal(&self) -> &[f64];
+
+    /// The rows and columns of `M` that belong to `slots` (ascending), as blocks along its diagonal.
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
+}
+
+/// One layer's `M`, in f64.
+#[derive(Clone, Debug)]
+pub struct LayerGram<'a> {
+    layer: &'a Layer,
+    form: Form,
+    diagonal: Vec<f64>,
+    /// `norm2(a_{h,i})` of the candidates, per query head.
+    attention_norms: Vec<Vec<f64>>,
+    /// `norm2(v_i)` of the candidates, per KV head.
+    value_norms: Vec<Vec<f64>>,
+}
+
+/// The factor of a sum of `terms` rounded products: `k u / (1 - k u)` with the unit roundoff `u`.
+#[must_use]
+pub fn gamma(terms: usize) -> f64 {
+    let rounding = terms as f64 * (f64::EPSILON / 2.0);
+    rounding / (1.0 - rounding)
+}
+
+impl<'a> LayerGram<'a> {
+    /// The quadratic form of one layer.
+    #[must_use]
+    pub fn new(layer: &'a Layer, form: Form) -> Self {
+        let candidates = layer.shape.candidate_len();
+        let columns = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
+        let rows = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
+        let mut gram = Self {
+            layer,
+            form,
+            diagonal: Vec::new(),
+            attention_norms: layer.attention.weights.iter().map(columns).collect(),
+            value_norms: layer.values.iter().map(rows).collect(),
+        };
+        gram.diagonal = layer.query_groups().flat_map(|(_, group)| gram.group_diagonal(&group)).collect();
+        gram
+    }
+
+    fn candidate_len(&self) -> usize {
+        self.layer.shape.candidate_len()
+    }
+
+    fn attention(&self, head: QueryHead) -> nalgebra::DMatrixView<'_, f64> {
+        self.layer.attention.weights[head.0].columns(0, self.candidate_len())
+    }
+
+    fn values(&self, head: QueryHead) -> nalgebra::DMatrixView<'_, f64> {
+        self.layer.values_of(head).rows(0, self.candidate_len())
+    }
+
+    /// Pairs of query heads of one group whose products count.
+    fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
+        self.form == Form::LayerWise || one == two
+    }
+
+    /// `M_ii = sum over pairs (h, h') of the group of <a_{h,i}, a_{h',i}> <b_{h,i}, b_{h',i}>`.
+    fn group_diagonal(&self, group: &[QueryHead]) -> Vec<f64> {
+        let projected: Vec<_> =
+            group.iter().map(|&head| self.values(head) * &self.layer.output_projection[head.0]).collect();
+        let mut diagonal = vec![0.0; self.candidate_len()];
+        for (&one, projected_one) in group.iter().zip(&projected) {
+            for (&two, projected_two) in group.iter().zip(&projected) {
+                if self.interact(one, two) {
+                    let (attention_one, attention_two) = (self.attention(one), self.attention(two));
+                    for (i, entry) in diagonal.iter_mut().enumerate() {
+                        *entry += attention_one.column(i).dot(&attention_two.column(i))
+                            * projected_one.row(i).dot(&projected_two.row(i));
+                    }
+                }
+            }
+        }
+        // A sum of squares in exact arithmetic.
+        diagonal.iter().map(|entry| entry.max(0.0)).collect()
+    }
+
+    /// `(A_h diag x) V W_h`, `[w, D]`.
+    fn head_error(&self, head: QueryHead, x: &[f64]) -> DMatrix<f64> {
+        let first = self.layer.shape.kv_head_of(head).0 * self.candidate_len();
+        let mut scaled = self.attention(head).into_owned();
+        for (mut column, &share) in scaled.column_iter_mut().zip(&x[first..]) {
+            column *= share;
+        }
+        (scaled * self.values(head)) * &self.layer.output_projection[head.0]
+    }
+
+    /// `E(x)`: one matrix for the layer, or one for each query head.
+    fn errors(&self, x: &[f64]) -> Vec<DMatrix<f64>> {
+        let heads = self.layer.shape.query_heads().map(|head| self.head_error(head, x));
+        match self.form {
+            Form::HeadWise => heads.collect(),
+            Form::LayerWise => heads.reduce(|sum, next| sum + next).into_iter().collect(),
+        }
+    }
+
+    /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's slots.
+    ///
+    /// The bound: each number goes through at most `D + d + w` multiply-adds, so it is off by `gamma` times the same
+    /// expression in magnitudes, which Cauchy-Schwarz bounds by `norm2(a) norm_F(|E| |W_h|^T) norm2(v)`.
+    fn add_share(&self, head: QueryHead, error: &DMatrix<f64>, product: &mut Product) {
+        let shape = self.layer.shape;
+        let projection = &self.layer.output_projection[head.0];
+        let pulled = error * projection.transpose();
+        let magnitude = (error.abs() * projection.abs().transpose()).norm();
+        let terms = shape.hidden_dim + shape.head_dim + shape.window_len + shape.query_heads + 8;
+        let factor = gamma(terms) * magnitude;
+
+        let reach = &pulled * self.values(head).transpose();
+        let attention = self.attention(head);
+        let kv_head = shape.kv_head_of(head);
+        let first = kv_head.0 * self.candidate_len();
+        let norms = self.attention_norms[head.0].iter().zip(&self.value_norms[kv_head.0]);
+        for (i, (attention_norm, value_norm)) in norms.enumerate() {
+            product.values[first + i] += attention.column(i).dot(&reach.column(i));
+            product.errors[first + i] += factor * attention_norm * value_norm;
+        }
+    }
+}
+
+impl PairGram for LayerGram<'_> {
+    fn slots(&self) -> usize {
+        self.layer.shape.kv_heads * self.candidate_len()
+    }
+
+    fn product(&self, x: &[f64]) -> Product {
+        let errors = self.errors(x);
+        let entries = errors.len() * errors[0].len();
+        let squared_norm = errors.iter().map(DMatrix::norm_squared).sum::<f64>() * (1.0 + 2.0 * gamma(entries));
+        let mut product =
+            Product { values: vec![0.0; self.slots()], errors: vec![0.0; self.slots()], squared_norm };
+        for head in self.layer.shape.query_heads() {
+            let error = &errors[if self.form == Form::HeadWise { head.0 } else { 0 }];
+            self.add_share(head, error, &mut product);
+        }
+        product
+    }
+
+    fn diagonal(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        let chosen = ChosenPairs::new(self, slots);
+        let mut block = DMatrix::zeros(slots.len(), slots.len());
+        for one in &chosen.heads {
+            for two in &chosen.heads {
+                if self.interact(one.head, two.head) {
+                    let entries =
+                        (one.columns.tr_mul(&two.columns)).component_mul(&(&one.rows * two.rows.transpose()));
+                    let mut target = block.view_mut((one.first, two.first), entries.shape());
+                    target += entries;
+                }
+            }
+        }
+        vec![block]
+    }
+}
+
+/// The pairs of some slots, head by head.
+struct ChosenPairs {
+    heads: Vec<ChosenHead>,
+}
+
+struct ChosenHead {
+    head: QueryHead,
+    /// Where the KV head's slots begin among the chosen ones.
+    first: usize,
+    /// `a_{h,i}`, `[w, chosen]`.
+    columns: DMatrix<f64>,
+    /// `b_{h,i}`, `[chosen, D]`.
+    rows: DMatrix<f64>,
+}
+
+impl ChosenPairs {
+    fn new(gram: &LayerGram<'_>, slots: &[usize]) -> Self {
+        let candidates = gram.candidate_len();
+        let mut heads = Vec::new();
+        let mut first = 0;
+        for kv_head in 0..gram.layer.shape.kv_heads {
+            let positions: Vec<usize> =
+                slots.iter().filter(|&&slot| slot / candidates == kv_head).map(|slot| slot % candidates).collect();
+            if !positions.is_empty() {
+                heads.extend(gram.layer.shape.query_group(KvHead(kv_head)).map(|head| ChosenHead {
+                    head,
+                    first,
+                    columns: gram.attention(head).select_columns(&positions),
+                    rows: gram.values(head).select_rows(&positions) * &gram.layer.output_projection[head.0],
+                }));
+            }
+            first += positions.len();
+        }
+        Self { heads }
+    }
+}
+
+/// Several layers' forms side by side: errors of different layers add, so `M` is block-diagonal.
+pub struct StackedGram<'a> {
+    layers: Vec<Box<dyn PairGram + 'a>>,
+    /// Where each layer's slots begin, and where the last one's end.
+    offsets: Vec<usize>,
+    diagonal: Vec<f64>,
+}
+
+impl<'a> StackedGram<'a> {
+    /// Stacks layers in order.
+    #[must_use]
+    pub fn new(layers: Vec<Box<dyn PairGram + 'a>>) -> Self {
+        let ends = layers.iter().scan(0, |end, layer| {
+            *end += layer.slots();
+            Some(*end)
+        });
+        let offsets = std::iter::once(0).chain(ends).collect();
+        let diagonal = layers.iter().flat_map(|layer| layer.diagonal()).copied().collect();
+        Self { layers, offsets, diagonal }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&dyn PairGram, std::ops::Range<usize>)> {
+        let ranges = self.offsets.windows(2).map(|pair| pair[0]..pair[1]);
+        self.layers.iter().map(AsRef::as_ref).zip(ranges)
+    }
+}
+
+impl PairGram for StackedGram<'_> {
+    fn slots(&self) -> usize {
+        self.diagonal.len()
+    }
+
+    fn product(&self, x: &[f64]) -> Product {
+        let mut stacked = Product { values: Vec::new(), errors: Vec::new(), squared_norm: 0.0 };
+        for (layer, range) in self.parts() {
+            let product = layer.product(&x[range]);
+            stacked.values.extend(product.values);
+            stacked.errors.extend(product.errors);
+            stacked.squared_norm += product.squared_norm;
+        }
+        stacked.squared_norm *= 1.0 + 2.0 * gamma(self.layers.len());
+        stacked
+    }
+
+    fn diagonal(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        let of = |(layer, range): (&dyn PairGram, std::ops::Range<usize>)| {
+            let inside = slots.iter().filter(|slot| range.contains(slot)).map(|slot| slot - range.start);
+            layer.blocks(&inside.collect::<Vec<_>>())
+        };
+        self.parts().flat_map(of).collect()
+    }
+}
+
+/// `x` as an indicator of `evicted` among `slots`.
+#[must_use]
+pub fn indicator(slots: usize, evicted: &[usize]) -> Vec<f64> {
+    let mut x = DVector::zeros(slots);
+    for &slot in evicted {
+        x[slot] = 1.0;
+    }
+    x.as_slice().to_vec()
+}
