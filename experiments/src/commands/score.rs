@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use laprox_fixtures::npy;
-use laprox_reference::ModelScores;
+use laprox_reference::{HeadScores, ModelScores};
 
 use super::open_dump;
 use crate::backend;
@@ -39,6 +39,6 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
 /// `[layers, Hkv, n - w]`, f64.
 fn write_scores(file: &mut impl Write, scores: &ModelScores) -> Result<()> {
     let shape = [scores.layers().len(), scores.kv_heads(), scores.candidate_len()];
-    let values: Vec<f64> = scores.layers().iter().flat_map(|layer| layer.values()).copied().collect();
+    let values: Vec<f64> = scores.layers().iter().flat_map(HeadScores::values).copied().collect();
     Ok(npy::write_npy(file, &shape, &values)?)
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use laprox_fixtures::{Precision, SynthConfig, synthesize};
 
 use crate::cli::{Common, DumpPrecision, Synth};
+use crate::output::refuse_existing;
 use crate::progress::Progress;
 
 impl From<DumpPrecision> for Precision {
@@ -17,6 +18,7 @@ impl From<DumpPrecision> for Precision {
 
 /// Writes a synthetic dump.
 pub(super) fn run(arguments: &Synth, common: &Common) -> Result<()> {
+    refuse_existing(&arguments.out, common.force)?;
     let config = SynthConfig {
         layers: arguments.layers,
         heads: arguments.heads,

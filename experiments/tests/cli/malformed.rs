@@ -24,7 +24,8 @@ fn every_malformed_dump_is_refused_in_one_line_that_names_the_file() {
 fn a_malformed_dump_leaves_no_output_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = folder.path().join("dump");
-    malformed::cases()[0].write(&dump);
+    let inside = malformed::cases().into_iter().rfind(|case| !case.file.is_empty());
+    inside.expect("a case inside the dump").write(&dump);
     let out = folder.path().join("retained");
     laprox(&["evict", text(&dump), "--budget", "50%", "--out", text(&out)]).code(2);
     let left: Vec<_> =

@@ -24,7 +24,7 @@ fn bad_arguments_end_in_one_line_and_code_2() {
         (&["ablate", &dump, "--config", text(&config)], "colour"),
         (&["ablate", &dump, "--allocation", "heads"], "head|layer|model|model-raw"),
         (&["ablate", &dump, "--json", "--format", "csv"], "--format"),
-        (&["synth", "--out", &out, "--heads", "9", "--kv-heads", "2"], "kv_heads"),
+        (&["synth", "--out", &out, "--heads", "9", "--kv-heads", "2"], "2 KV heads"),
         (&["synth", "--out", &out, "--context", "16", "--window", "32"], "window"),
     ];
     for (arguments, named) in cases {
@@ -66,7 +66,7 @@ fn an_existing_output_stays_unless_forced() {
     let evict = ["evict", &dump, "--budget", "50%", "--out", text(&results)];
     let ablate = ["ablate", &dump, "--budget", "50%", "--out", text(&file)];
     for arguments in [&score[..], &evict[..], &ablate[..], &["synth", "--out", &dump][..]] {
-        assert!(refusal(&laprox(arguments).code(2)).contains("exists"), "{arguments:?}");
+        assert!(refusal(&laprox(arguments).code(2)).contains("expected a new path"), "{arguments:?}");
     }
     assert_eq!(fs::read_to_string(&file).expect("still there"), "mine");
 
