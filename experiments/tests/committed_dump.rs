@@ -67,7 +67,7 @@ fn tensors<'a>(problem: &LayerProblem<'a>) -> [(&'static str, Elements<'a>); 5] 
 }
 
 /// How much of the allowed difference is used: the products of another CPU may round differently, by at most 1e-4 of
-/// the tensor's largest value (ten times what transformers differs by), and may then fall on the next f16, 2^-10 of
+/// the tensor's largest value (what the runner may differ from transformers by), and may then fall on the next f16, 2^-10 of
 /// the value away. NaN uses all of it and more.
 fn share_of_bound(committed: Elements<'_>, made: Elements<'_>) -> f64 {
     let (committed, made) = (committed.to_f64(), made.to_f64());

@@ -31,6 +31,7 @@ pub mod budget;
 pub mod error;
 pub mod evaluate;
 pub mod layer;
+pub mod oracle;
 pub mod output_error;
 pub mod policies;
 pub mod policy;

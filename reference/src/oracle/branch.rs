@@ -1,0 +1,211 @@
+//! Best-first branching: the relaxation's bound where it is loose, closed by deciding slots one by one.
+//!
+//! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the
+//! best set of all, whenever the search stops.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::bound::Decision;
+use super::gram::PairGram;
+use super::relax::{Effort, Relaxed, relax};
+use super::swap::{Eviction, round, swap};
+
+/// When a search ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Stop when the error is within this share of the bound: `norm(Delta) <= (1 + gap) * bound`.
+    pub gap: f64,
+    /// Relaxations at most.
+    pub nodes: usize,
+    /// What each relaxation may cost.
+    pub effort: Effort,
+    /// Rounds of swaps after each relaxation.
+    pub swap_rounds: usize,
+}
+
+/// A set, and what is proven about every other one of its size.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// The best set found.
+    pub eviction: Eviction,
+    /// No set of its size has a squared error below this.
+    pub squared_lower_bound: f64,
+    /// Relaxations solved.
+    pub nodes: usize,
+}
+
+impl Certified {
+    /// `norm(Delta) / bound - 1`, in norms; 0 where both are 0.
+    #[must_use]
+    pub fn gap(&self) -> f64 {
+        if self.eviction.squared_error <= self.squared_lower_bound {
+            0.0
+        } else {
+            (self.eviction.squared_error / self.squared_lower_bound).sqrt() - 1.0
+        }
+    }
+}
+
+/// A part of the search space.
+struct Node {
+    decided: Vec<(usize, bool)>,
+    relaxed: Relaxed,
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Node {}
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Node {
+    /// The heap's greatest node is the one with the least bound; ties go to the one decided first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.relaxed.lower_bound.total_cmp(&self.relaxed.lower_bound).then(other.decided.cmp(&self.decided))
+    }
+}
+
+/// Searches for the best `count` slots to evict, from the set `start`, and proves how good the result is.
+///
+/// `watch` hears after each node of the state so far, and ends the search by returning false; the result is then as
+/// valid as any.
+///
+/// # Panics
+/// When `start` does not hold `count` slots.
+#[must_use]
+pub fn certify(
+    gram: &dyn PairGram,
+    count: usize,
+    start: &[usize],
+    limits: Limits,
+    watch: &mut dyn FnMut(&Certified) -> bool,
+) -> Certified {
+    assert_eq!(start.len(), count, "the start evicts as many slots as it should");
+    let mut search = Search::new(gram, count, start, limits);
+    while watch(&search.state()) && search.step() {}
+    search.state()
+}
+
+struct Search<'a> {
+    gram: &'a dyn PairGram,
+    count: usize,
+    limits: Limits,
+    open: BinaryHeap<Node>,
+    best: Eviction,
+    /// The least bound among nodes that were closed without being searched to the end.
+    closed_bound: f64,
+    nodes: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(gram: &'a dyn PairGram, count: usize, start: &[usize], limits: Limits) -> Self {
+        let decisions = vec![Decision::Open; gram.slots()];
+        let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds);
+        let mut search =
+            Self { gram, count, limits, open: BinaryHeap::new(), best, closed_bound: f64::INFINITY, nodes: 0 };
+        let x = super::gram::indicator(gram.slots(), &search.best.evicted);
+        search.solve(Vec::new(), x, 0.0);
+        search
+    }
+
+    fn state(&self) -> Certified {
+        let least = self.open.peek().map_or(f64::INFINITY, |node| node.relaxed.lower_bound);
+        let bound = least.min(self.closed_bound).min(self.best.squared_error);
+        Certified { eviction: self.best.clone(), squared_lower_bound: bound, nodes: self.nodes }
+    }
+
+    /// Splits the node with the least bound; false when the search is over.
+    fn step(&mut self) -> bool {
+        if self.state().gap() <= self.limits.gap || self.nodes >= self.limits.nodes {
+            return false;
+        }
+        let Some(node) = self.open.pop() else { return false };
+        let Some(slot) = self.branching_slot(&node) else {
+            // Nothing is left to decide: the relaxed point is a set, and the bound is its own up to rounding.
+            self.closed_bound = self.closed_bound.min(node.relaxed.lower_bound);
+            return true;
+        };
+        for evict in [false, true] {
+            let mut decided = node.decided.clone();
+            decided.push((slot, evict));
+            if let Some(x) = self.moved(&node, &decided) {
+                self.solve(decided, x, node.relaxed.lower_bound);
+            }
+        }
+        true
+    }
+
+    /// Relaxes a node, rounds it, and keeps it open where it may hold a better set.
+    fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) {
+        let decisions = self.decisions(&decided);
+        let mut relaxed = relax(self.gram, &decisions, self.count, x, self.limits.effort);
+        relaxed.lower_bound = relaxed.lower_bound.max(parent_bound);
+        self.nodes += 1;
+        let free = vec![Decision::Open; self.gram.slots()];
+        let rounded = round(&relaxed, self.count);
+        let found = swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds);
+        if found.squared_error < self.best.squared_error {
+            self.best = found;
+        }
+        if relaxed.lower_bound < self.best.squared_error {
+            self.open.push(Node { decided, relaxed });
+        }
+    }
+
+    fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {
+        let mut decisions = vec![Decision::Open; self.gram.slots()];
+        for &(slot, evict) in decided {
+            decisions[slot] = if evict { Decision::Evicted } else { Decision::Retained };
+        }
+        decisions
+    }
+
+    /// The open slot whose share is least decided, weighed by what deciding it moves: `x (1 - x) sqrt(M_ii)`.
+    fn branching_slot(&self, node: &Node) -> Option<usize> {
+        let decisions = self.decisions(&node.decided);
+        let weight = |slot: usize| {
+            let x = node.relaxed.x[slot];
+            x * (1.0 - x) * self.gram.diagonal()[slot].sqrt()
+        };
+        let open = (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open);
+        let best = open.map(|slot| (slot, weight(slot))).max_by(|one, two| one.1.total_cmp(&two.1))?;
+        (best.1 > 0.0).then_some(best.0)
+    }
+
+    /// The node's point with the decisions kept and the sum restored; `None` where no set keeps them.
+    fn moved(&self, node: &Node, decided: &[(usize, bool)]) -> Option<Vec<f64>> {
+        let decisions = self.decisions(decided);
+        let evicted = decisions.iter().filter(|&&decision| decision == Decision::Evicted).count();
+        let open = decisions.iter().filter(|&&decision| decision == Decision::Open).count();
+        if evicted > self.count || evicted + open < self.count {
+            return None;
+        }
+        let mut x = node.relaxed.x.clone();
+        for &(slot, evict) in decided {
+            x[slot] = if evict { 1.0 } else { 0.0 };
+        }
+        let mut missing = self.count as f64 - x.iter().sum::<f64>();
+        let mut order: Vec<usize> = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
+        let values = &node.relaxed.product.values;
+        // Whoever gains least rises first; whoever costs most falls first.
+        order.sort_by(|&one, &two| values[one].total_cmp(&values[two]).then(one.cmp(&two)));
+        if missing < 0.0 {
+            order.reverse();
+        }
+        for slot in order {
+            let step = missing.clamp(-x[slot], 1.0 - x[slot]);
+            x[slot] += step;
+            missing -= step;
+        }
+        Some(x)
+    }
+}

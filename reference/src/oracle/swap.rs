@@ -1,0 +1,90 @@
+//! From a relaxed point to a set, and from a set to one that no single swap improves.
+
+use super::block::Block;
+use super::bound::Decision;
+use super::gram::{PairGram, indicator};
+use super::relax::{Relaxed, keep_first};
+
+/// A set of evicted slots with its squared `drop` error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eviction {
+    /// The evicted slots, ascending.
+    pub evicted: Vec<usize>,
+    /// `norm_F(E(x))^2`.
+    pub squared_error: f64,
+}
+
+/// Improvements smaller than this share of the error are rounding.
+const LEAST_GAIN: f64 = 1e-12;
+
+/// The `count` slots with the largest shares; ties go to the lower gradient, then to the lower slot.
+#[must_use]
+pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
+    let mut slots: Vec<usize> = (0..relaxed.x.len()).collect();
+    keep_first(&mut slots, count, |&one, &two| {
+        let values = &relaxed.product.values;
+        relaxed.x[two].total_cmp(&relaxed.x[one]).then(values[one].total_cmp(&values[two]))
+    });
+    slots.sort_unstable();
+    slots
+}
+
+/// Swaps retained for evicted slots while that lowers the error; slots that are decided stay.
+///
+/// `most` slots are looked at together: those whose swap would gain most were it not for the pair's own product,
+/// which is then taken in full.
+#[must_use]
+pub fn swap(gram: &dyn PairGram, decisions: &[Decision], start: &[usize], most: usize, rounds: usize) -> Eviction {
+    let mut x = indicator(gram.slots(), start);
+    let mut product = gram.product(&x).values;
+    for _ in 0..rounds {
+        let slots = promising(gram, decisions, &x, &product, most);
+        let block = Block::new(gram.blocks(&slots));
+        let mut evicted: Vec<bool> = slots.iter().map(|&slot| x[slot] == 1.0).collect();
+        let mut gradient: Vec<f64> = slots.iter().map(|&slot| product[slot]).collect();
+        let error: f64 = x.iter().zip(&product).map(|(share, product)| share * product).sum();
+        let mut swapped = false;
+        while let Some((evict, retain, change)) = block.best_swap(&evicted, &gradient) {
+            if -change <= LEAST_GAIN * error {
+                break;
+            }
+            block.shift(&mut gradient, evict, 1.0);
+            block.shift(&mut gradient, retain, -1.0);
+            (evicted[evict], evicted[retain]) = (true, false);
+            swapped = true;
+        }
+        if !swapped {
+            break;
+        }
+        for (&slot, &evicted) in slots.iter().zip(&evicted) {
+            x[slot] = f64::from(u8::from(evicted));
+        }
+        product = gram.product(&x).values;
+    }
+    let evicted = (0..x.len()).filter(|&slot| x[slot] == 1.0).collect();
+    let squared_error = x.iter().zip(&product).map(|(share, product)| share * product).sum::<f64>().max(0.0);
+    Eviction { evicted, squared_error }
+}
+
+/// The open slots whose own change is least: `M_ii + 2 (M x)_i` to evict one, `M_ii - 2 (M x)_i` to retain one.
+fn promising(
+    gram: &dyn PairGram,
+    decisions: &[Decision],
+    x: &[f64],
+    product: &[f64],
+    most: usize,
+) -> Vec<usize> {
+    let diagonal = gram.diagonal();
+    let change = |slot: &usize| {
+        let sign = if x[*slot] == 1.0 { -2.0 } else { 2.0 };
+        diagonal[*slot] + sign * product[*slot]
+    };
+    let open = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open);
+    let (mut evicted, mut retained): (Vec<usize>, Vec<usize>) = open.partition(|&slot| x[slot] == 1.0);
+    for side in [&mut evicted, &mut retained] {
+        keep_first(side, most / 2, |one, two| change(one).total_cmp(&change(two)));
+    }
+    evicted.append(&mut retained);
+    evicted.sort_unstable();
+    evicted
+}
