@@ -1,14 +1,34 @@
 //! One sample of a dump through the stages, one layer in memory at a time.
 
 use anyhow::{Context, Result};
-use laprox_fixtures::Dump;
+use laprox_fixtures::{Dump, DumpLayer};
+use laprox_reference::oracle::{self, Certified, Found, Oracle};
 use laprox_reference::{
-    Backend, HeadScores, LayerProblem, ModelScores, OutputErrors, Policy, PreparedLayer, RetainedSet,
+    Allocation, Backend, HeadScores, LayerProblem, ModelScores, OutputErrors, Policy, PreparedLayer,
+    RetainedSet, Rule, evict,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::progress::Progress;
+
+/// What an oracle retains, with a proof for each layer, or one for the model; none where it proves nothing.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// The retained set.
+    pub retained: RetainedSet,
+    /// The proofs.
+    pub certified: Vec<Option<Certified>>,
+}
+
+/// The oracle that a policy is, if it is one.
+#[must_use]
+pub fn oracle_of(policy: &Policy) -> Option<Oracle> {
+    match policy.rule() {
+        Rule::Oracle(oracle) => Some(oracle),
+        Rule::Score(_) | Rule::Everything => None,
+    }
+}
 
 /// One sample of a dump, and the path that computes on it.
 #[derive(Clone, Copy)]
@@ -45,6 +65,62 @@ impl Sample<'_> {
     pub fn seed(&self, seed: u64) -> u64 {
         let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(self.name()).finalize();
         u64::from_le_bytes(std::array::from_fn(|byte| digest[byte]))
+    }
+
+    /// What each policy retains at each budget, `b - w = per_head` candidates a KV head: `[policy][budget]`.
+    ///
+    /// # Errors
+    /// When the dump, a score or an oracle's problem is refused.
+    pub fn evict(
+        &self,
+        policies: &[Policy],
+        per_heads: &[usize],
+        progress: &Progress,
+    ) -> Result<Vec<Vec<RetainedSet>>> {
+        let ranking: Vec<Policy> =
+            policies.iter().filter(|policy| oracle_of(policy).is_none()).copied().collect();
+        let mut scores = self.score(&ranking, progress)?.into_iter();
+        let retain = |policy: &Policy| match oracle_of(policy) {
+            Some(_) => {
+                per_heads.iter().map(|&per_head| Ok(self.search(policy, per_head)?.retained)).collect()
+            }
+            None => {
+                let scores = scores.next().context("a policy has scores")?;
+                let retain = |&per_head| Ok(evict(policy, &scores, per_head, self.window_len())?);
+                per_heads.iter().map(retain).collect()
+            }
+        };
+        policies.iter().map(retain).collect()
+    }
+
+    /// Lets an oracle search: layer by layer, or the model as one, as its allocation says.
+    ///
+    /// # Errors
+    /// When the policy is no oracle, or the dump or the problem is refused.
+    pub fn search(&self, policy: &Policy, per_head: usize) -> Result<Searched> {
+        let oracle = oracle_of(policy).with_context(|| format!("{policy} is no oracle"))?;
+        let options = policy.options();
+        let shape = self.dump.manifest().layer_shape(self.index);
+        let found = self.with_layers(|layers| {
+            let of =
+                |part: &[&dyn PreparedLayer]| oracle::search(oracle, part, options, per_head, &mut |_| true);
+            let part_len = if options.allocation == Allocation::Layer { 1 } else { layers.len() };
+            Ok(layers.par_chunks(part_len).map(of).collect::<Result<Vec<Found>, _>>()?)
+        })?;
+        let heads: Vec<Vec<u32>> = found.iter().flat_map(|found| found.retained.iter().cloned()).collect();
+        let retained =
+            RetainedSet::from_candidates(shape.kv_heads, shape.context_len, shape.window_len, &heads)?;
+        Ok(Searched { retained, certified: found.into_iter().map(|found| found.certified).collect() })
+    }
+
+    /// All layers of the sample, prepared and in memory together.
+    fn with_layers<T>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>) -> Result<T> {
+        let slots = 0..self.dump.manifest().layers.len();
+        let layers = slots.map(|slot| self.dump.layer(self.index, slot)).collect::<Result<Vec<_>, _>>()?;
+        let problems = layers.iter().map(DumpLayer::problem).collect::<Result<Vec<_>, _>>()?;
+        let prepared = problems.par_iter().map(|problem| self.backend.prepare(problem));
+        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        visit(&prepared.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     /// Every policy's scores over all layers of the dump; policies that score alike are computed once.

@@ -4,6 +4,7 @@ use crate::allocate::allocate;
 use crate::error::Error;
 use crate::evaluate;
 use crate::layer::Layer;
+use crate::oracle::{Form, LayerGram, PairGram, Rows, renormalised};
 use crate::output_error::OutputErrors;
 use crate::policy::{Policy, Rule};
 use crate::problem::LayerProblem;
@@ -11,6 +12,7 @@ use crate::retained::{LayerRetained, RetainedSet};
 use crate::score;
 use crate::scores::{HeadScores, ModelScores};
 use crate::select::select;
+use crate::shape::LayerShape;
 
 /// An implementation of the stages.
 pub trait Backend: Send + Sync {
@@ -31,6 +33,22 @@ pub trait PreparedLayer: Send + Sync {
     /// # Errors
     /// [`Error::Score`] names a slot whose score is NaN or infinite.
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error>;
+
+    /// The layer's sizes.
+    fn shape(&self) -> LayerShape;
+
+    /// The quadratic form of the layer's `drop` error, for the oracles.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer holds no such rows.
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error>;
+
+    /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
+    /// error any further.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the start was made for other sizes.
+    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error>;
 
     /// `norm_F(O)` of the layer's window output.
     fn output_norm(&self) -> f64;
@@ -59,6 +77,10 @@ pub fn evict(
             let context_len = scores.candidate_len() + window_len;
             RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len)
         }
+        Rule::Oracle(_) => Err(Error::Policy {
+            policy: policy.to_string(),
+            reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
+        }),
         Rule::Score(_) => {
             let quotas = allocate(scores, policy.options(), per_head)?;
             select(scores, &quotas, policy.options().sinks, window_len)
@@ -83,6 +105,24 @@ impl Backend for Reference {
 impl PreparedLayer for Layer {
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
         score::score(self, policy)
+    }
+
+    fn shape(&self) -> LayerShape {
+        self.shape
+    }
+
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        let gram = LayerGram::new(self, form, rows).ok_or_else(|| Error::Shape {
+            what: "later queries",
+            expected: "at least one, from a dump captured with a future".into(),
+            found: "none".into(),
+        })?;
+        Ok(Box::new(gram))
+    }
+
+    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
+        start.check(self.index, self.shape)?;
+        Ok(renormalised::improve(self, form, start))
     }
 
     fn output_norm(&self) -> f64 {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::allocate::Allocation;
 use crate::error::Error;
+use crate::oracle::{Form, Oracle};
 use crate::policies::POLICIES;
 use crate::pool::Pooling;
 use crate::score::ScoreFn;
@@ -30,6 +31,8 @@ pub enum Rule {
     Score(ScoreFn),
     /// Keeps everything, whatever the budget.
     Everything,
+    /// Searches for the best set itself.
+    Oracle(Oracle),
 }
 
 /// The options of every policy; an entry says which of them it has.
@@ -47,6 +50,10 @@ pub struct PolicyOptions {
     pub sinks: usize,
     /// For policies that draw.
     pub seed: u64,
+    /// Which errors an oracle minimises.
+    pub form: Form,
+    /// Relaxations that a certified oracle solves at most, a layer or a model.
+    pub nodes: usize,
 }
 
 impl PolicyOptions {
@@ -58,6 +65,8 @@ impl PolicyOptions {
         group_rule: GroupRule::Mean,
         sinks: 0,
         seed: 0,
+        form: Form::LayerWise,
+        nodes: 64,
     };
 }
 
@@ -185,7 +194,7 @@ impl FromStr for Policy {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refuse = |reason| Error::Policy { policy: text.to_owned(), reason };
-        let (name, options) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let (name, options) = split_name(text);
         let entry = POLICIES.iter().find(|entry| entry.name == name).ok_or_else(|| {
             let names: Vec<_> = POLICIES.iter().map(|entry| entry.name).collect();
             refuse(format!("no such policy, expected one of {}", names.join(", ")))
@@ -211,8 +220,8 @@ impl FromStr for Policy {
 /// An option that a policy may have.
 #[derive(Clone, Copy, Debug)]
 pub enum OptionKey {
-    /// `allocation=head|layer|model|model-raw`
-    Allocation,
+    /// `allocation=` one of these rules.
+    Allocation(&'static [Allocation]),
     /// `norm=sum|output|none`
     Norm,
     /// `pool=none|avg:K|max:K`
@@ -223,6 +232,10 @@ pub enum OptionKey {
     Sinks,
     /// `seed=N`
     Seed,
+    /// `form=layer-wise|head-wise`
+    Form,
+    /// `nodes=N`
+    Nodes,
 }
 
 const ALLOCATIONS: [(&str, Allocation); 4] = [
@@ -234,6 +247,8 @@ const ALLOCATIONS: [(&str, Allocation); 4] = [
 
 const NORMALISERS: [(&str, Normaliser); 3] =
     [("sum", Normaliser::Sum), ("output", Normaliser::Output), ("none", Normaliser::None)];
+
+const FORMS: [(&str, Form); 2] = [("layer-wise", Form::LayerWise), ("head-wise", Form::HeadWise)];
 
 const GROUP_RULES: [(&str, GroupRule); 4] = [
     ("mean", GroupRule::Mean),
@@ -247,12 +262,14 @@ impl OptionKey {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Allocation => "allocation",
+            Self::Allocation(_) => "allocation",
             Self::Norm => "norm",
             Self::Pool => "pool",
             Self::Gqa(_) => "gqa",
             Self::Sinks => "sinks",
             Self::Seed => "seed",
+            Self::Form => "form",
+            Self::Nodes => "nodes",
         }
     }
 
@@ -260,18 +277,23 @@ impl OptionKey {
     #[must_use]
     pub fn get(&self, options: &PolicyOptions) -> String {
         match self {
-            Self::Allocation => name_in(&ALLOCATIONS, options.allocation).into(),
+            Self::Allocation(_) => name_in(&ALLOCATIONS, options.allocation).into(),
             Self::Norm => name_in(&NORMALISERS, options.norm).into(),
             Self::Pool => options.pool.to_string(),
             Self::Gqa(_) => name_in(&GROUP_RULES, options.group_rule).into(),
             Self::Sinks => options.sinks.to_string(),
             Self::Seed => options.seed.to_string(),
+            Self::Form => name_in(&FORMS, options.form).into(),
+            Self::Nodes => options.nodes.to_string(),
         }
     }
 
     fn set(&self, options: &mut PolicyOptions, value: &str) -> Result<(), String> {
         match self {
-            Self::Allocation => options.allocation = value_in(&ALLOCATIONS, value)?,
+            Self::Allocation(rules) => {
+                let has: Vec<_> = ALLOCATIONS.into_iter().filter(|(_, rule)| rules.contains(rule)).collect();
+                options.allocation = value_in(&has, value)?;
+            }
             Self::Norm => options.norm = value_in(&NORMALISERS, value)?,
             Self::Pool => options.pool = value.parse()?,
             Self::Gqa(rules) => {
@@ -280,10 +302,24 @@ impl OptionKey {
             }
             Self::Sinks => options.sinks = whole_number(value)?,
             Self::Seed => options.seed = whole_number(value)?,
+            Self::Form => options.form = value_in(&FORMS, value)?,
+            Self::Nodes => options.nodes = whole_number(value)?,
         }
         Ok(())
     }
 }
+
+/// The name and what follows its colon; an oracle's name has a colon of its own.
+fn split_name(text: &str) -> (&str, Option<&str>) {
+    let skipped = if text.starts_with(ORACLE) { ORACLE.len() } else { 0 };
+    match text[skipped..].find(':') {
+        Some(colon) => (&text[..skipped + colon], Some(&text[skipped + colon + 1..])),
+        None => (text, None),
+    }
+}
+
+/// What an oracle's name begins with.
+const ORACLE: &str = "oracle:";
 
 fn name_in<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
     names.iter().find(|(_, candidate)| *candidate == value).map_or("", |(name, _)| name)

@@ -13,14 +13,16 @@ pub type ScoreFn = fn(&Layer, &PolicyOptions) -> Vec<Vec<f64>>;
 
 /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
 ///
-/// A policy that does not rank (`full`) scores every candidate 1.
+/// A policy that does not rank (`full`, an oracle) scores every candidate 1.
 ///
 /// # Errors
 /// [`Error::Score`] names the first slot whose score is NaN or infinite.
 pub fn score(layer: &Layer, policy: &Policy) -> Result<HeadScores, Error> {
     let raw = match policy.rule() {
         Rule::Score(score) => score(layer, policy.options()),
-        Rule::Everything => vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads],
+        Rule::Everything | Rule::Oracle(_) => {
+            vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads]
+        }
     };
     let pooled: Vec<_> = raw.into_iter().map(|scores| policy.options().pool.apply(scores)).collect();
     HeadScores::new(layer.index, &pooled)

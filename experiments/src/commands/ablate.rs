@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::{Backend, Budget, Policy, evict};
+use laprox_reference::{Backend, Budget, Policy};
 use serde::{Deserialize, Serialize};
 
 use super::open_dump;
@@ -150,25 +150,22 @@ impl Comparison {
     fn sample_rows(&self, sample: &Sample<'_>, seed: u64, progress: &Progress) -> Result<Vec<Row>> {
         let (context_len, window_len) = (sample.context_len(), sample.window_len());
         let seeded: Vec<_> = self.policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
-        let scores = sample.score(&seeded, progress)?;
-        let mut subjects = Vec::new();
-        let mut sets = Vec::new();
-        for (index, policy) in seeded.iter().enumerate() {
-            for &budget in &self.budgets {
-                let per_head = budget.candidates_per_head(context_len, window_len)?;
-                sets.push(evict(policy, &scores[index], per_head, window_len)?);
-                subjects.push(Subject {
-                    model: sample.dump.manifest().model.name.clone(),
-                    sample: sample.name().to_owned(),
-                    policy: self.policies[index],
-                    budget,
-                    entries_per_head: per_head + window_len,
-                });
-            }
-        }
+        let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
+        let per_heads = self.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let sets = sample.evict(&seeded, &per_heads, progress)?.concat();
+        let subject = |&policy: &Policy, (&budget, per_head): (&Budget, &usize)| Subject {
+            model: sample.dump.manifest().model.name.clone(),
+            sample: sample.name().to_owned(),
+            policy,
+            budget,
+            entries_per_head: per_head + window_len,
+        };
+        let budgets = || self.budgets.iter().zip(&per_heads);
+        let subjects =
+            self.policies.iter().flat_map(|policy| budgets().map(move |budget| subject(policy, budget)));
         let errors = sample.evaluate(&sets, progress)?;
         let layers = &sample.dump.manifest().layers;
-        Ok(subjects.iter().zip(&errors).flat_map(|(subject, errors)| subject.rows(layers, errors)).collect())
+        Ok(subjects.zip(&errors).flat_map(|(subject, errors)| subject.rows(layers, errors)).collect())
     }
 }
 

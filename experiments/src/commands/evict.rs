@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, npy};
-use laprox_reference::{OutputErrors, RetainedSet, evict};
+use laprox_reference::{OutputErrors, RetainedSet};
 use serde::Serialize;
 
 use super::open_dump;
@@ -70,11 +70,10 @@ fn evict_sample(
 ) -> Result<(RetainedSet, Vec<OutputErrors>)> {
     let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
     let policy = arguments.policy.reseeded(sample.seed(common.seed));
-    let scores = sample.score(&[policy], progress)?;
-    let retained = [evict(&policy, &scores[0], per_head, sample.window_len())?];
-    let errors = sample.evaluate(&retained, progress)?;
-    let [retained] = retained;
-    Ok((retained, errors.into_iter().flatten().collect()))
+    let retained = sample.evict(&[policy], &[per_head], progress)?.concat();
+    let errors = sample.evaluate(&retained, progress)?.concat();
+    let retained = retained.into_iter().next().context("one policy at one budget retains one set")?;
+    Ok((retained, errors))
 }
 
 fn subject(sample: &Sample<'_>, arguments: &Evict) -> Result<Subject> {

@@ -25,6 +25,11 @@ pub enum Allocation {
     ModelRaw,
 }
 
+impl Allocation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Head, Self::Layer, Self::Model, Self::ModelRaw];
+}
+
 /// Candidates kept by each KV head, `[layers * Hkv]`, when every KV head keeps `per_head` of them on average.
 ///
 /// # Errors

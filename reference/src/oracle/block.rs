@@ -68,7 +68,9 @@ impl Block {
         let mut moved = false;
         // Each step lowers the value; the limit only guards against steps that rounding makes endless.
         for _ in 0..200 * self.len() {
-            let Some((rising, falling)) = self.steepest_pair(x, gradient, 0.01 * tolerance * scale) else { break };
+            let Some((rising, falling)) = self.steepest_pair(x, gradient, 0.01 * tolerance * scale) else {
+                break;
+            };
             let slope = gradient[falling] - gradient[rising];
             let curvature = self.curvature(rising, falling).max(f64::MIN_POSITIVE);
             let step = (slope / curvature).min(1.0 - x[rising]).min(x[falling]);
@@ -90,7 +92,11 @@ impl Block {
         let rising = rising.min_by(|&one, &two| gradient[one].total_cmp(&gradient[two]))?;
         let gain = |slot: usize| {
             let slope = gradient[slot] - gradient[rising];
-            if slope <= threshold { 0.0 } else { slope * slope / self.curvature(rising, slot).max(f64::MIN_POSITIVE) }
+            if slope <= threshold {
+                0.0
+            } else {
+                slope * slope / self.curvature(rising, slot).max(f64::MIN_POSITIVE)
+            }
         };
         let falling = (0..x.len()).filter(|&slot| x[slot] > 0.0).map(|slot| (slot, gain(slot)));
         let best = falling.max_by(|one, two| one.1.total_cmp(&two.1))?;

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::bound::Decision;
-use super::gram::PairGram;
+use super::gram::{PairGram, indicator};
 use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
 
@@ -76,8 +76,7 @@ impl Ord for Node {
 
 /// Searches for the best `count` slots to evict, from the set `start`, and proves how good the result is.
 ///
-/// `watch` hears after each node of the state so far, and ends the search by returning false; the result is then as
-/// valid as any.
+/// `watch` hears of every new bound, and ends the search by returning false; the result is then as valid as any.
 ///
 /// # Panics
 /// When `start` does not hold `count` slots.
@@ -90,8 +89,23 @@ pub fn certify(
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Certified {
     assert_eq!(start.len(), count, "the start evicts as many slots as it should");
-    let mut search = Search::new(gram, count, start, limits);
-    while watch(&search.state()) && search.step() {}
+    let decisions = vec![Decision::Open; gram.slots()];
+    let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds);
+    let x = indicator(gram.slots(), &best.evicted);
+    let mut search = Search {
+        gram,
+        count,
+        limits,
+        open: BinaryHeap::new(),
+        best,
+        pending: 0.0,
+        nodes: 0,
+        stopped: false,
+        watch,
+    };
+    search.solve(Vec::new(), x, 0.0);
+    search.pending = f64::INFINITY;
+    while search.step() {}
     search.state()
 }
 
@@ -101,53 +115,47 @@ struct Search<'a> {
     limits: Limits,
     open: BinaryHeap<Node>,
     best: Eviction,
-    /// The least bound among nodes that were closed without being searched to the end.
-    closed_bound: f64,
+    /// The least bound of whatever is neither in `open` nor searched to its end.
+    pending: f64,
     nodes: usize,
+    stopped: bool,
+    watch: &'a mut dyn FnMut(&Certified) -> bool,
 }
 
-impl<'a> Search<'a> {
-    fn new(gram: &'a dyn PairGram, count: usize, start: &[usize], limits: Limits) -> Self {
-        let decisions = vec![Decision::Open; gram.slots()];
-        let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds);
-        let mut search =
-            Self { gram, count, limits, open: BinaryHeap::new(), best, closed_bound: f64::INFINITY, nodes: 0 };
-        let x = super::gram::indicator(gram.slots(), &search.best.evicted);
-        search.solve(Vec::new(), x, 0.0);
-        search
-    }
-
+impl Search<'_> {
     fn state(&self) -> Certified {
         let least = self.open.peek().map_or(f64::INFINITY, |node| node.relaxed.lower_bound);
-        let bound = least.min(self.closed_bound).min(self.best.squared_error);
+        let bound = least.min(self.pending).min(self.best.squared_error);
         Certified { eviction: self.best.clone(), squared_lower_bound: bound, nodes: self.nodes }
     }
 
     /// Splits the node with the least bound; false when the search is over.
     fn step(&mut self) -> bool {
-        if self.state().gap() <= self.limits.gap || self.nodes >= self.limits.nodes {
+        if self.stopped || self.nodes >= self.limits.nodes || self.state().gap() <= self.limits.gap {
             return false;
         }
         let Some(node) = self.open.pop() else { return false };
+        let bound = node.relaxed.lower_bound;
+        let elsewhere = self.pending;
+        self.pending = elsewhere.min(bound);
         let Some(slot) = self.branching_slot(&node) else {
-            // Nothing is left to decide: the relaxed point is a set, and the bound is its own up to rounding.
-            self.closed_bound = self.closed_bound.min(node.relaxed.lower_bound);
+            // The relaxed point is a set itself: what its bound lacks is the relaxation's tolerance.
             return true;
         };
         for evict in [false, true] {
             let mut decided = node.decided.clone();
             decided.push((slot, evict));
             if let Some(x) = self.moved(&node, &decided) {
-                self.solve(decided, x, node.relaxed.lower_bound);
+                self.solve(decided, x, bound);
             }
         }
+        self.pending = elsewhere;
         true
     }
 
     /// Relaxes a node, rounds it, and keeps it open where it may hold a better set.
     fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) {
-        let decisions = self.decisions(&decided);
-        let mut relaxed = relax(self.gram, &decisions, self.count, x, self.limits.effort);
+        let mut relaxed = self.relax(&decided, x, parent_bound);
         relaxed.lower_bound = relaxed.lower_bound.max(parent_bound);
         self.nodes += 1;
         let free = vec![Decision::Open; self.gram.slots()];
@@ -159,6 +167,24 @@ impl<'a> Search<'a> {
         if relaxed.lower_bound < self.best.squared_error {
             self.open.push(Node { decided, relaxed });
         }
+    }
+
+    /// Relaxes a node; whoever watches hears of the whole search's bound.
+    fn relax(&mut self, decided: &[(usize, bool)], x: Vec<f64>, parent_bound: f64) -> Relaxed {
+        let decisions = self.decisions(decided);
+        let state = self.state();
+        let root = decided.is_empty();
+        let (watch, stopped) = (&mut self.watch, &mut self.stopped);
+        let mut hear = |bound: f64| {
+            let bound = if root {
+                bound.max(parent_bound).min(state.eviction.squared_error)
+            } else {
+                state.squared_lower_bound
+            };
+            *stopped = *stopped || !watch(&Certified { squared_lower_bound: bound, ..state.clone() });
+            !*stopped
+        };
+        relax(self.gram, &decisions, self.count, x, self.limits.effort, &mut hear)
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {

@@ -11,8 +11,9 @@
 //! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the
 //! terms between different query heads: `E` is then one matrix a head, and norms and inner products add over heads.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DMatrixView};
 
+use crate::attend::Attention;
 use crate::layer::Layer;
 use crate::shape::{KvHead, QueryHead};
 
@@ -23,6 +24,15 @@ pub enum Form {
     LayerWise,
     /// None: each query head's error counts alone.
     HeadWise,
+}
+
+/// Whose attention weighs the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// The window's queries.
+    Window,
+    /// The later queries.
+    Future,
 }
 
 /// `M x`, with what a proof needs to know about its rounding.
@@ -57,6 +67,7 @@ pub trait PairGram: Send + Sync {
 pub struct LayerGram<'a> {
     layer: &'a Layer,
     form: Form,
+    attention: &'a Attention,
     diagonal: Vec<f64>,
     /// `norm2(a_{h,i})` of the candidates, per query head.
     attention_norms: Vec<Vec<f64>>,
@@ -72,32 +83,37 @@ pub fn gamma(terms: usize) -> f64 {
 }
 
 impl<'a> LayerGram<'a> {
-    /// The quadratic form of one layer.
+    /// The quadratic form of one layer; `None` where it holds no such rows.
     #[must_use]
-    pub fn new(layer: &'a Layer, form: Form) -> Self {
+    pub fn new(layer: &'a Layer, form: Form, rows: Rows) -> Option<Self> {
+        let attention = match rows {
+            Rows::Window => &layer.attention,
+            Rows::Future => layer.future_attention.as_ref()?,
+        };
         let candidates = layer.shape.candidate_len();
         let columns = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
-        let rows = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
+        let value_norms = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
         let mut gram = Self {
             layer,
             form,
+            attention,
             diagonal: Vec::new(),
-            attention_norms: layer.attention.weights.iter().map(columns).collect(),
-            value_norms: layer.values.iter().map(rows).collect(),
+            attention_norms: attention.weights.iter().map(columns).collect(),
+            value_norms: layer.values.iter().map(value_norms).collect(),
         };
         gram.diagonal = layer.query_groups().flat_map(|(_, group)| gram.group_diagonal(&group)).collect();
-        gram
+        Some(gram)
     }
 
     fn candidate_len(&self) -> usize {
         self.layer.shape.candidate_len()
     }
 
-    fn attention(&self, head: QueryHead) -> nalgebra::DMatrixView<'_, f64> {
-        self.layer.attention.weights[head.0].columns(0, self.candidate_len())
+    fn attention(&self, head: QueryHead) -> DMatrixView<'_, f64> {
+        self.attention.weights[head.0].columns(0, self.candidate_len())
     }
 
-    fn values(&self, head: QueryHead) -> nalgebra::DMatrixView<'_, f64> {
+    fn values(&self, head: QueryHead) -> DMatrixView<'_, f64> {
         self.layer.values_of(head).rows(0, self.candidate_len())
     }
 
@@ -154,7 +170,7 @@ impl<'a> LayerGram<'a> {
         let projection = &self.layer.output_projection[head.0];
         let pulled = error * projection.transpose();
         let magnitude = (error.abs() * projection.abs().transpose()).norm();
-        let terms = shape.hidden_dim + shape.head_dim + shape.window_len + shape.query_heads + 8;
+        let terms = shape.hidden_dim + shape.head_dim + error.nrows() + shape.query_heads + 8;
         let factor = gamma(terms) * magnitude;
 
         let reach = &pulled * self.values(head).transpose();
@@ -177,7 +193,8 @@ impl PairGram for LayerGram<'_> {
     fn product(&self, x: &[f64]) -> Product {
         let errors = self.errors(x);
         let entries = errors.len() * errors[0].len();
-        let squared_norm = errors.iter().map(DMatrix::norm_squared).sum::<f64>() * (1.0 + 2.0 * gamma(entries));
+        let squared_norm =
+            errors.iter().map(DMatrix::norm_squared).sum::<f64>() * (1.0 + 2.0 * gamma(entries));
         let mut product =
             Product { values: vec![0.0; self.slots()], errors: vec![0.0; self.slots()], squared_norm };
         for head in self.layer.shape.query_heads() {
@@ -230,8 +247,11 @@ impl ChosenPairs {
         let mut heads = Vec::new();
         let mut first = 0;
         for kv_head in 0..gram.layer.shape.kv_heads {
-            let positions: Vec<usize> =
-                slots.iter().filter(|&&slot| slot / candidates == kv_head).map(|slot| slot % candidates).collect();
+            let positions: Vec<usize> = slots
+                .iter()
+                .filter(|&&slot| slot / candidates == kv_head)
+                .map(|slot| slot % candidates)
+                .collect();
             if !positions.is_empty() {
                 heads.extend(gram.layer.shape.query_group(KvHead(kv_head)).map(|head| ChosenHead {
                     head,
@@ -303,12 +323,12 @@ impl PairGram for StackedGram<'_> {
     }
 }
 
-/// `x` as an indicator of `evicted` among `slots`.
+/// `x` with 1 for each of the evicted slots.
 #[must_use]
 pub fn indicator(slots: usize, evicted: &[usize]) -> Vec<f64> {
-    let mut x = DVector::zeros(slots);
+    let mut x = vec![0.0; slots];
     for &slot in evicted {
         x[slot] = 1.0;
     }
-    x.as_slice().to_vec()
+    x
 }

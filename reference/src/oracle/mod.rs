@@ -1,8 +1,36 @@
-//! Oracles.
+//! Oracles: the best eviction, or a set with a proof of how far it is from the best.
+//!
+//! Whoever evicts for the least `drop` error solves
+//!
+//! ```text
+//! minimise   f(x) = norm_F(sum_h (A_h diag x) B_h)^2 = x^T M x
+//! subject to x in {0, 1}^N,  sum x = m
+//! ```
+//!
+//! over the `N` candidate slots of a layer, or of all layers under one budget (their squared errors add), with `m`
+//! slots to evict. `M` is positive semidefinite, so letting `x` range over `[0, 1]` leaves a convex problem, whose
+//! solution bounds every set from below. The search goes
+//!
+//! ```text
+//! a policy's set -> swaps -> relaxation -> rounding -> swaps -> branching, until bound and error meet
+//! [`swap`]                   [`relax`]                 [`branch`]
+//! ```
+//!
+//! with [`gram`] for the product `M x`, and [`bound`] for why the bounds hold in floating point. [`exhaustive`] is
+//! what small problems are checked against.
 
 pub mod block;
 pub mod bound;
 pub mod branch;
+pub mod exhaustive;
 pub mod gram;
 pub mod relax;
+pub mod renormalised;
+mod search;
 pub mod swap;
+
+pub use branch::{Certified, Limits, certify};
+pub use exhaustive::exhaustive;
+pub use gram::{Form, LayerGram, PairGram, Rows, StackedGram};
+pub use search::{Found, Oracle, search};
+pub use swap::Eviction;

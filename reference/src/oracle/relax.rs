@@ -40,7 +40,8 @@ impl Relaxed {
     }
 }
 
-/// Improves on `start` until the effort is spent. Slots that are decided must already have their value in `start`.
+/// Improves on `start` until the effort is spent, or `watch`, which hears of every new bound, returns false. Slots
+/// that are decided must already have their value in `start`.
 #[must_use]
 pub fn relax(
     gram: &dyn PairGram,
@@ -48,13 +49,14 @@ pub fn relax(
     count: usize,
     start: Vec<f64>,
     effort: Effort,
+    watch: &mut dyn FnMut(f64) -> bool,
 ) -> Relaxed {
     let product = gram.product(&start);
     let bound = lower_bound(&product, decisions, count);
     let mut relaxed = Relaxed { x: start, product, lower_bound: bound };
     for _ in 1..effort.products {
         let value = relaxed.value();
-        if value - relaxed.lower_bound <= effort.tolerance * value {
+        if !watch(relaxed.lower_bound) || value - relaxed.lower_bound <= effort.tolerance * value {
             break;
         }
         let slots = violating(&relaxed, decisions, effort.block);

@@ -34,7 +34,13 @@ pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
 /// `most` slots are looked at together: those whose swap would gain most were it not for the pair's own product,
 /// which is then taken in full.
 #[must_use]
-pub fn swap(gram: &dyn PairGram, decisions: &[Decision], start: &[usize], most: usize, rounds: usize) -> Eviction {
+pub fn swap(
+    gram: &dyn PairGram,
+    decisions: &[Decision],
+    start: &[usize],
+    most: usize,
+    rounds: usize,
+) -> Eviction {
     let mut x = indicator(gram.slots(), start);
     let mut product = gram.product(&x).values;
     for _ in 0..rounds {

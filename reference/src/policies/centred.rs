@@ -14,7 +14,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "root of sum over rows t of norm2(sum over the group of A[t,i] / (1 - A[t,i]) * (b_{h,i} - o_{h,t}))^2",
     source: "this project",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
     defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
 };
 

@@ -17,7 +17,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     source: "arXiv 2605.07234 (gqa=exact: this project)",
     rule: Rule::Score(score),
     options: &[
-        OptionKey::Allocation,
+        OptionKey::Allocation(&Allocation::ALL),
         OptionKey::Norm,
         OptionKey::Pool,
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Attention, GroupRule::Exact]),

@@ -3,6 +3,7 @@
 mod centred;
 mod full;
 mod laprox;
+mod oracle;
 mod random;
 mod snapkv;
 mod streaming;
@@ -11,5 +12,17 @@ mod tova;
 use crate::policy::PolicyEntry;
 
 /// Every policy, in the order in which tables list them.
-pub static POLICIES: [PolicyEntry; 7] =
-    [laprox::ENTRY, centred::ENTRY, snapkv::ENTRY, tova::ENTRY, streaming::ENTRY, random::ENTRY, full::ENTRY];
+pub static POLICIES: [PolicyEntry; 12] = [
+    laprox::ENTRY,
+    centred::ENTRY,
+    snapkv::ENTRY,
+    tova::ENTRY,
+    streaming::ENTRY,
+    random::ENTRY,
+    full::ENTRY,
+    oracle::CERTIFIED,
+    oracle::BRANCH_AND_BOUND,
+    oracle::EXHAUSTIVE,
+    oracle::RENORMALISED,
+    oracle::FUTURE,
+];

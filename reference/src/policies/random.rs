@@ -3,6 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::allocate::Allocation;
 use crate::layer::Layer;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
 
@@ -11,7 +12,13 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
     source: "",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks, OptionKey::Seed],
+    options: &[
+        OptionKey::Allocation(&Allocation::ALL),
+        OptionKey::Norm,
+        OptionKey::Pool,
+        OptionKey::Sinks,
+        OptionKey::Seed,
+    ],
     defaults: PolicyOptions::PLAIN,
 };
 

@@ -1,5 +1,6 @@
 //! SnapKV: the mean attention that the window pays to a position.
 
+use crate::allocate::Allocation;
 use crate::layer::Layer;
 use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
 use crate::pool::Pooling;
@@ -12,7 +13,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     source: "arXiv 2404.14469",
     rule: Rule::Score(score),
     options: &[
-        OptionKey::Allocation,
+        OptionKey::Allocation(&Allocation::ALL),
         OptionKey::Norm,
         OptionKey::Pool,
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),

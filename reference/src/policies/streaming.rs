@@ -1,5 +1,6 @@
 //! StreamingLLM: the first positions and the most recent ones, whatever they hold.
 
+use crate::allocate::Allocation;
 use crate::layer::Layer;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
 
@@ -8,7 +9,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "s_i = i + 1; the first `sinks` positions come before all others",
     source: "arXiv 2309.17453",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
     defaults: PolicyOptions { sinks: 4, ..PolicyOptions::PLAIN },
 };
 

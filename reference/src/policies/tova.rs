@@ -1,5 +1,6 @@
 //! TOVA: the last query's attention, one set for all heads of a layer.
 
+use crate::allocate::Allocation;
 use crate::layer::Layer;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
 
@@ -8,7 +9,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "s_i = mean over all query heads of A_h[w-1,i], the same for every KV head of the layer",
     source: "arXiv 2401.06104",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation, OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
     defaults: PolicyOptions::PLAIN,
 };
 

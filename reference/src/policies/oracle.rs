@@ -1,0 +1,58 @@
+//! The oracles as policies: they search for the best set where others rank.
+
+use crate::allocate::Allocation;
+use crate::oracle::Oracle;
+use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+
+const PLAIN: PolicyEntry = PolicyEntry {
+    name: "",
+    formula: "",
+    source: "this project",
+    rule: Rule::Everything,
+    options: &[OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]), OptionKey::Form],
+    defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
+};
+
+pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
+    name: "oracle:certified",
+    formula: "a set whose drop error is within a proven distance of the least possible one: convex relaxation, rounding, \
+              swaps, best-first branching over at most `nodes` relaxations",
+    rule: Rule::Oracle(Oracle::Certified),
+    options: &[
+        OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]),
+        OptionKey::Form,
+        OptionKey::Nodes,
+    ],
+    ..PLAIN
+};
+
+pub(super) const BRANCH_AND_BOUND: PolicyEntry = PolicyEntry {
+    name: "oracle:branch-and-bound",
+    formula: "the set of least drop error; small problems",
+    rule: Rule::Oracle(Oracle::BranchAndBound),
+    ..PLAIN
+};
+
+pub(super) const EXHAUSTIVE: PolicyEntry = PolicyEntry {
+    name: "oracle:exhaustive",
+    formula: "the set of least drop error, by trying all of them; up to 24 slots",
+    rule: Rule::Oracle(Oracle::Exhaustive),
+    ..PLAIN
+};
+
+pub(super) const RENORMALISED: PolicyEntry = PolicyEntry {
+    name: "oracle:renormalised",
+    formula: "a set whose renormalised error no swap among the most promising slots lowers, layer by layer",
+    rule: Rule::Oracle(Oracle::Renormalised),
+    options: &[OptionKey::Form],
+    defaults: PolicyOptions { allocation: Allocation::Layer, ..PolicyOptions::PLAIN },
+    ..PLAIN
+};
+
+pub(super) const FUTURE: PolicyEntry = PolicyEntry {
+    name: "oracle:future",
+    formula: "oracle:certified with the later queries' attention in place of the window's",
+    rule: Rule::Oracle(Oracle::Future),
+    options: CERTIFIED.options,
+    ..PLAIN
+};

@@ -1,0 +1,273 @@
+//! Alive problems: sinks, an outlier channel, peaked and flat rows, hostile shapes.
+
+use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, RetainedSet, TensorView};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::compare::gamma;
+
+/// The free sizes; `H = Hkv * G` and `n = w + candidates`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub kv_heads: usize,
+    pub group_size: usize,
+    pub head_dim: usize,
+    pub hidden_dim: usize,
+    pub candidate_len: usize,
+    pub window_len: usize,
+    pub future_len: usize,
+}
+
+impl Sizes {
+    #[must_use]
+    pub fn query_heads(&self) -> usize {
+        self.kv_heads * self.group_size
+    }
+
+    #[must_use]
+    pub fn context_len(&self) -> usize {
+        self.candidate_len + self.window_len
+    }
+
+    #[must_use]
+    pub fn cached_len(&self) -> usize {
+        self.context_len() + self.future_len
+    }
+}
+
+/// One layer's tensors in C order, as [`Activations`] describes them.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub sizes: Sizes,
+    pub scale: f64,
+    pub query: Vec<f64>,
+    pub future_query: Vec<f64>,
+    pub key: Vec<f64>,
+    pub value: Vec<f64>,
+    pub projection: Vec<f64>,
+}
+
+/// Sizes with as many candidates as `candidates` allows; none is `w = n`.
+pub fn sizes(candidates: impl Strategy<Value = usize>) -> impl Strategy<Value = Sizes> {
+    let group = prop::sample::select(vec![1_usize, 3, 4, 8]);
+    (1..=3_usize, group, 1..=8_usize, 1..=12_usize, candidates, 1..=5_usize, 0..=3_usize).prop_map(
+        |(kv_heads, group_size, head_dim, hidden_dim, candidate_len, window_len, future_len)| Sizes {
+            kv_heads,
+            group_size,
+            head_dim,
+            hidden_dim,
+            candidate_len,
+            window_len,
+            future_len,
+        },
+    )
+}
+
+/// Any alive problem, `w = n` included.
+pub fn problems() -> impl Strategy<Value = Problem> {
+    (sizes(0..=19_usize), any::<u64>()).prop_map(|(sizes, seed)| Problem::alive(sizes, seed))
+}
+
+/// Alive problems with something to evict.
+pub fn problems_with_candidates() -> impl Strategy<Value = Problem> {
+    (sizes(1..=19_usize), any::<u64>()).prop_map(|(sizes, seed)| Problem::alive(sizes, seed))
+}
+
+/// An alive problem and, per KV head, which of its cached positions stay; some candidate always goes.
+pub fn evictions() -> impl Strategy<Value = (Problem, Vec<Vec<bool>>)> {
+    (problems_with_candidates(), any::<u64>()).prop_map(|(problem, seed)| {
+        let keeps = problem.some_kept(seed);
+        (problem, keeps)
+    })
+}
+
+impl Problem {
+    /// Every value zero: for tests that write their own numbers.
+    #[must_use]
+    pub fn zero(sizes: Sizes) -> Self {
+        let (cached, width) = (sizes.kv_heads * sizes.cached_len(), sizes.query_heads() * sizes.head_dim);
+        Self {
+            sizes,
+            scale: 1.0,
+            query: vec![0.0; width * sizes.window_len],
+            future_query: vec![0.0; width * sizes.future_len],
+            key: vec![0.0; cached * sizes.head_dim],
+            value: vec![0.0; cached * sizes.head_dim],
+            projection: vec![0.0; sizes.hidden_dim * width],
+        }
+    }
+
+    /// Position 0 is a sink, the last value channel an outlier, each query row sinks, peaks, is flat or ordinary.
+    #[must_use]
+    pub fn alive(sizes: Sizes, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut problem = Self::zero(sizes);
+        problem.scale = 1.0 / (sizes.head_dim as f64).sqrt();
+        for numbers in [&mut problem.key, &mut problem.value, &mut problem.projection] {
+            numbers.iter_mut().for_each(|number| *number = rng.random_range(-1.0..1.0));
+        }
+        for head in 0..sizes.kv_heads {
+            problem.key[head * sizes.cached_len() * sizes.head_dim] = 6.0;
+        }
+        if sizes.head_dim > 1 {
+            problem.value.chunks_exact_mut(sizes.head_dim).for_each(|value| value[sizes.head_dim - 1] *= 40.0);
+        }
+        problem.query = problem.rows(sizes.candidate_len, sizes.window_len, &mut rng);
+        problem.future_query = problem.rows(sizes.context_len(), sizes.future_len, &mut rng);
+        problem
+    }
+
+    /// `[H, rows, d]` queries at positions from `first`.
+    fn rows(&self, first: usize, rows: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        let mut queries = Vec::new();
+        for head in 0..self.sizes.query_heads() {
+            for row in 0..rows {
+                queries.extend(self.row(head, first + row, rng));
+            }
+        }
+        queries
+    }
+
+    fn row(&self, head: usize, position: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        let d = self.sizes.head_dim;
+        match rng.random_range(0..4) {
+            0 => vec![0.0; d],
+            1 => {
+                // Along one visible key, with a logit of 60 for it: the softmax is nearly one-hot.
+                let peak = self.key_at(head / self.sizes.group_size, rng.random_range(0..=position));
+                let square: f64 = peak.iter().map(|x| x * x).sum();
+                peak.iter().map(|x| x * 60.0 / (square * self.scale)).collect()
+            }
+            kind => {
+                let mut query: Vec<f64> = (0..d).map(|_| rng.random_range(-1.0..1.0)).collect();
+                if kind == 2 {
+                    query[0] = 1.5 / self.scale;
+                }
+                query
+            }
+        }
+    }
+
+    /// The same problem with every logit `factor` times as large.
+    #[must_use]
+    pub fn sharpened(mut self, factor: f64) -> Self {
+        self.scale *= factor;
+        self
+    }
+
+    #[must_use]
+    pub fn key_at(&self, kv_head: usize, position: usize) -> &[f64] {
+        let first = (kv_head * self.sizes.cached_len() + position) * self.sizes.head_dim;
+        &self.key[first..first + self.sizes.head_dim]
+    }
+
+    #[must_use]
+    pub fn value_at(&self, kv_head: usize, position: usize) -> &[f64] {
+        let first = (kv_head * self.sizes.cached_len() + position) * self.sizes.head_dim;
+        &self.value[first..first + self.sizes.head_dim]
+    }
+
+    /// Window row `row` for `row < w`, and then the future ones.
+    #[must_use]
+    pub fn query_at(&self, head: usize, row: usize) -> &[f64] {
+        let Sizes { window_len, future_len, head_dim, .. } = self.sizes;
+        let (queries, rows, row) = if row < window_len {
+            (&self.query, window_len, row)
+        } else {
+            (&self.future_query, future_len, row - window_len)
+        };
+        &queries[(head * rows + row) * head_dim..][..head_dim]
+    }
+
+    /// `W_h[k, c] = o_proj.weight[c, h * d + k]`.
+    #[must_use]
+    pub fn projection_at(&self, head: usize, k: usize, c: usize) -> f64 {
+        let Sizes { head_dim, .. } = self.sizes;
+        self.projection[c * self.sizes.query_heads() * head_dim + head * head_dim + k]
+    }
+
+    /// The relative rounding of both sides of a comparison, on top of which come only the magnitudes.
+    ///
+    /// A logit of `d` products and a scale is off by `gamma_{d+1}` of `m = scale * sum |q| |k|`, the difference to
+    /// the largest by twice that and one rounding of `2 m`, its exponential relatively by as much and two roundings;
+    /// a softmax meets that in its numerator and its sum, and adds `n + t` roundings. What follows is at most one
+    /// sum each over `d`, the keys and the heads, a few products, and a norm over `w * D` (or `t * D`) squares.
+    #[must_use]
+    pub fn rounding(&self) -> f64 {
+        let Sizes { head_dim, window_len, future_len, hidden_dim, .. } = self.sizes;
+        let keys = self.sizes.cached_len() as f64;
+        let logit_roundings = self.largest_logit() * (2.0 * (head_dim as f64 + 1.0) + 2.0) + 2.0;
+        let weight = 2.0 * logit_roundings + keys + 1.0;
+        let entries = (window_len.max(future_len) * hidden_dim + head_dim + self.sizes.query_heads()) as f64;
+        gamma(2.0 * (2.0 * weight + keys + entries + 16.0))
+    }
+
+    /// The largest `scale * sum |q| |k|`.
+    fn largest_logit(&self) -> f64 {
+        let largest = |numbers: &[f64], channel: usize| {
+            let channel = numbers.iter().skip(channel).step_by(self.sizes.head_dim);
+            channel.fold(0.0_f64, |most, x| most.max(x.abs()))
+        };
+        let query = |channel| largest(&self.query, channel).max(largest(&self.future_query, channel));
+        (0..self.sizes.head_dim).map(|channel| query(channel) * largest(&self.key, channel)).sum::<f64>()
+            * self.scale
+    }
+
+    /// All positions kept, `[Hkv][n + t]`.
+    #[must_use]
+    pub fn all_kept(&self) -> Vec<Vec<bool>> {
+        vec![vec![true; self.sizes.cached_len()]; self.sizes.kv_heads]
+    }
+
+    /// All positions kept but one slot.
+    #[must_use]
+    pub fn all_but(&self, kv_head: usize, position: usize) -> Vec<Vec<bool>> {
+        let mut keeps = self.all_kept();
+        keeps[kv_head][position] = false;
+        keeps
+    }
+
+    fn some_kept(&self, seed: u64) -> Vec<Vec<bool>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let Sizes { kv_heads, candidate_len, .. } = self.sizes;
+        let mut keeps = self.all_but(rng.random_range(0..kv_heads), rng.random_range(0..candidate_len));
+        for keep in keeps.iter_mut().flat_map(|head| &mut head[..candidate_len]) {
+            *keep &= rng.random_bool(0.5);
+        }
+        keeps
+    }
+
+    /// The crate's form of a choice of kept positions.
+    #[must_use]
+    pub fn retained(&self, keeps: &[Vec<bool>]) -> RetainedSet {
+        let Sizes { kv_heads, candidate_len, window_len, .. } = self.sizes;
+        let kept = |head: &Vec<bool>| (0..candidate_len as u32).filter(|&i| head[i as usize]).collect();
+        let heads: Vec<Vec<u32>> = keeps.iter().map(kept).collect();
+        RetainedSet::from_candidates(kv_heads, candidate_len + window_len, window_len, &heads).unwrap()
+    }
+
+    #[must_use]
+    pub fn activations(&self) -> Activations<'_> {
+        let Sizes { kv_heads, head_dim, hidden_dim, window_len, future_len, .. } = self.sizes;
+        let heads = self.sizes.query_heads();
+        let cached = [kv_heads, self.sizes.cached_len(), head_dim];
+        let future = || TensorView::new([heads, future_len, head_dim], Elements::F64(&self.future_query));
+        Activations {
+            query: TensorView::new([heads, window_len, head_dim], Elements::F64(&self.query)).unwrap(),
+            key: TensorView::new(cached, Elements::F64(&self.key)).unwrap(),
+            value: TensorView::new(cached, Elements::F64(&self.value)).unwrap(),
+            output_projection: TensorView::new(
+                [hidden_dim, heads * head_dim],
+                Elements::F64(&self.projection),
+            )
+            .unwrap(),
+            future_query: (future_len > 0).then(|| future().unwrap()),
+        }
+    }
+
+    #[must_use]
+    pub fn layer_problem(&self, layer: LayerIndex) -> LayerProblem<'_> {
+        LayerProblem::new(layer, self.scale, self.activations()).unwrap()
+    }
+}
