@@ -1,6 +1,7 @@
 //! The arguments of every command.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use laprox_reference::{Budget, Policy};
@@ -64,6 +65,8 @@ pub enum Command {
     Score(Score),
     /// Evict by a policy: the retained positions, and what losing the others changes.
     Evict(Evict),
+    /// Find the best eviction, prove how good it is, and hold every policy against the proof.
+    Oracle(OracleArguments),
     /// Compare scores x allocations x budgets over dumps.
     Ablate(Ablate),
     /// List every policy with its formula, defaults and source.
@@ -191,6 +194,41 @@ pub struct Evict {
     pub out: Option<PathBuf>,
 }
 
+/// Arguments of `laprox oracle`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  laprox oracle --budget 5%,20%\n  laprox oracle D --budget 10% \
+    --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n\nCtrl-C ends the search with what \
+    is proven by then.")]
+pub struct OracleArguments {
+    /// The dump's folder; the one that comes with the source by default.
+    pub dump: Option<PathBuf>,
+    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    #[arg(long = "budget", value_delimiter = ',', required = true, value_name = "B,..")]
+    pub budgets: Vec<Budget>,
+    /// The oracle, NAME[:key=value,..]; allocation=model is one budget for all layers, allocation=layer one for each.
+    #[arg(long, default_value = "certified", value_parser = oracle_policy)]
+    pub oracle: Policy,
+    /// Policies to hold against it; those of the default comparison where none is given. Under an oracle with
+    /// allocation=layer they are cut layer by layer, too.
+    #[arg(long = "policy", value_name = "P")]
+    pub policies: Vec<Policy>,
+    /// Stop searching after so many seconds a budget, with what is proven by then.
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<u64>,
+    /// How to print; by default from the ending of --out (.csv, .json), else a table.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// A file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// An oracle by its name, with or without `oracle:` before it.
+fn oracle_policy(text: &str) -> Result<Policy, laprox_reference::Error> {
+    let name = text.strip_prefix("oracle:").unwrap_or(text);
+    format!("oracle:{name}").parse()
+}
+
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -200,6 +238,24 @@ pub enum Format {
     Csv,
     /// The same rows with their configuration.
     Json,
+}
+
+impl Format {
+    /// The format that was asked for, else the one that the output's ending names.
+    ///
+    /// # Errors
+    /// When `--json` and another format are asked for.
+    pub fn choose(asked: Option<Self>, out: Option<&Path>, common: &Common) -> anyhow::Result<Self> {
+        let ending = out.and_then(Path::extension).and_then(OsStr::to_str);
+        match (common.json, asked, ending) {
+            (true, None | Some(Self::Json), _) => Ok(Self::Json),
+            (true, Some(_), _) => anyhow::bail!("--json and --format ask for different things"),
+            (false, Some(format), _) => Ok(format),
+            (false, None, Some("json")) => Ok(Self::Json),
+            (false, None, Some("csv")) => Ok(Self::Csv),
+            (false, None, _) => Ok(Self::Markdown),
+        }
+    }
 }
 
 /// Arguments of `laprox ablate`.

@@ -39,3 +39,34 @@ impl Drop for Progress {
         self.0.finish_and_clear();
     }
 }
+
+/// A line that says how a search stands; silent unless stderr is a terminal.
+#[derive(Debug)]
+pub struct Status(ProgressBar);
+
+impl Status {
+    /// A line that begins with what is done.
+    #[must_use]
+    pub fn new(what: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner().with_prefix(what.to_owned());
+        Self(match ProgressStyle::with_template("{prefix} {elapsed} {msg}") {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        })
+    }
+
+    /// How it stands now.
+    pub fn say(&self, state: &str) {
+        self.0.set_message(state.to_owned());
+        self.0.tick();
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

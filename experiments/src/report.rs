@@ -114,7 +114,7 @@ pub fn table<T: Into<Cell>>(header: impl IntoIterator<Item = T>) -> Table {
 ///
 /// # Errors
 /// When a row cannot be serialised.
-pub fn csv(rows: &[Row]) -> anyhow::Result<String> {
+pub fn csv<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

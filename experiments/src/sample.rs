@@ -21,6 +21,9 @@ pub struct Searched {
     pub certified: Vec<Option<Certified>>,
 }
 
+/// Hears of the state of each independent part of a search: a layer, or the model.
+pub type Watch<'a> = &'a (dyn Fn(usize, &Certified) -> bool + Sync);
+
 /// The oracle that a policy is, if it is one.
 #[must_use]
 pub fn oracle_of(policy: &Policy) -> Option<Oracle> {
@@ -81,9 +84,10 @@ impl Sample<'_> {
             policies.iter().filter(|policy| oracle_of(policy).is_none()).copied().collect();
         let mut scores = self.score(&ranking, progress)?.into_iter();
         let retain = |policy: &Policy| match oracle_of(policy) {
-            Some(_) => {
-                per_heads.iter().map(|&per_head| Ok(self.search(policy, per_head)?.retained)).collect()
-            }
+            Some(_) => per_heads
+                .iter()
+                .map(|&per_head| Ok(self.search(policy, per_head, &|_, _| true)?.retained))
+                .collect(),
             None => {
                 let scores = scores.next().context("a policy has scores")?;
                 let retain = |&per_head| Ok(evict(policy, &scores, per_head, self.window_len())?);
@@ -93,19 +97,22 @@ impl Sample<'_> {
         policies.iter().map(retain).collect()
     }
 
-    /// Lets an oracle search: layer by layer, or the model as one, as its allocation says.
+    /// Lets an oracle search: layer by layer, or the model as one, as its allocation says. `watch` hears of the new
+    /// bounds of each part, and ends its search by returning false.
     ///
     /// # Errors
     /// When the policy is no oracle, or the dump or the problem is refused.
-    pub fn search(&self, policy: &Policy, per_head: usize) -> Result<Searched> {
+    pub fn search(&self, policy: &Policy, per_head: usize, watch: Watch<'_>) -> Result<Searched> {
         let oracle = oracle_of(policy).with_context(|| format!("{policy} is no oracle"))?;
         let options = policy.options();
         let shape = self.dump.manifest().layer_shape(self.index);
         let found = self.with_layers(|layers| {
-            let of =
-                |part: &[&dyn PreparedLayer]| oracle::search(oracle, part, options, per_head, &mut |_| true);
+            let of = |(index, part): (usize, &[&dyn PreparedLayer])| {
+                let mut watch = |state: &Certified| watch(index, state);
+                oracle::search(oracle, self.backend, part, options, per_head, &mut watch)
+            };
             let part_len = if options.allocation == Allocation::Layer { 1 } else { layers.len() };
-            Ok(layers.par_chunks(part_len).map(of).collect::<Result<Vec<Found>, _>>()?)
+            Ok(layers.par_chunks(part_len).enumerate().map(of).collect::<Result<Vec<Found>, _>>()?)
         })?;
         let heads: Vec<Vec<u32>> = found.iter().flat_map(|found| found.retained.iter().cloned()).collect();
         let retained =

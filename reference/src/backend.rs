@@ -4,7 +4,7 @@ use crate::allocate::allocate;
 use crate::error::Error;
 use crate::evaluate;
 use crate::layer::Layer;
-use crate::oracle::{Form, LayerGram, PairGram, Rows, renormalised};
+use crate::oracle::{Form, LayerGram, PairGram, Rows, StackedGram, renormalised};
 use crate::output_error::OutputErrors;
 use crate::policy::{Policy, Rule};
 use crate::problem::LayerProblem;
@@ -24,6 +24,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Whatever the path cannot do with this problem.
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
+
+    /// Joins several layers' quadratic forms into the one of a shared budget.
+    fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {
+        Box::new(StackedGram::new(layers))
+    }
 }
 
 /// One layer, ready to be scored and evaluated any number of times.

@@ -8,7 +8,7 @@ use laprox_fixtures::Dump;
 use laprox_reference::{Backend, Budget, Policy};
 use serde::{Deserialize, Serialize};
 
-use super::open_dump;
+use super::{DEFAULT_DUMP, open_dump};
 use crate::backend;
 use crate::cli::{Ablate, Common, Format};
 use crate::output::Sink;
@@ -20,9 +20,6 @@ use crate::sample::Sample;
 
 /// The comparison that runs where nothing else is asked for.
 const DEFAULT_CONFIG: &str = include_str!("../../ablations/default.toml");
-
-/// The committed dump of a real model.
-const DEFAULT_DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/data/smollm2-135m");
 
 /// What is compared, as a TOML file says it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,7 +48,7 @@ struct Results<'a> {
 pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let sink = Sink::new(arguments.out.as_deref(), common.force);
     sink.check()?;
-    let format = format(arguments, common)?;
+    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
     let comparison = Comparison::resolve(&config(arguments)?)?;
     let backend = backend::open(common.path)?;
     let default = [PathBuf::from(DEFAULT_DUMP)];
@@ -69,19 +66,6 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
         Format::Csv => csv(&rows)?,
         Format::Markdown => text(&results),
     })
-}
-
-/// The format that was asked for, else the one that the output's ending names.
-fn format(arguments: &Ablate, common: &Common) -> Result<Format> {
-    let ending = arguments.out.as_ref().and_then(|out| out.extension()).and_then(|ending| ending.to_str());
-    match (common.json, arguments.format, ending) {
-        (true, None | Some(Format::Json), _) => Ok(Format::Json),
-        (true, Some(_), _) => bail!("--json and --format ask for different things"),
-        (false, Some(format), _) => Ok(format),
-        (false, None, Some("json")) => Ok(Format::Json),
-        (false, None, Some("csv")) => Ok(Format::Csv),
-        (false, None, _) => Ok(Format::Markdown),
-    }
 }
 
 /// The configured comparison with what the arguments replace.

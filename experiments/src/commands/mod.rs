@@ -5,6 +5,7 @@ mod capture;
 mod completions;
 mod evict;
 mod inspect;
+mod oracle;
 mod policies;
 mod score;
 mod synth;
@@ -32,11 +33,15 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Capture(arguments) => capture::run(arguments, &cli.common),
         Command::Score(arguments) => score::run(arguments, &cli.common),
         Command::Evict(arguments) => evict::run(arguments, &cli.common),
+        Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
         Command::Policies => policies::run(&cli.common),
         Command::Completions(arguments) => completions::run(arguments),
     }
 }
+
+/// The committed dump of a real model.
+const DEFAULT_DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/data/smollm2-135m");
 
 /// Opens a dump; one that is not there is a missing file, one that is wrong is bad input.
 fn open_dump(path: &Path) -> Result<Dump> {

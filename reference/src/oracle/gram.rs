@@ -11,6 +11,8 @@
 //! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the
 //! terms between different query heads: `E` is then one matrix a head, and norms and inner products add over heads.
 
+use std::ops::Range;
+
 use nalgebra::{DMatrix, DMatrixView};
 
 use crate::attend::Attention;
@@ -287,9 +289,23 @@ impl<'a> StackedGram<'a> {
         Self { layers, offsets, diagonal }
     }
 
-    fn parts(&self) -> impl Iterator<Item = (&dyn PairGram, std::ops::Range<usize>)> {
+    /// The layers with their slots, in order.
+    pub fn parts(&self) -> impl Iterator<Item = (&dyn PairGram, Range<usize>)> {
         let ranges = self.offsets.windows(2).map(|pair| pair[0]..pair[1]);
         self.layers.iter().map(AsRef::as_ref).zip(ranges)
+    }
+
+    /// The layers' products as one, whoever computed them.
+    #[must_use]
+    pub fn join(&self, products: Vec<Product>) -> Product {
+        let mut joined = Product { values: Vec::new(), errors: Vec::new(), squared_norm: 0.0 };
+        for product in products {
+            joined.values.extend(product.values);
+            joined.errors.extend(product.errors);
+            joined.squared_norm += product.squared_norm;
+        }
+        joined.squared_norm *= 1.0 + 2.0 * gamma(self.layers.len());
+        joined
     }
 }
 
@@ -299,15 +315,7 @@ impl PairGram for StackedGram<'_> {
     }
 
     fn product(&self, x: &[f64]) -> Product {
-        let mut stacked = Product { values: Vec::new(), errors: Vec::new(), squared_norm: 0.0 };
-        for (layer, range) in self.parts() {
-            let product = layer.product(&x[range]);
-            stacked.values.extend(product.values);
-            stacked.errors.extend(product.errors);
-            stacked.squared_norm += product.squared_norm;
-        }
-        stacked.squared_norm *= 1.0 + 2.0 * gamma(self.layers.len());
-        stacked
+        self.join(self.parts().map(|(layer, range)| layer.product(&x[range])).collect())
     }
 
     fn diagonal(&self) -> &[f64] {
@@ -315,12 +323,14 @@ impl PairGram for StackedGram<'_> {
     }
 
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let of = |(layer, range): (&dyn PairGram, std::ops::Range<usize>)| {
-            let inside = slots.iter().filter(|slot| range.contains(slot)).map(|slot| slot - range.start);
-            layer.blocks(&inside.collect::<Vec<_>>())
-        };
-        self.parts().flat_map(of).collect()
+        self.parts().flat_map(|(layer, range)| layer.blocks(&slots_inside(slots, &range))).collect()
     }
+}
+
+/// Those of `slots` that lie in `range`, counted from its start.
+#[must_use]
+pub fn slots_inside(slots: &[usize], range: &Range<usize>) -> Vec<usize> {
+    slots.iter().filter(|slot| range.contains(slot)).map(|slot| slot - range.start).collect()
 }
 
 /// `x` with 1 for each of the evicted slots.

@@ -1,6 +1,6 @@
 //! From prepared layers and a budget to the slots that an oracle retains.
 
-use crate::backend::{PreparedLayer, evict};
+use crate::backend::{Backend, PreparedLayer, evict};
 use crate::error::Error;
 use crate::policy::{Policy, PolicyOptions};
 use crate::retained::RetainedSet;
@@ -8,7 +8,7 @@ use crate::scores::ModelScores;
 
 use super::branch::{Certified, Limits, certify};
 use super::exhaustive::exhaustive;
-use super::gram::{PairGram, Rows, StackedGram};
+use super::gram::Rows;
 use super::relax::Effort;
 
 /// Which oracle.
@@ -43,6 +43,7 @@ pub struct Found {
 /// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`].
 pub fn search(
     oracle: Oracle,
+    backend: &dyn Backend,
     layers: &[&dyn PreparedLayer],
     options: &PolicyOptions,
     per_head: usize,
@@ -57,16 +58,16 @@ pub fn search(
     }
     let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
     let grams = layers.iter().map(|layer| layer.gram(options.form, rows)).collect::<Result<Vec<_>, _>>()?;
-    let gram = StackedGram::new(grams);
+    let gram = backend.stack(grams);
     let candidates = layers[0].shape().candidate_len();
     let evicted = evicted_slots(&start, candidates);
     let limits = limits(oracle, options, layers.len());
     let certified = match oracle {
         Oracle::Exhaustive => {
-            let eviction = exhaustive(&gram, evicted.len())?;
+            let eviction = exhaustive(gram.as_ref(), evicted.len())?;
             Certified { squared_lower_bound: eviction.squared_error, eviction, nodes: 0 }
         }
-        _ => certify(&gram, evicted.len(), &evicted, limits, watch),
+        _ => certify(gram.as_ref(), evicted.len(), &evicted, limits, watch),
     };
     let retained = retained_candidates(&certified.eviction.evicted, gram.slots(), candidates);
     Ok(Found { retained, certified: Some(certified) })

@@ -1,5 +1,7 @@
 //! Alive problems: sinks, an outlier channel, peaked and flat rows, hostile shapes.
 
+use std::fmt;
+
 use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, RetainedSet, TensorView};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -37,15 +39,24 @@ impl Sizes {
 }
 
 /// One layer's tensors in C order, as [`Activations`] describes them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Problem {
     pub sizes: Sizes,
+    /// What an alive problem was drawn from.
+    pub seed: Option<u64>,
     pub scale: f64,
     pub query: Vec<f64>,
     pub future_query: Vec<f64>,
     pub key: Vec<f64>,
     pub value: Vec<f64>,
     pub projection: Vec<f64>,
+}
+
+/// A failing case prints what it is built from.
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, seed {:?}, scale {}", self.sizes, self.seed, self.scale)
+    }
 }
 
 /// Sizes with as many candidates as `candidates` allows; none is `w = n`.
@@ -89,6 +100,7 @@ impl Problem {
         let (cached, width) = (sizes.kv_heads * sizes.cached_len(), sizes.query_heads() * sizes.head_dim);
         Self {
             sizes,
+            seed: None,
             scale: 1.0,
             query: vec![0.0; width * sizes.window_len],
             future_query: vec![0.0; width * sizes.future_len],
@@ -103,6 +115,7 @@ impl Problem {
     pub fn alive(sizes: Sizes, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut problem = Self::zero(sizes);
+        problem.seed = Some(seed);
         problem.scale = 1.0 / (sizes.head_dim as f64).sqrt();
         for numbers in [&mut problem.key, &mut problem.value, &mut problem.projection] {
             numbers.iter_mut().for_each(|number| *number = rng.random_range(-1.0..1.0));
@@ -140,9 +153,9 @@ impl Problem {
                 peak.iter().map(|x| x * 60.0 / (square * self.scale)).collect()
             }
             kind => {
-                let mut query: Vec<f64> = (0..d).map(|_| rng.random_range(-1.0..1.0)).collect();
+                let mut query: Vec<f64> = (0..d).map(|_| rng.random_range(-3.0..3.0)).collect();
                 if kind == 2 {
-                    query[0] = 1.5 / self.scale;
+                    query[0] = 1.2 / self.scale;
                 }
                 query
             }

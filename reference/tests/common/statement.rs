@@ -21,7 +21,7 @@ pub fn weights(problem: &Problem, rows: Rows, keeps: &[Vec<bool>]) -> PerKey<f64
         Rows::Window => (0, sizes.window_len, sizes.context_len()),
         Rows::Future => (sizes.window_len, sizes.future_len, sizes.cached_len()),
     };
-    let row = |head, row: usize| {
+    let row = |head: usize, row: usize| {
         let own_position = sizes.candidate_len + row;
         let sees = |i: usize| i <= own_position && keeps[head / sizes.group_size][i];
         softmax(&logits(problem, head, row), keys, sees)

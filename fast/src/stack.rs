@@ -1,0 +1,42 @@
+//! Several layers' quadratic forms side by side, computed at the same time.
+
+use std::ops::Range;
+
+use laprox_reference::oracle::gram::{PairGram, Product, StackedGram, slots_inside};
+use nalgebra::DMatrix;
+use rayon::prelude::*;
+
+/// [`StackedGram`] with one layer a task. Every layer is computed as it is alone and the layers are joined in order,
+/// so the results do not depend on the number of threads.
+pub struct ParallelStack<'a>(StackedGram<'a>);
+
+impl<'a> ParallelStack<'a> {
+    /// Stacks layers in order.
+    #[must_use]
+    pub fn new(layers: Vec<Box<dyn PairGram + 'a>>) -> Self {
+        Self(StackedGram::new(layers))
+    }
+
+    fn each<T: Send>(&self, compute: impl Fn(&dyn PairGram, Range<usize>) -> T + Sync) -> Vec<T> {
+        let parts: Vec<_> = self.0.parts().collect();
+        parts.into_par_iter().map(|(layer, range)| compute(layer, range)).collect()
+    }
+}
+
+impl PairGram for ParallelStack<'_> {
+    fn slots(&self) -> usize {
+        self.0.slots()
+    }
+
+    fn product(&self, x: &[f64]) -> Product {
+        self.0.join(self.each(|layer, range| layer.product(&x[range])))
+    }
+
+    fn diagonal(&self) -> &[f64] {
+        self.0.diagonal()
+    }
+
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        self.each(|layer, range| layer.blocks(&slots_inside(slots, &range))).concat()
+    }
+}

@@ -1,0 +1,91 @@
+//! One bound, evaluated: two sides, and what decides whether it holds.
+
+/// A statement of METHOD.md section 5 with numbers in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    /// `B1a`, `B1b`, ...
+    pub id: &'static str,
+    /// What is claimed, as an equation.
+    pub statement: &'static str,
+    /// The claim's left side.
+    pub left: f64,
+    /// The claim's right side.
+    pub right: f64,
+    /// How the two sides are compared.
+    pub evidence: Evidence,
+}
+
+/// What stands between the numbers of a [`Bound`] and its verdict.
+///
+/// A rounding allowance is derived where the bound is: `gamma_k` of the longest chain of operations times the sum of
+/// the magnitudes that went through it, for the same formula. Underflow is accounted for only where it says so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Evidence {
+    /// `left <= right`, both computed.
+    AtMost {
+        /// How far rounding may have moved `left - right`.
+        rounding: f64,
+    },
+    /// `left = right`, both computed.
+    Equal {
+        /// How far apart they are; for vectors and matrices the norm of the difference, not of the norms.
+        distance: f64,
+        /// How far rounding may have moved them apart.
+        rounding: f64,
+    },
+    /// The statement is about a distribution, and one side was drawn from it.
+    Chance {
+        /// The probability of draws at least this far from the statement, were it true.
+        p_value: f64,
+    },
+}
+
+/// The p-value below which a random statement counts as violated: how often a true one does, per row.
+///
+/// A run of a thousand rows raises a false alarm once in a thousand runs.
+pub const FALSE_ALARM_RATE: f64 = 1e-6;
+
+impl Bound {
+    /// `right / left`, how loose the bound is: 1 is tight. 1 where both sides are 0.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        if self.left == self.right { 1.0 } else { self.right / self.left }
+    }
+
+    /// `right - left`.
+    #[must_use]
+    pub fn slack(&self) -> f64 {
+        self.right - self.left
+    }
+
+    /// Whether the statement stands. A NaN on either side does not hold.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let numbers = !self.left.is_nan() && !self.right.is_nan();
+        numbers
+            && match self.evidence {
+                Evidence::AtMost { rounding } => self.left <= self.right + rounding,
+                Evidence::Equal { distance, rounding } => distance <= rounding,
+                Evidence::Chance { p_value } => p_value >= FALSE_ALARM_RATE,
+            }
+    }
+
+    /// How close the statement is to failing; larger is closer, and a violation is above everything that holds.
+    fn strain(&self) -> f64 {
+        let strain = match self.evidence {
+            Evidence::AtMost { .. } => 1.0 / self.ratio(),
+            Evidence::Equal { distance, rounding } => distance / rounding,
+            Evidence::Chance { p_value } => -p_value,
+        };
+        match (self.holds(), strain.is_nan()) {
+            (false, _) => f64::INFINITY,
+            (true, true) => 0.0,
+            (true, false) => strain.min(f64::MAX),
+        }
+    }
+
+    /// Of the same statement about many things (rows, slots), the one that is violated or nearest to it.
+    pub fn nearest_to_failing(bounds: impl IntoIterator<Item = Self>) -> Option<Self> {
+        bounds.into_iter().reduce(|worst, next| if next.strain() > worst.strain() { next } else { worst })
+    }
+}

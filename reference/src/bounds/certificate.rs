@@ -1,0 +1,48 @@
+//! B9: a convex function's tangent bounds the best eviction from below.
+
+use super::bound::{Bound, Evidence};
+use super::case::Case;
+use crate::oracle::bound::{Decision, lower_bound};
+use crate::oracle::gram::{PairGram, indicator};
+
+/// B9, at two points.
+#[must_use]
+pub fn checks(case: &Case<'_>) -> Vec<Bound> {
+    vec![at_uniform_point(case), at_evicted_set(case)]
+}
+
+/// `f(x) - g(x) <= norm_F(Delta)^2` at `x_i = m / N`: every slot evicted by the same share
+///
+/// `f(x) = x^T M x` is convex, so it lies above its tangent at any `x`; the tangent's least value over
+/// `0 <= y <= 1, sum y = m` is `f(x) - g(x)` with the Frank-Wolfe gap `g(x) = max over y of <grad f(x), x - y>`
+/// (Jaggi 2013), and it is taken at a set of `m` slots: `2 *` the sum of the `m` least `(M x)_i`, less `f(x)`. So it is
+/// below `norm_F(Delta)^2` of **every** evicted set of `m` slots, the evaluated one among them.
+///
+/// The left side is [`lower_bound`]'s, rounded down already.
+#[must_use]
+pub fn at_uniform_point(case: &Case<'_>) -> Bound {
+    let slots = case.pairs.gram.slots();
+    let share = case.evicted_slots().len() as f64 / slots.max(1) as f64;
+    tangent("B9a", "f(x) - g(x) <= norm(Delta)^2, x = |E|/N everywhere", case, &vec![share; slots])
+}
+
+/// The same with `x` the indicator of the evicted set itself: `f(x)` is its squared error, and the gap says how much
+/// another set of the same size could at most gain.
+#[must_use]
+pub fn at_evicted_set(case: &Case<'_>) -> Bound {
+    let x = indicator(case.pairs.gram.slots(), &case.evicted_slots());
+    tangent("B9b", "f(x) - g(x) <= norm(Delta)^2, x = 1 on E", case, &x)
+}
+
+fn tangent(id: &'static str, statement: &'static str, case: &Case<'_>, x: &[f64]) -> Bound {
+    let product = case.pairs.gram.product(x);
+    let open = vec![Decision::Open; x.len()];
+    let error = case.rounding();
+    Bound {
+        id,
+        statement,
+        left: lower_bound(&product, &open, case.evicted_slots().len()),
+        right: case.squared_error(),
+        evidence: Evidence::AtMost { rounding: (2.0 * case.error() + error) * error },
+    }
+}
