@@ -6,10 +6,10 @@ use laprox_reference::layer::Layer;
 use laprox_reference::{Elements, LayerIndex, LayerProblem, TensorView};
 use proptest::prelude::*;
 
-use common::compare::{assert_agrees, assert_all_agree, Stated};
+use common::compare::{Stated, assert_agrees, assert_all_agree};
+use common::config;
 use common::problem::{Problem, Sizes, problems};
 use common::statement::{Rows, plain, weights};
-use common::config;
 
 fn layer(problem: &Problem) -> Layer {
     Layer::new(&problem.layer_problem(LayerIndex(0)))

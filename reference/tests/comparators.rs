@@ -113,9 +113,8 @@ fn the_rest_are_neither_peaked_nor_flat() {
 #[test]
 fn the_last_value_channel_is_an_outlier() {
     for problem in sample() {
-        let size = |channel: usize| {
-            problem.value.iter().skip(channel).step_by(4).map(|x| x.abs()).sum::<f64>()
-        };
+        let size =
+            |channel: usize| problem.value.iter().skip(channel).step_by(4).map(|x| x.abs()).sum::<f64>();
         assert!((0..3).all(|channel| size(3) > 15.0 * size(channel)));
     }
 }

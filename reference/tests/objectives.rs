@@ -34,7 +34,11 @@ fn assert_objective(
 }
 
 /// The weights of kept keys over their row's retained mass, and the least such mass.
-fn divided_by_retained_mass(problem: &Problem, weights: &PerKey<f64>, keeps: &[Vec<bool>]) -> (PerKey<f64>, f64) {
+fn divided_by_retained_mass(
+    problem: &Problem,
+    weights: &PerKey<f64>,
+    keeps: &[Vec<bool>],
+) -> (PerKey<f64>, f64) {
     let (mut after, mut least) = (weights.clone(), 1.0_f64);
     for (head, rows) in after.iter_mut().enumerate() {
         let keeps = &keeps[head / problem.sizes.group_size];

@@ -154,7 +154,8 @@ fn pooling_stops_at_the_window() {
 
 #[test]
 fn an_even_or_missing_kernel_is_refused() {
-    for text in ["avg:0", "avg:2", "max:8", "avg", "avg:", "avg:-1", "avg:x", "min:3", "", "AVG:3", "avg:3:3"] {
+    for text in ["avg:0", "avg:2", "max:8", "avg", "avg:", "avg:-1", "avg:x", "min:3", "", "AVG:3", "avg:3:3"]
+    {
         assert!(text.parse::<Pooling>().is_err(), "{text}");
     }
 }
@@ -193,7 +194,8 @@ fn random_reads_nothing_of_the_layer_but_its_place() {
 /// 800 draws that no two heads, layers or seeds share.
 #[test]
 fn random_differs_across_heads_layers_and_seeds() {
-    let draws = [random_bits(0, ""), random_bits(1, ""), random_bits(0, ":seed=1"), random_bits(1, ":seed=1")];
+    let draws =
+        [random_bits(0, ""), random_bits(1, ""), random_bits(0, ":seed=1"), random_bits(1, ":seed=1")];
     let distinct: BTreeSet<u64> = draws.concat().into_iter().collect();
     assert_eq!(distinct.len(), 4 * 2 * 200);
 }

@@ -1,6 +1,7 @@
 //! What scripts outside the project rely on: exit codes, files, determinism.
 
 mod malformed;
+mod oracle;
 mod outputs;
 mod refusals;
 

@@ -78,7 +78,7 @@ fn an_existing_output_stays_unless_forced() {
 
 #[test]
 fn help_shows_examples_and_ends_well() {
-    for command in ["inspect", "synth", "capture", "score", "evict", "ablate"] {
+    for command in ["inspect", "synth", "capture", "score", "evict", "oracle", "ablate"] {
         let help = laprox(&[command, "--help"]).success();
         let text = String::from_utf8(help.get_output().stdout.clone()).expect("text");
         assert!(text.contains("Example"), "{command}");

@@ -6,8 +6,8 @@
 
 pub mod compare;
 pub mod problem;
-pub mod statement;
 pub mod stated_scores;
+pub mod statement;
 
 use laprox_reference::{Backend, Error, LayerIndex, Policy, PreparedLayer, Reference};
 use proptest::test_runner::{Config, FileFailurePersistence};

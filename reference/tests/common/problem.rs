@@ -124,7 +124,10 @@ impl Problem {
             problem.key[head * sizes.cached_len() * sizes.head_dim] = 6.0;
         }
         if sizes.head_dim > 1 {
-            problem.value.chunks_exact_mut(sizes.head_dim).for_each(|value| value[sizes.head_dim - 1] *= 40.0);
+            problem
+                .value
+                .chunks_exact_mut(sizes.head_dim)
+                .for_each(|value| value[sizes.head_dim - 1] *= 40.0);
         }
         problem.query = problem.rows(sizes.candidate_len, sizes.window_len, &mut rng);
         problem.future_query = problem.rows(sizes.context_len(), sizes.future_len, &mut rng);

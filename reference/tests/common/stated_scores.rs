@@ -102,7 +102,9 @@ pub fn centred_meaning(problem: &Problem) -> Vec<Vec<Stated>> {
 #[must_use]
 pub fn snapkv_mean(problem: &Problem) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);
-    per_slot(problem, |group, i| mean(&group.iter().map(|&h| mean(&column(&weights, h, i))).collect::<Vec<_>>()))
+    per_slot(problem, |group, i| {
+        mean(&group.iter().map(|&h| mean(&column(&weights, h, i))).collect::<Vec<_>>())
+    })
 }
 
 /// `max over the group of sum_t A_h[t, i] / w`.
@@ -120,9 +122,7 @@ pub fn snapkv_max(problem: &Problem) -> Vec<Vec<Stated>> {
 pub fn tova(problem: &Problem) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);
     let last = problem.sizes.window_len - 1;
-    per_slot(problem, |_, i| {
-        mean(&weights.iter().map(|rows| Stated::of(rows[last][i])).collect::<Vec<_>>())
-    })
+    per_slot(problem, |_, i| mean(&weights.iter().map(|rows| Stated::of(rows[last][i])).collect::<Vec<_>>()))
 }
 
 /// `sum over |j - i| <= K/2 of s_j / K`, nothing where there is no candidate.

@@ -26,7 +26,9 @@ pub fn weights(problem: &Problem, rows: Rows, keeps: &[Vec<bool>]) -> PerKey<f64
         let sees = |i: usize| i <= own_position && keeps[head / sizes.group_size][i];
         softmax(&logits(problem, head, row), keys, sees)
     };
-    (0..sizes.query_heads()).map(|head| (first_row..first_row + count).map(|r| row(head, r)).collect()).collect()
+    (0..sizes.query_heads())
+        .map(|head| (first_row..first_row + count).map(|r| row(head, r)).collect())
+        .collect()
 }
 
 /// `q . k * scale` for all cached keys.
@@ -115,7 +117,11 @@ pub fn plain(weights: &PerKey<f64>) -> PerKey<Stated> {
 #[must_use]
 pub fn dropped(problem: &Problem, weights: &PerKey<f64>, keeps: &[Vec<bool>]) -> PerKey<Stated> {
     map(weights, |head, i, weight| {
-        if keeps[head / problem.sizes.group_size][i] { Stated::default() } else { Stated::of(weight).times(-1.0) }
+        if keeps[head / problem.sizes.group_size][i] {
+            Stated::default()
+        } else {
+            Stated::of(weight).times(-1.0)
+        }
     })
 }
 
@@ -135,6 +141,7 @@ pub fn difference(after: &PerKey<f64>, before: &PerKey<f64>) -> PerKey<Stated> {
 }
 
 fn map(weights: &PerKey<f64>, entry: impl Fn(usize, usize, f64) -> Stated) -> PerKey<Stated> {
-    let row = |head, row: &Vec<f64>| row.iter().enumerate().map(|(i, &weight)| entry(head, i, weight)).collect();
+    let row =
+        |head, row: &Vec<f64>| row.iter().enumerate().map(|(i, &weight)| entry(head, i, weight)).collect();
     weights.iter().enumerate().map(|(head, rows)| rows.iter().map(|r| row(head, r)).collect()).collect()
 }
