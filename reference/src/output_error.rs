@@ -1,6 +1,5 @@
 //! Errors of a layer's output, kept as squares so that layers and heads add.
 
-use std::iter::Sum;
 use std::ops::Add;
 
 /// A squared Frobenius error beside the squared norm of what it is an error of.
@@ -76,11 +75,5 @@ impl OutputErrors {
     /// Adds layers up, in order; `None` for no layer.
     pub fn total(layers: impl IntoIterator<Item = Self>) -> Option<Self> {
         layers.into_iter().reduce(Add::add)
-    }
-}
-
-impl Sum for OutputError {
-    fn sum<I: Iterator<Item = Self>>(errors: I) -> Self {
-        errors.fold(Self::default(), Add::add)
     }
 }
