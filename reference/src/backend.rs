@@ -4,7 +4,7 @@ use crate::allocate::allocate;
 use crate::error::Error;
 use crate::evaluate;
 use crate::layer::Layer;
-use crate::oracle::{Form, LayerGram, PairGram, Rows, StackedGram, renormalised};
+use crate::oracle::{Form, PairGram, Rows, StackedGram, renormalised};
 use crate::output_error::OutputErrors;
 use crate::policy::{Policy, Rule};
 use crate::problem::LayerProblem;
@@ -117,12 +117,7 @@ impl PreparedLayer for Layer {
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        let gram = LayerGram::new(self, form, rows).ok_or_else(|| Error::Shape {
-            what: "later queries",
-            expected: "at least one, from a dump captured with a future".into(),
-            found: "none".into(),
-        })?;
-        Ok(Box::new(gram))
+        Ok(Box::new(self.layer_gram(form, rows)?))
     }
 
     fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {

@@ -107,7 +107,7 @@ impl FromStr for Budget {
 fn fraction(decimal: &str, shift: u32) -> Option<Budget> {
     let (integer, decimals) = decimal.split_once('.').unwrap_or((decimal, ""));
     let digits = format!("{integer}{decimals}");
-    if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.is_empty() || decimals.len() > 16 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let whole = 10_u64.checked_pow(u32::try_from(decimals.len()).ok()? + shift)?;

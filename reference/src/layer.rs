@@ -3,6 +3,8 @@
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
+use crate::error::Error;
+use crate::oracle::{Form, LayerGram, Rows};
 use crate::problem::LayerProblem;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
 use crate::tensor::{Elements, TensorView};
@@ -48,6 +50,18 @@ impl Layer {
     #[must_use]
     pub fn values_of(&self, head: QueryHead) -> &DMatrix<f64> {
         &self.values[self.shape.kv_head_of(head).0]
+    }
+
+    /// The quadratic form of the layer's `drop` error.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer holds no such rows.
+    pub fn layer_gram(&self, form: Form, rows: Rows) -> Result<LayerGram<'_>, Error> {
+        LayerGram::new(self, form, rows).ok_or_else(|| Error::Shape {
+            what: "later queries",
+            expected: "at least one, from a dump captured with a future".into(),
+            found: "none".into(),
+        })
     }
 
     /// Every query group with its KV head.

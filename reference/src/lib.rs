@@ -27,6 +27,7 @@
 pub mod allocate;
 pub mod attend;
 pub mod backend;
+pub mod bounds;
 pub mod budget;
 pub mod error;
 pub mod evaluate;

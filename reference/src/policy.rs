@@ -54,6 +54,8 @@ pub struct PolicyOptions {
     pub form: Form,
     /// Relaxations that a certified oracle solves at most, a layer or a model.
     pub nodes: usize,
+    /// Whether a certified oracle makes part of the diagonal linear first; forms `M` layer by layer.
+    pub convexify: bool,
 }
 
 impl PolicyOptions {
@@ -67,6 +69,7 @@ impl PolicyOptions {
         seed: 0,
         form: Form::LayerWise,
         nodes: 64,
+        convexify: false,
     };
 }
 
@@ -236,6 +239,8 @@ pub enum OptionKey {
     Form,
     /// `nodes=N`
     Nodes,
+    /// `convexify=no|yes`
+    Convexify,
 }
 
 const ALLOCATIONS: [(&str, Allocation); 4] = [
@@ -249,6 +254,8 @@ const NORMALISERS: [(&str, Normaliser); 3] =
     [("sum", Normaliser::Sum), ("output", Normaliser::Output), ("none", Normaliser::None)];
 
 const FORMS: [(&str, Form); 2] = [("layer-wise", Form::LayerWise), ("head-wise", Form::HeadWise)];
+
+const ANSWERS: [(&str, bool); 2] = [("no", false), ("yes", true)];
 
 const GROUP_RULES: [(&str, GroupRule); 4] = [
     ("mean", GroupRule::Mean),
@@ -270,6 +277,7 @@ impl OptionKey {
             Self::Seed => "seed",
             Self::Form => "form",
             Self::Nodes => "nodes",
+            Self::Convexify => "convexify",
         }
     }
 
@@ -285,6 +293,7 @@ impl OptionKey {
             Self::Seed => options.seed.to_string(),
             Self::Form => name_in(&FORMS, options.form).into(),
             Self::Nodes => options.nodes.to_string(),
+            Self::Convexify => name_in(&ANSWERS, options.convexify).into(),
         }
     }
 
@@ -304,6 +313,7 @@ impl OptionKey {
             Self::Seed => options.seed = whole_number(value)?,
             Self::Form => options.form = value_in(&FORMS, value)?,
             Self::Nodes => options.nodes = whole_number(value)?,
+            Self::Convexify => options.convexify = value_in(&ANSWERS, value)?,
         }
         Ok(())
     }

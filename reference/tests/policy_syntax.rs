@@ -3,7 +3,7 @@
 mod common;
 
 use laprox_reference::{
-    Allocation, GroupRule, Normaliser, OptionKey, POLICIES, Policy, PolicyEntry, PolicyOptions, Pooling,
+    Allocation, GroupRule, Normaliser, OptionKey, POLICIES, Policy, PolicyEntry, Pooling,
 };
 use proptest::prelude::*;
 
@@ -13,37 +13,36 @@ fn refused(text: &str) -> String {
     refusal(text.parse::<Policy>())
 }
 
-fn group_rule_name(rule: GroupRule) -> &'static str {
-    match rule {
-        GroupRule::Mean => "mean",
-        GroupRule::Max => "max",
-        GroupRule::Attention => "attention",
-        GroupRule::Exact => "exact",
-    }
-}
-
-/// A value that the option takes.
-fn value(option: &OptionKey) -> BoxedStrategy<String> {
-    let one_of = |names: Vec<&'static str>| prop::sample::select(names).prop_map(str::to_owned).boxed();
-    match option {
-        OptionKey::Allocation => one_of(vec!["head", "layer", "model", "model-raw"]),
-        OptionKey::Norm => one_of(vec!["sum", "output", "none"]),
-        OptionKey::Pool => prop_oneof![
+/// A value that the entry's option takes; for an option that this test does not know, its default.
+fn value(entry: &'static PolicyEntry, option: &'static OptionKey) -> BoxedStrategy<String> {
+    let one_of = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        prop::sample::select(names).boxed()
+    };
+    let oracle = entry.name.starts_with("oracle:");
+    match (option.name(), entry.name) {
+        ("allocation", _) if oracle => one_of(&["layer", "model"]),
+        ("allocation", _) => one_of(&["head", "layer", "model", "model-raw"]),
+        ("norm", _) => one_of(&["sum", "output", "none"]),
+        ("pool", _) => prop_oneof![
             Just("none".to_owned()),
             (0..50_usize).prop_map(|reach| format!("avg:{}", 2 * reach + 1)),
             (0..50_usize).prop_map(|reach| format!("max:{}", 2 * reach + 1)),
         ]
         .boxed(),
-        OptionKey::Gqa(rules) => one_of(rules.iter().map(|&rule| group_rule_name(rule)).collect()),
-        OptionKey::Sinks => (0..100_usize).prop_map(|sinks| sinks.to_string()).boxed(),
-        OptionKey::Seed => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
+        ("gqa", "laprox") => one_of(&["mean", "attention", "exact"]),
+        ("gqa", "snapkv") => one_of(&["mean", "max"]),
+        ("form", _) => one_of(&["layer-wise", "head-wise"]),
+        ("sinks" | "nodes", _) => (0..100_usize).prop_map(|count| count.to_string()).boxed(),
+        ("seed", _) => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
+        _ => Just(option.get(&entry.defaults)).boxed(),
     }
 }
 
 /// Some of an entry's options in any order, each with one of its values; `norm` only where it means something.
 fn options(entry: &'static PolicyEntry) -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let maybe = |option: &'static OptionKey| {
-        prop::option::of(value(option).prop_map(move |value| (option.name(), value)))
+        prop::option::of(value(entry, option).prop_map(move |value| (option.name(), value)))
     };
     let options: Vec<_> = entry.options.iter().map(maybe).collect();
     options.prop_map(|given| given.into_iter().flatten().collect::<Vec<_>>()).prop_shuffle().prop_map(
@@ -119,40 +118,38 @@ proptest! {
     }
 }
 
+/// All options of a policy, as they are written.
+fn spelt(policy: Policy) -> String {
+    let options: Vec<_> = policy
+        .entry()
+        .options
+        .iter()
+        .map(|option| format!("{}={}", option.name(), option.get(policy.options())))
+        .collect();
+    options.join(",")
+}
+
 #[test]
 fn laprox_alone_means_the_papers_defaults() {
-    let expected = PolicyOptions {
-        allocation: Allocation::Model,
-        norm: Normaliser::Sum,
-        pool: Pooling::Average(7),
-        group_rule: GroupRule::Mean,
-        sinks: 0,
-        seed: 0,
-    };
-    assert_eq!(*policy("laprox").options(), expected);
-    let spelt = policy("laprox:allocation=model,norm=sum,pool=avg:7,gqa=mean,sinks=0");
-    assert_eq!((spelt, spelt.to_string().as_str()), (policy("laprox"), "laprox"));
+    let laprox = policy("laprox");
+    assert_eq!(spelt(laprox), "allocation=model,norm=sum,pool=avg:7,gqa=mean,sinks=0");
+    let options = laprox.options();
+    assert_eq!((options.allocation, options.norm), (Allocation::Model, Normaliser::Sum));
+    assert_eq!((options.pool, options.group_rule), (Pooling::Average(7), GroupRule::Mean));
+    assert_eq!(policy(&format!("laprox:{}", spelt(laprox))), laprox);
 }
 
 #[test]
 fn every_other_policy_has_the_defaults_of_the_table() {
-    let plain = PolicyOptions {
-        allocation: Allocation::Head,
-        norm: Normaliser::Sum,
-        pool: Pooling::None,
-        group_rule: GroupRule::Mean,
-        sinks: 0,
-        seed: 0,
-    };
     for (name, expected) in [
-        ("full", plain),
-        ("random", plain),
-        ("streaming", PolicyOptions { sinks: 4, ..plain }),
-        ("tova", plain),
-        ("snapkv", PolicyOptions { pool: Pooling::Average(7), ..plain }),
-        ("centred", PolicyOptions { allocation: Allocation::Model, ..plain }),
+        ("full", ""),
+        ("random", "allocation=head,norm=sum,pool=none,sinks=0,seed=0"),
+        ("streaming", "allocation=head,norm=sum,pool=none,sinks=4"),
+        ("tova", "allocation=head,norm=sum,pool=none,sinks=0"),
+        ("snapkv", "allocation=head,norm=sum,pool=avg:7,gqa=mean,sinks=0"),
+        ("centred", "allocation=model,norm=sum,pool=none,sinks=0"),
     ] {
-        assert_eq!(*policy(name).options(), expected, "{name}");
+        assert_eq!(spelt(policy(name)), expected, "{name}");
     }
 }
 
@@ -167,6 +164,8 @@ fn printing_leaves_defaults_out_and_keeps_the_tables_order() {
         ("streaming:sinks=0", "streaming:sinks=0"),
         ("random:seed=7", "random:seed=7"),
         ("full", "full"),
+        ("oracle:certified:allocation=model", "oracle:certified"),
+        ("oracle:certified:allocation=layer", "oracle:certified:allocation=layer"),
     ] {
         assert_eq!(policy(written).to_string(), printed);
     }
@@ -174,7 +173,18 @@ fn printing_leaves_defaults_out_and_keeps_the_tables_order() {
 
 #[test]
 fn an_unknown_policy_is_refused_with_all_that_exist() {
-    for text in ["lap", "LaProx", "", " laprox", "laprox ", ":", "laprox2:pool=none"] {
+    for text in [
+        "lap",
+        "LaProx",
+        "",
+        " laprox",
+        "laprox ",
+        ":",
+        "laprox2:pool=none",
+        "oracle",
+        "oracle:",
+        "oracle:best",
+    ] {
         let message = refused(text);
         assert!(message.contains("no such policy"), "{message}");
         assert!(POLICIES.iter().all(|entry| message.contains(entry.name)), "{message}");
@@ -197,6 +207,7 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
         ("snapkv:seed=3", "snapkv has: allocation, norm, pool, gqa, sinks"),
         ("random:Seed=3", "random has: allocation, norm, pool, sinks, seed"),
         ("full:sinks=1", "full has: none"),
+        ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form"),
     ] {
         let message = refused(text);
         assert!(message.contains("no option '") && message.ends_with(has), "{message}");
@@ -207,6 +218,7 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
 fn an_unknown_value_is_refused_with_those_of_the_option() {
     for (text, expected) in [
         ("laprox:allocation=global", "allocation: expected head|layer|model|model-raw, found global"),
+        ("oracle:certified:allocation=head", "allocation: expected layer|model, found head"),
         ("laprox:norm=l2", "norm: expected sum|output|none, found l2"),
         ("laprox:gqa=max", "gqa: expected mean|attention|exact, found max"),
         ("snapkv:gqa=exact", "gqa: expected mean|max, found exact"),
@@ -261,6 +273,9 @@ fn policies_that_differ_in_allocation_score_alike() {
 
 #[test]
 fn the_default_allocation_can_be_restored() {
-    assert_eq!(policy("laprox:allocation=head,pool=none").with_default_allocation(), policy("laprox:pool=none"));
+    assert_eq!(
+        policy("laprox:allocation=head,pool=none").with_default_allocation(),
+        policy("laprox:pool=none")
+    );
     assert_eq!(policy("snapkv:allocation=layer").with_default_allocation(), policy("snapkv"));
 }

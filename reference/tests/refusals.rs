@@ -203,7 +203,8 @@ fn heads_that_differ_in_length_are_refused() {
 
 #[test]
 fn layers_that_differ_in_size_are_refused() {
-    let layer = |heads, candidates| HeadScores::new(LayerIndex(0), &vec![vec![1.0; candidates]; heads]).unwrap();
+    let layer =
+        |heads, candidates| HeadScores::new(LayerIndex(0), &vec![vec![1.0; candidates]; heads]).unwrap();
     let refused = |layers: Vec<HeadScores>, norms: usize, kv_heads| {
         let scores = ModelScores::new(layers, vec![1.0; norms], kv_heads);
         matches!(scores, Err(Error::Shape { what: "model scores", .. }))
@@ -235,7 +236,10 @@ fn a_tensor_whose_count_differs_or_overflows_is_refused() {
     assert!(TensorView::new([2, 2], four).is_ok());
     assert!(TensorView::new([4, 0], Elements::F64(&[])).is_ok());
     for shape in [[2, 1], [2, 3], [0, 4], [usize::MAX, 2], [1 << 63, 2], [(1 << 62) + 1, 4]] {
-        assert!(matches!(TensorView::new(shape, four), Err(Error::Shape { what: "tensor", .. })), "{shape:?}");
+        assert!(
+            matches!(TensorView::new(shape, four), Err(Error::Shape { what: "tensor", .. })),
+            "{shape:?}"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use nalgebra::{DMatrix, DVector};
 use crate::error::Error;
 use crate::evaluate::evaluate;
 use crate::layer::Layer;
-use crate::oracle::gram::{Form, LayerGram, gamma};
+use crate::oracle::gram::gamma;
+use crate::oracle::{Form, LayerGram, Rows};
 use crate::output_error::OutputErrors;
 use crate::project::head_output;
 use crate::retained::LayerRetained;
@@ -60,17 +61,19 @@ impl HeadPairs {
 
 impl<'a> LayerPairs<'a> {
     /// Projects, measures and adds up a layer's pairs, one query head in memory at a time.
-    #[must_use]
-    pub fn new(layer: &'a Layer) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer has no quadratic form.
+    pub fn new(layer: &'a Layer) -> Result<Self, Error> {
         let shape = layer.shape;
         let zero = DMatrix::zeros(shape.window_len, shape.hidden_dim);
         let output = |head: QueryHead| head_output(layer, head, &layer.attention.weights[head.0]);
-        Self {
+        Ok(Self {
             layer,
-            gram: LayerGram::new(layer, Form::LayerWise),
+            gram: layer.layer_gram(Form::LayerWise, Rows::Window)?,
             output: shape.query_heads().map(output).fold(zero, |sum, head| sum + head),
             heads: shape.query_heads().map(|head| HeadPairs::new(layer, head)).collect(),
-        }
+        })
     }
 
     /// `sum over h of (A_h diag y_h) V_{h/G} W_h`, `[w, D]`: the sum of all pairs with weights `y_{h,i}`, `n` a head.
@@ -88,6 +91,18 @@ impl<'a> LayerPairs<'a> {
             sum += (columns * values) * &self.layer.output_projection[head.0];
         }
         sum
+    }
+
+    /// `<matrix, a_{h,i} b_{h,i}^T> = a_{h,i}^T (matrix W_h^T) v_i` for every pair, `n` a head; `matrix` is `[w, D]`.
+    #[must_use]
+    pub fn inner_products(&self, matrix: &DMatrix<f64>) -> Vec<DVector<f64>> {
+        let of = |head: QueryHead| {
+            let weights = &self.layer.attention.weights[head.0];
+            let pulled = matrix * self.layer.output_projection[head.0].transpose();
+            let reach = pulled * self.layer.values_of(head).rows(0, weights.ncols()).transpose();
+            DVector::from_fn(weights.ncols(), |i, _| weights.column(i).dot(&reach.column(i)))
+        };
+        self.layer.shape.query_heads().map(of).collect()
     }
 
     /// The sum of all `p_{h,i}`, `Z_l`.

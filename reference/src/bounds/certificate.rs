@@ -2,8 +2,9 @@
 
 use super::bound::{Bound, Evidence};
 use super::case::Case;
+use crate::oracle::PairGram;
 use crate::oracle::bound::{Decision, lower_bound};
-use crate::oracle::gram::{PairGram, indicator};
+use crate::oracle::gram::indicator;
 
 /// B9, at two points.
 #[must_use]

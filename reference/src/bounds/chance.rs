@@ -5,8 +5,8 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 /// Student's two-sided test that independent draws have this mean: `t = (mean - claimed) / (s / sqrt N)` with `N - 1`
 /// degrees of freedom.
 ///
-/// The p-value of draws that do not vary is 1 where they equal the claim up to `rounding`, else 0. Exact for normal
-/// draws; for others in the limit of many, and the draws here are sums of hundreds of independent terms each.
+/// `rounding` is how far the computed mean and claim may be from the exact ones, and is taken off their distance. Exact
+/// for normal draws, in the limit of many for others.
 ///
 /// # Panics
 /// With fewer than two draws.
@@ -14,15 +14,13 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 pub fn mean_p_value(draws: &[f64], claimed: f64, rounding: f64) -> f64 {
     assert!(draws.len() >= 2, "a mean needs two draws for its error");
     let error = standard_error(draws);
-    let distance = (mean(draws) - claimed).abs();
-    if distance <= rounding {
+    let distance = (mean(draws) - claimed).abs() - rounding;
+    if distance <= 0.0 {
         return 1.0;
     }
-    let degrees = (draws.len() - 1) as f64;
-    match StudentsT::new(0.0, 1.0, degrees) {
-        Ok(distribution) if error > 0.0 => 2.0 * distribution.cdf(-distance / error),
-        _ => 0.0,
-    }
+    let distribution = StudentsT::new(0.0, 1.0, (draws.len() - 1) as f64).expect("one degree of freedom or more");
+    // A NaN among the draws is a distance and an error of NaN, and so is the p-value, which nothing accepts.
+    if error == 0.0 { 0.0 } else { 2.0 * distribution.cdf(-distance / error) }
 }
 
 /// The sample mean.

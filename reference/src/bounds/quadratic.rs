@@ -7,7 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::bound::{Bound, Evidence};
 use super::case::{Case, group_sum};
-use crate::oracle::gram::{PairGram, gamma, indicator};
+use crate::oracle::PairGram;
+use crate::oracle::gram::{gamma, indicator};
 
 /// B2.
 #[must_use]

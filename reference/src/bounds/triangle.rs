@@ -6,7 +6,8 @@
 
 use super::bound::{Bound, Evidence};
 use super::case::{Case, LayerPairs, group_sum};
-use crate::oracle::gram::PairGram;
+use crate::oracle::PairGram;
+use crate::oracle::gram::gamma;
 
 /// B1 and B8.
 #[must_use]
@@ -113,7 +114,7 @@ pub fn relative_error(case: &Case<'_>) -> Bound {
 pub fn score_sum(case: &Case<'_>) -> Bound {
     let magnitude: f64 = case.pairs.heads.iter().map(|head| head.magnitudes.sum()).sum();
     let squares = case.pairs.output.len() + case.pairs.layer.shape.query_heads;
-    let rounding = 2.0 * (case.pairs.rounding() + crate::oracle::gram::gamma(squares)) * magnitude;
+    let rounding = 2.0 * (case.pairs.rounding() + gamma(squares)) * magnitude;
     Bound {
         id: "B8b",
         statement: "norm(O) <= Z = sum of all p of the layer",

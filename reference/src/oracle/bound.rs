@@ -49,6 +49,6 @@ pub fn lower_bound(product: &Product, decisions: &[Decision], count: usize) -> f
     let (sum, magnitude) =
         chosen.fold((0.0, 0.0), |(sum, size), slope: &f64| (sum + slope, size + slope.abs()));
     let bound = sum - product.squared_norm;
-    let rounding = 2.0 * gamma(count + 8) * (magnitude + product.squared_norm);
-    (bound - rounding).max(0.0)
+    let rounding = 2.0 * gamma(count + 8) * (magnitude + product.squared_norm.abs());
+    (bound - rounding).min(product.cap).max(0.0)
 }

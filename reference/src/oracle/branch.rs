@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::bound::Decision;
+use super::convexify::Convexified;
 use super::gram::{PairGram, indicator};
 use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
@@ -20,6 +21,8 @@ pub struct Limits {
     pub nodes: usize,
     /// What each relaxation may cost.
     pub effort: Effort,
+    /// Whether to relax the convexified form; see [`convexify`](super::convexify).
+    pub convexify: bool,
     /// Rounds of swaps after each relaxation.
     pub swap_rounds: usize,
 }
@@ -94,6 +97,7 @@ pub fn certify(
     let x = indicator(gram.slots(), &best.evicted);
     let mut search = Search {
         gram,
+        convexified: if limits.convexify { Convexified::new(gram) } else { Convexified::plain(gram) },
         count,
         limits,
         open: BinaryHeap::new(),
@@ -111,6 +115,8 @@ pub fn certify(
 
 struct Search<'a> {
     gram: &'a dyn PairGram,
+    /// The same form on sets, with less slack between them: what is relaxed.
+    convexified: Convexified<'a>,
     count: usize,
     limits: Limits,
     open: BinaryHeap<Node>,
@@ -184,7 +190,7 @@ impl Search<'_> {
             *stopped = *stopped || !watch(&Certified { squared_lower_bound: bound, ..state.clone() });
             !*stopped
         };
-        relax(self.gram, &decisions, self.count, x, self.limits.effort, &mut hear)
+        relax(&self.convexified, &decisions, self.count, x, self.limits.effort, &mut hear)
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {

@@ -19,6 +19,8 @@ use crate::attend::Attention;
 use crate::layer::Layer;
 use crate::shape::{KvHead, QueryHead};
 
+use super::convexify;
+
 /// Which heads' errors may cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -40,13 +42,18 @@ pub enum Rows {
 /// `M x`, with what a proof needs to know about its rounding.
 #[derive(Clone, Debug)]
 pub struct Product {
-    /// `(M x)_i` for every slot, as computed.
+    /// Half the gradient of the form at `x`, as computed: `(M x)_i = <E, E(e_i)>` for the plain one.
     pub values: Vec<f64>,
-    /// A bound on how far each value is from the exact `<E, E(e_i)>`, where `E` is the matrix in memory that
-    /// approximates `E(x)`.
+    /// A bound on how far each value is from its exact self, given the matrix `E` in memory that approximates `E(x)`.
     pub errors: Vec<f64>,
-    /// An upper bound on `norm_F(E)^2` of that matrix.
+    /// The form's value at `x`, as computed.
+    pub value: f64,
+    /// An upper bound on what the form's tangent at `E` subtracts: `norm_F(E)^2` for the plain one.
     pub squared_norm: f64,
+    /// An upper bound on `norm_F(E - E(x))`.
+    pub drift: f64,
+    /// Sets above this value are not spoken of; infinite for the plain form.
+    pub cap: f64,
 }
 
 /// The quadratic form of evicting candidates, over `slots` in the order (layer, KV head, position).
@@ -62,6 +69,12 @@ pub trait PairGram: Send + Sync {
 
     /// The rows and columns of `M` that belong to `slots` (ascending), as blocks along its diagonal.
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
+
+    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a slot; zeros where none
+    /// is known. See [`convexify`](super::convexify).
+    fn convexity(&self) -> Vec<f64> {
+        vec![0.0; self.slots()]
+    }
 }
 
 /// One layer's `M`, in f64.
@@ -119,6 +132,28 @@ impl<'a> LayerGram<'a> {
         self.layer.values_of(head).rows(0, self.candidate_len())
     }
 
+    /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the
+    /// returned `r`. Each is a sum of products of inner products of `w`, and of `D` after `d`, terms.
+    #[must_use]
+    pub fn magnitudes(&self) -> Vec<f64> {
+        let shape = self.layer.shape;
+        let terms = shape.window_len.max(self.attention.weights[0].nrows())
+            + shape.hidden_dim
+            + 2 * shape.head_dim
+            + shape.query_heads * shape.query_heads
+            + 8;
+        let factor = gamma(terms).sqrt();
+        let mut magnitudes = vec![0.0; self.slots()];
+        for head in shape.query_heads() {
+            let reach = self.values(head).abs() * self.layer.output_projection[head.0].abs();
+            let first = shape.kv_head_of(head).0 * self.candidate_len();
+            for (i, attention_norm) in self.attention_norms[head.0].iter().enumerate() {
+                magnitudes[first + i] += factor * attention_norm * reach.row(i).norm();
+            }
+        }
+        magnitudes
+    }
+
     /// Pairs of query heads of one group whose products count.
     fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
         self.form == Form::LayerWise || one == two
@@ -163,6 +198,20 @@ impl<'a> LayerGram<'a> {
         }
     }
 
+    /// A bound on how far rounding takes `E` from `E(x)`: each entry goes through at most `n + d + H` multiply-adds, so
+    /// it is off by `gamma` times the same expression in magnitudes.
+    fn drift(&self, x: &[f64]) -> f64 {
+        let shape = self.layer.shape;
+        let head = |head: QueryHead| {
+            let first = shape.kv_head_of(head).0 * self.candidate_len();
+            let norms = self.attention_norms[head.0].iter().zip(&self.value_norms[shape.kv_head_of(head).0]);
+            let pairs: f64 = norms.zip(&x[first..]).map(|((one, two), share)| one * two * share.abs()).sum();
+            pairs * self.layer.output_projection[head.0].norm()
+        };
+        let terms = self.candidate_len() + shape.head_dim + shape.query_heads + 8;
+        2.0 * gamma(terms) * shape.query_heads().map(head).sum::<f64>()
+    }
+
     /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's slots.
     ///
     /// The bound: each number goes through at most `D + d + w` multiply-adds, so it is off by `gamma` times the same
@@ -195,10 +244,15 @@ impl PairGram for LayerGram<'_> {
     fn product(&self, x: &[f64]) -> Product {
         let errors = self.errors(x);
         let entries = errors.len() * errors[0].len();
-        let squared_norm =
-            errors.iter().map(DMatrix::norm_squared).sum::<f64>() * (1.0 + 2.0 * gamma(entries));
-        let mut product =
-            Product { values: vec![0.0; self.slots()], errors: vec![0.0; self.slots()], squared_norm };
+        let value = errors.iter().map(DMatrix::norm_squared).sum::<f64>();
+        let mut product = Product {
+            values: vec![0.0; self.slots()],
+            errors: vec![0.0; self.slots()],
+            value,
+            squared_norm: value * (1.0 + 2.0 * gamma(entries)),
+            drift: self.drift(x),
+            cap: f64::INFINITY,
+        };
         for head in self.layer.shape.query_heads() {
             let error = &errors[if self.form == Form::HeadWise { head.0 } else { 0 }];
             self.add_share(head, error, &mut product);
@@ -225,6 +279,13 @@ impl PairGram for LayerGram<'_> {
             }
         }
         vec![block]
+    }
+
+    fn convexity(&self) -> Vec<f64> {
+        if self.slots() > convexify::MOST_SLOTS {
+            return vec![0.0; self.slots()];
+        }
+        convexify::diagonal(self, &self.magnitudes(), &convexify::Nalgebra)
     }
 }
 
@@ -298,11 +359,20 @@ impl<'a> StackedGram<'a> {
     /// The layers' products as one, whoever computed them.
     #[must_use]
     pub fn join(&self, products: Vec<Product>) -> Product {
-        let mut joined = Product { values: Vec::new(), errors: Vec::new(), squared_norm: 0.0 };
+        let mut joined = Product {
+            values: Vec::new(),
+            errors: Vec::new(),
+            value: 0.0,
+            squared_norm: 0.0,
+            drift: 0.0,
+            cap: f64::INFINITY,
+        };
         for product in products {
             joined.values.extend(product.values);
             joined.errors.extend(product.errors);
+            joined.value += product.value;
             joined.squared_norm += product.squared_norm;
+            joined.drift += product.drift;
         }
         joined.squared_norm *= 1.0 + 2.0 * gamma(self.layers.len());
         joined
@@ -324,6 +394,10 @@ impl PairGram for StackedGram<'_> {
 
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
         self.parts().flat_map(|(layer, range)| layer.blocks(&slots_inside(slots, &range))).collect()
+    }
+
+    fn convexity(&self) -> Vec<f64> {
+        self.parts().flat_map(|(layer, _)| layer.convexity()).collect()
     }
 }
 

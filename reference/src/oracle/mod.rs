@@ -22,6 +22,7 @@
 pub mod block;
 pub mod bound;
 pub mod branch;
+pub mod convexify;
 pub mod exhaustive;
 pub mod gram;
 pub mod relax;

@@ -32,14 +32,6 @@ pub struct Relaxed {
     pub lower_bound: f64,
 }
 
-impl Relaxed {
-    /// `x^T M x`.
-    #[must_use]
-    pub fn value(&self) -> f64 {
-        self.x.iter().zip(&self.product.values).map(|(share, product)| share * product).sum()
-    }
-}
-
 /// Improves on `start` until the effort is spent, or `watch`, which hears of every new bound, returns false. Slots
 /// that are decided must already have their value in `start`.
 #[must_use]
@@ -55,7 +47,7 @@ pub fn relax(
     let bound = lower_bound(&product, decisions, count);
     let mut relaxed = Relaxed { x: start, product, lower_bound: bound };
     for _ in 1..effort.products {
-        let value = relaxed.value();
+        let value = relaxed.product.value;
         if !watch(relaxed.lower_bound) || value - relaxed.lower_bound <= effort.tolerance * value {
             break;
         }

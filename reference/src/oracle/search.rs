@@ -81,12 +81,14 @@ fn limits(oracle: Oracle, options: &PolicyOptions, layers: usize) -> Limits {
             gap: 0.0,
             nodes: usize::MAX,
             effort: Effort { tolerance: 1e-12, products: 10_000, block },
+            convexify: true,
             swap_rounds: 100,
         },
         _ => Limits {
             gap: 1e-3,
             nodes: options.nodes,
             effort: Effort { tolerance: 1e-4, products: 200, block },
+            convexify: options.convexify,
             swap_rounds: 20,
         },
     }

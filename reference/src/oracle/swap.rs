@@ -42,16 +42,15 @@ pub fn swap(
     rounds: usize,
 ) -> Eviction {
     let mut x = indicator(gram.slots(), start);
-    let mut product = gram.product(&x).values;
+    let mut product = gram.product(&x);
     for _ in 0..rounds {
-        let slots = promising(gram, decisions, &x, &product, most);
+        let slots = promising(gram, decisions, &x, &product.values, most);
         let block = Block::new(gram.blocks(&slots));
         let mut evicted: Vec<bool> = slots.iter().map(|&slot| x[slot] == 1.0).collect();
-        let mut gradient: Vec<f64> = slots.iter().map(|&slot| product[slot]).collect();
-        let error: f64 = x.iter().zip(&product).map(|(share, product)| share * product).sum();
+        let mut gradient: Vec<f64> = slots.iter().map(|&slot| product.values[slot]).collect();
         let mut swapped = false;
         while let Some((evict, retain, change)) = block.best_swap(&evicted, &gradient) {
-            if -change <= LEAST_GAIN * error {
+            if -change <= LEAST_GAIN * product.value {
                 break;
             }
             block.shift(&mut gradient, evict, 1.0);
@@ -65,11 +64,10 @@ pub fn swap(
         for (&slot, &evicted) in slots.iter().zip(&evicted) {
             x[slot] = f64::from(u8::from(evicted));
         }
-        product = gram.product(&x).values;
+        product = gram.product(&x);
     }
     let evicted = (0..x.len()).filter(|&slot| x[slot] == 1.0).collect();
-    let squared_error = x.iter().zip(&product).map(|(share, product)| share * product).sum::<f64>().max(0.0);
-    Eviction { evicted, squared_error }
+    Eviction { evicted, squared_error: product.value }
 }
 
 /// The open slots whose own change is least: `M_ii + 2 (M x)_i` to evict one, `M_ii - 2 (M x)_i` to retain one.

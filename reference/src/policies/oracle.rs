@@ -16,12 +16,14 @@ const PLAIN: PolicyEntry = PolicyEntry {
 pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
     name: "oracle:certified",
     formula: "a set whose drop error is within a proven distance of the least possible one: convex relaxation, rounding, \
-              swaps, best-first branching over at most `nodes` relaxations",
+              swaps, best-first branching over at most `nodes` relaxations; convexify=yes tightens these by a dense factorisation a \
+              layer",
     rule: Rule::Oracle(Oracle::Certified),
     options: &[
         OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]),
         OptionKey::Form,
         OptionKey::Nodes,
+        OptionKey::Convexify,
     ],
     ..PLAIN
 };

@@ -1,0 +1,235 @@
+//! B4 and B5: the product from randomly drawn pairs, the algorithm whose probabilities the scores are.
+//!
+//! Drineas, Kannan and Mahoney (2006), Fast Monte Carlo algorithms for matrices I, SIAM J. Comput. 36(1), draw `c` of the
+//! column-row pairs of a product independently, with replacement, with probabilities `P_k`, and rescale each by
+//! `1 / (c P_k)`. Here the product is `O`, and its `N = H n` pairs are those of all heads and positions of the layer, the
+//! window's among them. `c` is the number of pairs that the evaluated eviction retains. All of this is about random,
+//! rescaled draws: it says nothing about keeping the top of a ranking.
+
+use nalgebra::DVector;
+use rand::SeedableRng;
+use rand::distr::Distribution;
+use rand::distr::weighted::WeightedIndex;
+use rand_chacha::ChaCha8Rng;
+
+use super::bound::{Bound, Evidence};
+use super::case::{Case, Draws, HeadPairs, LayerPairs};
+use super::chance::{frequency_p_value, mean, mean_p_value};
+use crate::oracle::gram::gamma;
+
+/// B4 and B5, from the same draws where both speak of the same probabilities.
+#[must_use]
+pub fn checks(case: &Case<'_>) -> Vec<Bound> {
+    let draw = |probabilities, stream| Trials::new(case.pairs, probabilities, case.retained_pairs(), case.draws, stream);
+    let proportional = draw(proportional(case.pairs), 0);
+    let uniform = draw(uniform(case.pairs), 1);
+    vec![
+        unbiased(case.pairs, &proportional),
+        expected_error("B4b", EXPECTED_PROPORTIONAL, case.pairs, &proportional),
+        expected_error("B4c", EXPECTED_UNIFORM, case.pairs, &uniform),
+        least_expected_error(case.pairs, &proportional, &uniform),
+        tail(case.pairs, &proportional),
+    ]
+}
+
+const EXPECTED_PROPORTIONAL: &str = "E norm(C - O)^2 = ((sum p)^2 - norm(O)^2)/c, P = p/sum p";
+const EXPECTED_UNIFORM: &str = "E norm(C - O)^2 = sum p^2/(c P) - norm(O)^2/c, P uniform";
+
+/// `P_k = p_k / sum p`, the probabilities with the least expected error; uniform where every `p` is 0.
+#[must_use]
+pub fn proportional(pairs: &LayerPairs<'_>) -> Vec<f64> {
+    let sum = pairs.score_sum();
+    if sum > 0.0 { flat(pairs, |head, i| head.scores[i] / sum) } else { uniform(pairs) }
+}
+
+/// `P_k = 1 / N`.
+#[must_use]
+pub fn uniform(pairs: &LayerPairs<'_>) -> Vec<f64> {
+    let shape = pairs.layer.shape;
+    let count = shape.query_heads * shape.context_len;
+    vec![1.0 / count as f64; count]
+}
+
+/// One number a pair, head by head.
+fn flat(pairs: &LayerPairs<'_>, number: impl Fn(&HeadPairs, usize) -> f64) -> Vec<f64> {
+    let of = |head| (0..pairs.layer.shape.context_len).map(|i| number(head, i)).collect::<Vec<_>>();
+    pairs.heads.iter().flat_map(of).collect()
+}
+
+/// Independent estimates `C = sum over c draws of a_k b_k^T / (c P_k)` of `O`.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    /// `P_k`, by query head and position.
+    pub probabilities: Vec<f64>,
+    /// `c`.
+    pub drawn: usize,
+    /// `norm_F(C - O)^2` of each estimate.
+    pub squared_errors: Vec<f64>,
+    /// `<C, O>` of each estimate.
+    pub projections: Vec<f64>,
+}
+
+impl Trials {
+    /// Draws the estimates; layers and values of `stream` below 8 draw from different streams of the seed.
+    ///
+    /// # Panics
+    /// When the probabilities are negative or all 0.
+    #[must_use]
+    pub fn new(
+        pairs: &LayerPairs<'_>,
+        probabilities: Vec<f64>,
+        drawn: usize,
+        draws: Draws,
+        stream: u64,
+    ) -> Self {
+        let distribution = WeightedIndex::new(&probabilities).expect("probabilities of at least one pair");
+        let mut generator = ChaCha8Rng::seed_from_u64(draws.seed);
+        generator.set_stream(pairs.layer.index.0 as u64 * 8 + stream);
+        let mut trials = Self { probabilities, drawn, squared_errors: Vec::new(), projections: Vec::new() };
+        for _ in 0..draws.trials {
+            let estimate = pairs.weighted_sum(&trials.weights(pairs, &distribution, &mut generator));
+            trials.squared_errors.push((&estimate - &pairs.output).norm_squared());
+            trials.projections.push(estimate.dot(&pairs.output));
+        }
+        trials
+    }
+
+    /// `(times that pair k was drawn) / (c P_k)`, by query head.
+    fn weights(
+        &self,
+        pairs: &LayerPairs<'_>,
+        distribution: &WeightedIndex<f64>,
+        generator: &mut ChaCha8Rng,
+    ) -> Vec<DVector<f64>> {
+        let context = pairs.layer.shape.context_len;
+        let mut weights = vec![DVector::zeros(context); pairs.heads.len()];
+        for pair in distribution.sample_iter(generator).take(self.drawn) {
+            weights[pair / context][pair % context] += 1.0 / (self.drawn as f64 * self.probabilities[pair]);
+        }
+        weights
+    }
+
+    /// `sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`, pairs of norm 0 left out.
+    #[must_use]
+    pub fn expected_squared_error(&self, pairs: &LayerPairs<'_>) -> f64 {
+        let squares = self.sum_over_probability(&flat(pairs, |head, i| head.scores[i]));
+        (squares - pairs.output.norm_squared()) / self.drawn as f64
+    }
+
+    /// `sum_k number_k^2 / P_k`.
+    fn sum_over_probability(&self, numbers: &[f64]) -> f64 {
+        let terms = numbers.iter().zip(&self.probabilities).filter(|(_, probability)| **probability > 0.0);
+        terms.map(|(number, probability)| number * number / probability).sum()
+    }
+
+    /// How far rounding may have moved one estimate: `gamma_k` times its magnitude, which is at most
+    /// `max over k of norm2(a_k) norm2(|v_k| |W_h|) / P_k`, and as much for `O` itself.
+    fn estimate_rounding(&self, pairs: &LayerPairs<'_>) -> f64 {
+        let magnitudes = flat(pairs, |head, i| head.magnitudes[i]);
+        let largest = magnitudes.iter().zip(&self.probabilities).map(|(magnitude, probability)| {
+            if *probability > 0.0 { magnitude / probability } else { 0.0 }
+        });
+        let whole: f64 = magnitudes.iter().sum();
+        self.rounding(pairs) * (largest.fold(0.0, f64::max) + whole)
+    }
+
+    /// How far rounding may have moved [`Trials::expected_squared_error`].
+    fn expectation_rounding(&self, pairs: &LayerPairs<'_>) -> f64 {
+        let magnitudes = flat(pairs, |head, i| head.magnitudes[i]);
+        let output: f64 = magnitudes.iter().sum();
+        let squares = self.sum_over_probability(&magnitudes);
+        4.0 * self.rounding(pairs) * (squares + output * output) / self.drawn as f64
+    }
+
+    fn rounding(&self, pairs: &LayerPairs<'_>) -> f64 {
+        gamma(pairs.terms() + pairs.output.len() + self.probabilities.len() + self.squared_errors.len())
+    }
+}
+
+/// `E <C, O> = norm_F(O)^2`: the estimate is unbiased, seen along `O`
+///
+/// Each draw's expectation is `sum_k P_k a_k b_k^T / (c P_k) = O / c` (Drineas, Kannan, Mahoney 2006, lemma 3). Student's
+/// test of the mean over the trials.
+#[must_use]
+pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
+    let right = pairs.output.norm_squared();
+    let norm = right.sqrt();
+    let error = trials.estimate_rounding(pairs);
+    Bound {
+        id: "B4a",
+        statement: "E <C, O> = norm(O)^2, P = p/sum p",
+        left: mean(&trials.projections),
+        right,
+        evidence: Evidence::Chance { p_value: mean_p_value(&trials.projections, right, 4.0 * error * (norm + error)) },
+    }
+}
+
+/// `E norm_F(C - O)^2 = sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`
+///
+/// The `c` draws are independent, so the expected squared error is `1/c` times that of one draw, whose second moment is
+/// `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma 4). With `P_k = p_k / sum p` it is
+/// `((sum p)^2 - norm_F(O)^2) / c`. Left the mean over the trials, by Student's test.
+#[must_use]
+pub fn expected_error(
+    id: &'static str,
+    statement: &'static str,
+    pairs: &LayerPairs<'_>,
+    trials: &Trials,
+) -> Bound {
+    let right = trials.expected_squared_error(pairs);
+    let error = trials.estimate_rounding(pairs);
+    let largest = trials.squared_errors.iter().copied().fold(0.0, f64::max).sqrt();
+    let rounding = trials.expectation_rounding(pairs) + (2.0 * largest + error) * error;
+    Bound {
+        id,
+        statement,
+        left: mean(&trials.squared_errors),
+        right,
+        evidence: Evidence::Chance { p_value: mean_p_value(&trials.squared_errors, right, rounding) },
+    }
+}
+
+/// `((sum p)^2 - norm_F(O)^2) / c <= sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`, for the uniform `P`
+///
+/// By Cauchy-Schwarz, `(sum p)^2 = (sum (p / sqrt P) sqrt P)^2 <= sum p^2 / P` for any probabilities, with equality for those
+/// proportional to `p`. How much larger the right side is says what the scores are worth over drawing blindly.
+#[must_use]
+pub fn least_expected_error(pairs: &LayerPairs<'_>, proportional: &Trials, other: &Trials) -> Bound {
+    Bound {
+        id: "B4d",
+        statement: "expected squared error of P = p/sum p <= that of P uniform",
+        left: proportional.expected_squared_error(pairs),
+        right: other.expected_squared_error(pairs),
+        evidence: Evidence::AtMost {
+            rounding: proportional.expectation_rounding(pairs) + other.expectation_rounding(pairs),
+        },
+    }
+}
+
+/// The `delta` of [`tail`].
+pub const TAIL: f64 = 0.05;
+
+/// `norm_F(C - O) <= eta norm_F(A) norm_F(B) / sqrt c` with probability at least `1 - delta`, `eta = 1 + sqrt(8 ln(1 / delta))`
+///
+/// For `P_k = p_k / sum p` (Drineas, Kannan, Mahoney 2006, theorem 1, with `beta = 1`). Left the trials' `1 - delta` quantile;
+/// what decides is the exact binomial test of how many trials are above the right side.
+#[must_use]
+pub fn tail(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
+    let square = |norms: &DVector<f64>| norms.norm_squared();
+    let attention: f64 = pairs.heads.iter().map(|head| square(&head.attention_norms)).sum();
+    let values: f64 = pairs.heads.iter().map(|head| square(&head.value_norms)).sum();
+    let eta = 1.0 + (8.0 * (1.0 / TAIL).ln()).sqrt();
+    let right = eta * (attention * values / trials.drawn as f64).sqrt();
+
+    let mut errors: Vec<f64> = trials.squared_errors.iter().map(|square| square.sqrt()).collect();
+    errors.sort_unstable_by(f64::total_cmp);
+    let above = errors.iter().filter(|&&error| error > right).count() as u64;
+    let quantile = ((1.0 - TAIL) * errors.len() as f64).ceil() as usize;
+    Bound {
+        id: "B5",
+        statement: "95 % of norm(C - O) <= eta norm(A) norm(B)/sqrt c, P = p/sum p",
+        left: errors[quantile.clamp(1, errors.len()) - 1],
+        right,
+        evidence: Evidence::Chance { p_value: frequency_p_value(above, errors.len() as u64, TAIL) },
+    }
+}

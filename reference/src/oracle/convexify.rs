@@ -1,0 +1,200 @@
+//! A tighter relaxation of the same sets: quadratic convex reformulation.
+//!
+//! For `x` in `{0, 1}` every `x_i^2` is `x_i`, so part of the diagonal may move into a linear term,
+//!
+//! ```text
+//! x^T M x = x^T (M - Diag(lambda)) x + lambda^T x,
+//! ```
+//!
+//! which changes nothing on sets and raises the relaxation between them, as long as `M - Diag(lambda)` stays positive
+//! semidefinite. Here `lambda = c / diag(M^-1)`: a slot's entry of it is what no combination of the other slots can
+//! cancel, scaled by the largest `c` that fits.
+//!
+//! **Why the bound holds.** Let `y` be a relaxed point and `E` the matrix in memory, `norm_F(E - E(y)) <= drift`. For
+//! any set `s`
+//!
+//! ```text
+//! norm_F(E(s))^2  = norm_F(E(s) - E(y))^2 + 2 <E(y), E(s)> - norm_F(E(y))^2
+//!                >= sum_i lambda_i (s_i - y_i)^2 + 2 <E, E(s)> - norm_F(E)^2 - 2 drift (norm_F(E(s)) + norm_F(E)) - drift^2
+//! ```
+//!
+//! and `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a set. The drift's term is bounded for sets with
+//! `norm_F(E(s)) <= 1000 norm_F(E)`; any other set is above `10^6 norm_F(E)^2` anyway, which caps the bound.
+//!
+//! **Why `M - Diag(lambda)` is positive semidefinite.** A Cholesky factorisation of the computed matrix, scaled to a
+//! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own
+//! backward error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's
+//! entries, row sum by row sum (Gershgorin). Where it does not succeed `lambda` is zero.
+
+use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+
+use super::gram::{PairGram, Product, gamma};
+
+/// Slots beyond which the reference path does not factor `M`.
+pub const MOST_SLOTS: usize = 1536;
+
+/// A Cholesky factorisation, by whichever library.
+pub trait Factor {
+    /// `diag(M^-1)` and the largest eigenvalue of `D^(1/2) M^-1 D^(1/2)` with `D = Diag(1 / diag(M^-1))`, roughly;
+    /// `None` where `matrix` is not positive definite.
+    fn inverse(&self, matrix: &DMatrix<f64>) -> Option<(Vec<f64>, f64)>;
+
+    /// Whether the factorisation of `matrix` succeeds.
+    fn succeeds(&self, matrix: &DMatrix<f64>) -> bool;
+}
+
+/// nalgebra's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nalgebra;
+
+impl Factor for Nalgebra {
+    fn inverse(&self, matrix: &DMatrix<f64>) -> Option<(Vec<f64>, f64)> {
+        let factor: Cholesky<f64, Dyn> = Cholesky::new(matrix.clone())?;
+        let inverse = factor.inverse();
+        Some(summary(inverse.diagonal().as_slice().to_vec(), |x| {
+            let product = &inverse * DVector::from_column_slice(x);
+            product.as_slice().to_vec()
+        }))
+    }
+
+    fn succeeds(&self, matrix: &DMatrix<f64>) -> bool {
+        Cholesky::new(matrix.clone()).is_some()
+    }
+}
+
+/// The diagonal of an inverse beside the largest eigenvalue of the inverse scaled to a unit diagonal, by the power
+/// method. It need not be exact: what it is for is verified afterwards.
+#[must_use]
+pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -> (Vec<f64>, f64) {
+    let root: Vec<f64> = diagonal.iter().map(|entry| entry.recip().sqrt()).collect();
+    let mut x = vec![1.0 / (diagonal.len() as f64).sqrt(); diagonal.len()];
+    let mut largest = 1.0;
+    for _ in 0..60 {
+        let scaled: Vec<f64> = x.iter().zip(&root).map(|(x, root)| x * root).collect();
+        x = inverse_times(&scaled).iter().zip(&root).map(|(x, root)| x * root).collect();
+        largest = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        x.iter_mut().for_each(|x| *x /= largest);
+    }
+    (diagonal, largest)
+}
+
+/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite; `magnitudes` bound the rounding of `M`'s
+/// entries, `|M_ij - exact| <= r_i r_j`. Forms `M`: for as many slots as a dense factorisation is affordable for.
+#[must_use]
+pub fn diagonal(gram: &dyn PairGram, magnitudes: &[f64], factor: &dyn Factor) -> Vec<f64> {
+    let slots = gram.slots();
+    // A slot that weighs nothing has nothing to move, and would make the matrix singular.
+    let heavy: Vec<usize> = (0..slots).filter(|&slot| gram.diagonal()[slot] > 0.0).collect();
+    let mut lambda = vec![0.0; slots];
+    let Some(matrix) = gram.blocks(&heavy).into_iter().next().filter(|_| !heavy.is_empty()) else {
+        return lambda;
+    };
+    let magnitudes: Vec<f64> = heavy.iter().map(|&slot| magnitudes[slot]).collect();
+    let Scaled { mut matrix, scale } = Scaled::new(matrix, &magnitudes);
+    let Some((inverse, largest)) = factor.inverse(&matrix) else { return lambda };
+    let unit = matrix.diagonal();
+    for share in [0.98, 0.9, 0.75, 0.5] {
+        let moved: Vec<f64> = inverse.iter().map(|entry| share / (entry * largest)).collect();
+        moved.iter().enumerate().for_each(|(i, moved)| matrix[(i, i)] = unit[i] - moved);
+        if factor.succeeds(&matrix) {
+            // Undoing the scale rounds, too: a few units down.
+            let entries = heavy.iter().zip(moved.iter().zip(&scale));
+            entries.for_each(|(&slot, (moved, scale))| lambda[slot] = moved * scale * (1.0 - 1e-14));
+            break;
+        }
+    }
+    lambda
+}
+
+/// A matrix scaled to a unit diagonal, less the allowance for rounding.
+struct Scaled {
+    matrix: DMatrix<f64>,
+    /// The diagonal that was divided by.
+    scale: Vec<f64>,
+}
+
+impl Scaled {
+    fn new(mut matrix: DMatrix<f64>, magnitudes: &[f64]) -> Self {
+        let slots = matrix.nrows();
+        // Powers of four, so that scaling by their roots does not round.
+        let scale: Vec<f64> =
+            matrix.diagonal().iter().map(|entry| 4.0_f64.powi((entry.log2() / 2.0).ceil() as i32)).collect();
+        let root: Vec<f64> = scale.iter().map(|scale| scale.sqrt()).collect();
+        for (mut column, root_column) in matrix.column_iter_mut().zip(&root) {
+            column.iter_mut().zip(&root).for_each(|(entry, root_row)| *entry /= root_row * root_column);
+        }
+        let relative: Vec<f64> =
+            magnitudes.iter().zip(&root).map(|(magnitude, root)| magnitude / root).collect();
+        let row_sum: f64 = relative.iter().sum();
+        let backward = slots as f64 * gamma(slots + 1);
+        for (i, relative) in relative.iter().enumerate() {
+            matrix[(i, i)] -= 2.0 * (backward + relative * row_sum);
+        }
+        Self { matrix, scale }
+    }
+}
+
+/// Sets whose error is this many times the relaxed one's are not worth a proof.
+const FAR: f64 = 1e3;
+
+/// A quadratic form with part of its diagonal made linear.
+pub struct Convexified<'a> {
+    gram: &'a dyn PairGram,
+    lambda: Vec<f64>,
+}
+
+impl<'a> Convexified<'a> {
+    /// The form with its own [`PairGram::convexity`].
+    #[must_use]
+    pub fn new(gram: &'a dyn PairGram) -> Self {
+        Self { gram, lambda: gram.convexity() }
+    }
+
+    /// The form as it is.
+    #[must_use]
+    pub fn plain(gram: &'a dyn PairGram) -> Self {
+        Self { gram, lambda: vec![0.0; gram.slots()] }
+    }
+}
+
+impl PairGram for Convexified<'_> {
+    fn slots(&self) -> usize {
+        self.gram.slots()
+    }
+
+    fn product(&self, x: &[f64]) -> Product {
+        let mut product = self.gram.product(x);
+        let norm = product.squared_norm.sqrt();
+        let (mut linear, mut moved) = (0.0, 0.0);
+        for ((value, error), (lambda, share)) in
+            product.values.iter_mut().zip(&mut product.errors).zip(self.lambda.iter().zip(x))
+        {
+            *value += lambda * (0.5 - share);
+            *error += 4.0 * f64::EPSILON * (value.abs() + lambda);
+            linear += lambda * (share - share * share);
+            moved += lambda * share * share;
+        }
+        if moved > 0.0 {
+            product.cap = FAR * FAR * product.value * (1.0 - 1e-6);
+            product.value += linear;
+            product.squared_norm += product.drift * (2.0 * (FAR + 1.0) * norm + product.drift);
+            product.squared_norm -= moved * (1.0 - 2.0 * gamma(x.len() + 4));
+        }
+        product
+    }
+
+    fn diagonal(&self) -> &[f64] {
+        self.gram.diagonal()
+    }
+
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        let mut blocks = self.gram.blocks(slots);
+        let mut lambdas = slots.iter().map(|&slot| self.lambda[slot]);
+        for block in &mut blocks {
+            for (i, lambda) in (0..block.nrows()).zip(&mut lambdas) {
+                block[(i, i)] -= lambda;
+            }
+        }
+        blocks
+    }
+}
