@@ -65,6 +65,8 @@ pub enum Command {
     Score(Score),
     /// Evict by a policy: the retained positions, and what losing the others changes.
     Evict(Evict),
+    /// Check the error bounds B1 to B9 on real activations.
+    Bounds(Bounds),
     /// Find the best eviction, prove how good it is, and hold every policy against the proof.
     Oracle(OracleArguments),
     /// Compare scores x allocations x budgets over dumps.
@@ -191,6 +193,31 @@ pub struct Evict {
     pub budget: Budget,
     /// A folder for the positions and a summary; only the summary is printed where none is given.
     #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `laprox bounds`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  laprox bounds --budget 5%,20%\n  laprox bounds D --budget 128 --policy snapkv --out rows.csv"
+)]
+pub struct Bounds {
+    /// The dump's folder; the one that comes with the source by default.
+    pub dump: Option<PathBuf>,
+    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    #[arg(long = "budget", value_delimiter = ',', required = true, value_name = "B,..")]
+    pub budgets: Vec<Budget>,
+    /// The policy whose evictions are checked, NAME[:key=value,..].
+    #[arg(long, value_name = "P", default_value = "laprox")]
+    pub policy: Policy,
+    /// Draws of each random statement, a layer and budget.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
+    pub trials: u32,
+    /// How to print; by default from the ending of --out (.csv, .json), else a table.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// A file instead of stdout.
+    #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 

@@ -18,6 +18,7 @@ pub enum Normaliser {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadScores {
     layer: LayerIndex,
+    kv_heads: usize,
     candidate_len: usize,
     values: Vec<f64>,
 }
@@ -47,7 +48,7 @@ impl HeadScores {
                 value: values[index],
             });
         }
-        Ok(Self { layer, candidate_len, values })
+        Ok(Self { layer, kv_heads: heads.len(), candidate_len, values })
     }
 
     /// The layer's own number.
@@ -64,8 +65,8 @@ impl HeadScores {
 
     /// The scores of each KV head, in order.
     pub fn heads(&self) -> impl Iterator<Item = &[f64]> {
-        // With no candidates a head is an empty slice, and there is nothing to rank.
-        self.values.chunks_exact(self.candidate_len.max(1))
+        let len = self.candidate_len;
+        (0..self.kv_heads).map(move |head| &self.values[head * len..(head + 1) * len])
     }
 
     /// All scores, KV head by KV head.
@@ -78,7 +79,7 @@ impl HeadScores {
     fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
-        if heads.is_empty() { Ok(self.clone()) } else { Self::new(self.layer, &heads) }
+        Self::new(self.layer, &heads)
     }
 }
 
@@ -97,9 +98,7 @@ impl ModelScores {
     /// [`Error::Shape`] when a layer's sizes differ from the first's, or the counts differ.
     pub fn new(layers: Vec<HeadScores>, output_norms: Vec<f64>, kv_heads: usize) -> Result<Self, Error> {
         let candidate_len = layers.first().map_or(0, HeadScores::candidate_len);
-        let agrees = |layer: &HeadScores| {
-            layer.candidate_len == candidate_len && layer.values.len() == candidate_len * kv_heads
-        };
+        let agrees = |layer: &HeadScores| layer.candidate_len == candidate_len && layer.kv_heads == kv_heads;
         if layers.is_empty() || layers.len() != output_norms.len() || !layers.iter().all(agrees) {
             return Err(Error::Shape {
                 what: "model scores",

@@ -107,7 +107,7 @@ fn many_rows_sink_into_position_zero() {
 #[test]
 fn the_rest_are_neither_peaked_nor_flat() {
     let between = |&weight: &f64| weight > 0.1 && weight < 0.6;
-    assert!(count(|row| row.iter().any(|weight| between(weight))) > 200);
+    assert!(count(|row| row.iter().any(between)) > 200);
 }
 
 #[test]

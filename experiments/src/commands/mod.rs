@@ -1,6 +1,7 @@
 //! One command, one file.
 
 mod ablate;
+mod bounds;
 mod capture;
 mod completions;
 mod evict;
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Capture(arguments) => capture::run(arguments, &cli.common),
         Command::Score(arguments) => score::run(arguments, &cli.common),
         Command::Evict(arguments) => evict::run(arguments, &cli.common),
+        Command::Bounds(arguments) => bounds::run(arguments, &cli.common),
         Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
         Command::Policies => policies::run(&cli.common),

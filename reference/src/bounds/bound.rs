@@ -35,14 +35,16 @@ pub enum Evidence {
     },
     /// The statement is about a distribution, and one side was drawn from it.
     Chance {
-        /// The probability of draws at least this far from the statement, were it true.
+        /// The probability of draws at least this far from the statement, were it true, by the usual test.
         p_value: f64,
+        /// An upper bound on that probability that assumes nothing about how the draws are distributed. It decides.
+        p_bound: f64,
     },
 }
 
-/// The p-value below which a random statement counts as violated: how often a true one does, per row.
+/// The `p_bound` below which a random statement counts as violated: a true one does at most this often, per row.
 ///
-/// A run of a thousand rows raises a false alarm once in a thousand runs.
+/// A run of a thousand random rows raises a false alarm at most once in a thousand runs.
 pub const FALSE_ALARM_RATE: f64 = 1e-6;
 
 impl Bound {
@@ -58,24 +60,25 @@ impl Bound {
         self.right - self.left
     }
 
-    /// Whether the statement stands. A NaN on either side does not hold.
+    /// Whether the statement stands. A side or an allowance that is NaN or infinite proves nothing and does not.
     #[must_use]
     pub fn holds(&self) -> bool {
-        let numbers = !self.left.is_nan() && !self.right.is_nan();
-        numbers
+        let finite = self.left.is_finite() && self.right.is_finite();
+        finite
             && match self.evidence {
-                Evidence::AtMost { rounding } => self.left <= self.right + rounding,
-                Evidence::Equal { distance, rounding } => distance <= rounding,
-                Evidence::Chance { p_value } => p_value >= FALSE_ALARM_RATE,
+                Evidence::AtMost { rounding } => rounding.is_finite() && self.left <= self.right + rounding,
+                Evidence::Equal { distance, rounding } => rounding.is_finite() && distance <= rounding,
+                Evidence::Chance { p_bound, .. } => p_bound >= FALSE_ALARM_RATE,
             }
     }
 
     /// How close the statement is to failing; larger is closer, and a violation is above everything that holds.
-    fn strain(&self) -> f64 {
+    #[must_use]
+    pub fn strain(&self) -> f64 {
         let strain = match self.evidence {
             Evidence::AtMost { .. } => 1.0 / self.ratio(),
             Evidence::Equal { distance, rounding } => distance / rounding,
-            Evidence::Chance { p_value } => -p_value,
+            Evidence::Chance { p_value, .. } => -p_value,
         };
         match (self.holds(), strain.is_nan()) {
             (false, _) => f64::INFINITY,

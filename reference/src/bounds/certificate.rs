@@ -5,11 +5,12 @@ use super::case::Case;
 use crate::oracle::PairGram;
 use crate::oracle::bound::{Decision, lower_bound};
 use crate::oracle::gram::indicator;
+use crate::oracle::relax::{Effort, relax};
 
-/// B9, at two points.
+/// B9, at three points.
 #[must_use]
 pub fn checks(case: &Case<'_>) -> Vec<Bound> {
-    vec![at_uniform_point(case), at_evicted_set(case)]
+    vec![at_uniform_point(case), at_evicted_set(case), at_relaxed_point(case)]
 }
 
 /// `f(x) - g(x) <= norm_F(Delta)^2` at `x_i = m / N`: every slot evicted by the same share
@@ -33,6 +34,20 @@ pub fn at_uniform_point(case: &Case<'_>) -> Bound {
 pub fn at_evicted_set(case: &Case<'_>) -> Bound {
     let x = indicator(case.pairs.gram.slots(), &case.evicted_slots());
     tangent("B9b", "f(x) - g(x) <= norm(Delta)^2, x = 1 on E", case, &x)
+}
+
+/// A short relaxation: enough to be near the best bound on most layers.
+const EFFORT: Effort = Effort { tolerance: 1e-2, products: 8, block: 256 };
+
+/// The same with `x` near the minimum of `f` over `0 <= x <= 1, sum x = m`, where the tangent is highest: what is left of
+/// the policy's error that no other set could avoid.
+#[must_use]
+pub fn at_relaxed_point(case: &Case<'_>) -> Bound {
+    let start = indicator(case.pairs.gram.slots(), &case.evicted_slots());
+    let open = vec![Decision::Open; start.len()];
+    let count = case.evicted_slots().len();
+    let relaxed = relax(&case.pairs.gram, &open, count, start, EFFORT, &mut |_| true);
+    tangent("B9c", "f(x) - g(x) <= norm(Delta)^2, x relaxed", case, &relaxed.x)
 }
 
 fn tangent(id: &'static str, statement: &'static str, case: &Case<'_>, x: &[f64]) -> Bound {

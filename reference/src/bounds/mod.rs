@@ -3,7 +3,7 @@
 //! `E` is the evicted set of a layer and `Delta` the `drop` error matrix, minus the sum of the evicted column-row pairs
 //! `a_{h,i} b_{h,i}^T` of norm `p_{h,i} = norm2(a_{h,i}) norm2(b_{h,i})`. Each statement is a function from a [`Case`], one
 //! eviction of one layer, to a [`Bound`]: its two sides, and whether it holds. Rounding is allowed for by derived
-//! bounds, chance by exact or Student's tests at the [`FALSE_ALARM_RATE`]; there are no tolerances.
+//! bounds, chance by inequalities and exact tests at the [`FALSE_ALARM_RATE`]; there are no tolerances.
 //!
 //! | bound | about | where |
 //! |---|---|---|

@@ -81,8 +81,6 @@ pub fn semidefinite(case: &Case<'_>) -> Option<Bound> {
         statement: "0 <= least Rayleigh quotient found of a block of M",
         left: 0.0,
         right: quotient,
-        evidence: Evidence::AtMost {
-            rounding: gamma(terms) * slots.iter().map(magnitude).sum::<f64>(),
-        },
+        evidence: Evidence::AtMost { rounding: gamma(terms) * slots.iter().map(magnitude).sum::<f64>() },
     })
 }

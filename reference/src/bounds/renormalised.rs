@@ -72,7 +72,10 @@ pub fn moved_mass(head: &Renormalised, row: usize) -> Bound {
         statement: "norm1(a_hat - a) = 2 (1 - m)",
         left,
         right,
-        evidence: Evidence::Equal { distance: (left - right).abs(), rounding: 16.0 * head.relative_rounding(row) },
+        evidence: Evidence::Equal {
+            distance: (left - right).abs(),
+            rounding: 16.0 * head.relative_rounding(row),
+        },
     }
 }
 

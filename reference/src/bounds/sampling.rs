@@ -14,13 +14,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::bound::{Bound, Evidence};
 use super::case::{Case, Draws, HeadPairs, LayerPairs};
-use super::chance::{frequency_p_value, mean, mean_p_value};
+use super::chance::{Exponential, bounded_p_bound, distance, frequency_p_value, mean, student_p_value};
 use crate::oracle::gram::gamma;
 
 /// B4 and B5, from the same draws where both speak of the same probabilities.
 #[must_use]
 pub fn checks(case: &Case<'_>) -> Vec<Bound> {
-    let draw = |probabilities, stream| Trials::new(case.pairs, probabilities, case.retained_pairs(), case.draws, stream);
+    let draw = |probabilities, stream| {
+        Trials::new(case.pairs, probabilities, case.retained_pairs(), case.draws, stream)
+    };
     let proportional = draw(proportional(case.pairs), 0);
     let uniform = draw(uniform(case.pairs), 1);
     vec![
@@ -116,6 +118,34 @@ impl Trials {
         (squares - pairs.output.norm_squared()) / self.drawn as f64
     }
 
+    fn outcomes(&self, pairs: &LayerPairs<'_>) -> Vec<Outcome> {
+        let products = pairs.inner_products(&pairs.output);
+        let products = products.iter().flat_map(|head| head.iter());
+        let scores = flat(pairs, |head, i| head.scores[i]);
+        let squared_norm = pairs.output.norm_squared();
+        let outcome = |((&probability, score), product): ((&f64, f64), &f64)| {
+            let (norm, along) = (score / probability, product / probability);
+            // At least 0 but for rounding.
+            let squared_error = (norm * norm - 2.0 * along + squared_norm).max(0.0);
+            Outcome { probability, along, squared_error }
+        };
+        let pairs = self.probabilities.iter().zip(scores).zip(products);
+        pairs.filter(|((probability, _), _)| **probability > 0.0).map(outcome).collect()
+    }
+
+    /// What bounds the distribution of one trial's squared error.
+    fn spread(&self, pairs: &LayerPairs<'_>) -> Exponential {
+        let outcomes = self.outcomes(pairs);
+        let fourth: f64 = outcomes.iter().map(|one| one.probability * one.squared_error.powi(2)).sum();
+        let largest = outcomes.iter().map(|one| one.squared_error).fold(0.0, f64::max);
+        let (mean, drawn) = (self.expected_squared_error(pairs).max(0.0), self.drawn as f64);
+        Exponential {
+            mean,
+            second_moment: 3.0 * mean * mean + fourth / drawn.powi(3),
+            scale: 2.0 * mean + 2.0 * largest / (3.0 * drawn),
+        }
+    }
+
     /// `sum_k number_k^2 / P_k`.
     fn sum_over_probability(&self, numbers: &[f64]) -> f64 {
         let terms = numbers.iter().zip(&self.probabilities).filter(|(_, probability)| **probability > 0.0);
@@ -126,9 +156,10 @@ impl Trials {
     /// `max over k of norm2(a_k) norm2(|v_k| |W_h|) / P_k`, and as much for `O` itself.
     fn estimate_rounding(&self, pairs: &LayerPairs<'_>) -> f64 {
         let magnitudes = flat(pairs, |head, i| head.magnitudes[i]);
-        let largest = magnitudes.iter().zip(&self.probabilities).map(|(magnitude, probability)| {
-            if *probability > 0.0 { magnitude / probability } else { 0.0 }
-        });
+        let largest = magnitudes
+            .iter()
+            .zip(&self.probabilities)
+            .map(|(magnitude, probability)| if *probability > 0.0 { magnitude / probability } else { 0.0 });
         let whole: f64 = magnitudes.iter().sum();
         self.rounding(pairs) * (largest.fold(0.0, f64::max) + whole)
     }
@@ -146,21 +177,39 @@ impl Trials {
     }
 }
 
+/// A pair that can be drawn.
+struct Outcome {
+    /// `P_k`.
+    probability: f64,
+    /// `<a_k b_k^T, O> / P_k`.
+    along: f64,
+    /// `norm_F(a_k b_k^T / P_k - O)^2`.
+    squared_error: f64,
+}
+
 /// `E <C, O> = norm_F(O)^2`: the estimate is unbiased, seen along `O`
 ///
-/// Each draw's expectation is `sum_k P_k a_k b_k^T / (c P_k) = O / c` (Drineas, Kannan, Mahoney 2006, lemma 3). Student's
-/// test of the mean over the trials.
+/// Each draw's expectation is `sum_k P_k a_k b_k^T / (c P_k) = O / c` (Drineas, Kannan, Mahoney 2006, lemma 3). Left the mean
+/// over the trials, that is over all their draws: what it may be off by follows from Bernstein's inequality with the exact
+/// variance and range of `<a_k b_k^T, O> / P_k`.
 #[must_use]
 pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
     let right = pairs.output.norm_squared();
-    let norm = right.sqrt();
     let error = trials.estimate_rounding(pairs);
+    let distance = distance(&trials.projections, right, 4.0 * error * (right.sqrt() + error));
+    let outcomes = trials.outcomes(pairs);
+    let range = outcomes.iter().map(|one| (one.along - right).abs()).fold(0.0, f64::max);
+    let variance: f64 = outcomes.iter().map(|one| one.probability * (one.along - right).powi(2)).sum();
+    let count = trials.projections.len() * trials.drawn;
     Bound {
         id: "B4a",
         statement: "E <C, O> = norm(O)^2, P = p/sum p",
         left: mean(&trials.projections),
         right,
-        evidence: Evidence::Chance { p_value: mean_p_value(&trials.projections, right, 4.0 * error * (norm + error)) },
+        evidence: Evidence::Chance {
+            p_value: student_p_value(&trials.projections, distance),
+            p_bound: bounded_p_bound(distance, count as f64, variance, range),
+        },
     }
 }
 
@@ -168,7 +217,12 @@ pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
 ///
 /// The `c` draws are independent, so the expected squared error is `1/c` times that of one draw, whose second moment is
 /// `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma 4). With `P_k = p_k / sum p` it is
-/// `((sum p)^2 - norm_F(O)^2) / c`. Left the mean over the trials, by Student's test.
+/// `((sum p)^2 - norm_F(O)^2) / c`. Left the mean over the trials.
+///
+/// What that may be off by, with `Z_k = a_k b_k^T / P_k - O` and `mu` the right side: the squared error `X` of one trial is
+/// the squared norm of a mean of `c` independent `Z`, so `E X^2 <= 3 mu^2 + E norm_F(Z)^4 / c^3` (the cross terms by
+/// Cauchy-Schwarz), and `P(X >= x) <= 2 exp(-x / (2 mu + 2 max_k norm_F(Z_k)^2 / (3 c)))`, Bernstein's inequality in a
+/// Hilbert space (Pinelis 1994, Ann. Probab. 22(4), theorem 3.4) with `X <= max_k norm_F(Z_k)^2` put in.
 #[must_use]
 pub fn expected_error(
     id: &'static str,
@@ -180,12 +234,17 @@ pub fn expected_error(
     let error = trials.estimate_rounding(pairs);
     let largest = trials.squared_errors.iter().copied().fold(0.0, f64::max).sqrt();
     let rounding = trials.expectation_rounding(pairs) + (2.0 * largest + error) * error;
+    let (left, count) = (mean(&trials.squared_errors), trials.squared_errors.len() as f64);
+    let distance = distance(&trials.squared_errors, right, rounding);
     Bound {
         id,
         statement,
-        left: mean(&trials.squared_errors),
+        left,
         right,
-        evidence: Evidence::Chance { p_value: mean_p_value(&trials.squared_errors, right, rounding) },
+        evidence: Evidence::Chance {
+            p_value: student_p_value(&trials.squared_errors, distance),
+            p_bound: trials.spread(pairs).p_bound(left > right, distance, count),
+        },
     }
 }
 
@@ -225,11 +284,13 @@ pub fn tail(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
     errors.sort_unstable_by(f64::total_cmp);
     let above = errors.iter().filter(|&&error| error > right).count() as u64;
     let quantile = ((1.0 - TAIL) * errors.len() as f64).ceil() as usize;
+    let p_value = frequency_p_value(above, errors.len() as u64, TAIL);
     Bound {
         id: "B5",
         statement: "95 % of norm(C - O) <= eta norm(A) norm(B)/sqrt c, P = p/sum p",
         left: errors[quantile.clamp(1, errors.len()) - 1],
         right,
-        evidence: Evidence::Chance { p_value: frequency_p_value(above, errors.len() as u64, TAIL) },
+        // The test is exact, so its p-value is its own bound.
+        evidence: Evidence::Chance { p_value, p_bound: p_value },
     }
 }

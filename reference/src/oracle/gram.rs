@@ -71,7 +71,7 @@ pub trait PairGram: Send + Sync {
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
 
     /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a slot; zeros where none
-    /// is known. See [`convexify`](super::convexify).
+    /// is known. See [`convexify`].
     fn convexity(&self) -> Vec<f64> {
         vec![0.0; self.slots()]
     }

@@ -16,7 +16,7 @@
 //! [`swap`]                   [`relax`]                 [`branch`]
 //! ```
 //!
-//! with [`gram`] for the product `M x`, and [`bound`] for why the bounds hold in floating point. [`exhaustive`] is
+//! with [`gram`] for the product `M x`, and [`bound`] for why the bounds hold in floating point. [`mod@exhaustive`] is
 //! what small problems are checked against.
 
 pub mod block;

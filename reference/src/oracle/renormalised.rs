@@ -1,7 +1,7 @@
 //! A local optimum of the `renormalised` objective: swaps until no promising one lowers the error.
 //!
 //! Dividing by the retained mass makes the objective a ratio, so there is no quadratic form and no bound to prove.
-//! What is left is to move well. In shares `q_{h,i}[t]` of the retained mass (see [`state`]), evicting slot `j` and
+//! What is left is to move well. In shares `q_{h,i}[t]` of the retained mass (see the module `state`), evicting slot `j` and
 //! retaining slot `i` moves row `t` of query head `h` by exactly
 //!
 //! ```text
@@ -14,7 +14,7 @@
 //! 2 <R, sum_h c_h W_h> + norm_F(sum_h c_h W_h)^2,    R = sum_h (mean_h - o_h) W_h
 //! ```
 //!
-//! ([`change`]); head-wise, `R` and the norm are taken head by head and added. A round ranks all slots by what
+//! (module `change`); head-wise, `R` and the norm are taken head by head and added. A round ranks all slots by what
 //! flipping each alone would do, tries every pair of the best on either side, and applies the best swaps one by one,
 //! each only where the error, computed anew from the logits, falls.
 

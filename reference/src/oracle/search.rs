@@ -78,7 +78,8 @@ fn limits(oracle: Oracle, options: &PolicyOptions, layers: usize) -> Limits {
     let block = 256 * layers.min(8);
     match oracle {
         Oracle::BranchAndBound => Limits {
-            gap: 0.0,
+            // Rounding keeps bound and error apart, and sets that tie would all be searched.
+            gap: 1e-9,
             nodes: usize::MAX,
             effort: Effort { tolerance: 1e-12, products: 10_000, block },
             convexify: true,

@@ -3,6 +3,7 @@
 //! The statement is plain loops over `Vec<f64>`, written from the formulas. It calls nothing of the crate.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::needless_range_loop, reason = "the statement's loops run over the formula's indices")]
 
 pub mod compare;
 pub mod problem;

@@ -1,0 +1,250 @@
+//! `laprox bounds`
+
+use std::path::Path;
+
+use anyhow::Result;
+use comfy_table::CellAlignment;
+use laprox_fixtures::Dump;
+use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
+use laprox_reference::layer::Layer;
+use laprox_reference::{Budget, RetainedSet};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{DEFAULT_DUMP, open_dump};
+use crate::backend;
+use crate::cli::{Bounds, Common, Format};
+use crate::exit::ClaimFails;
+use crate::output::Sink;
+use crate::progress::Progress;
+use crate::provenance::Provenance;
+use crate::report::{csv, table};
+use crate::sample::Sample;
+
+/// One statement about one layer under one eviction.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    sample: String,
+    policy: String,
+    budget: String,
+    entries_per_head: usize,
+    layer: usize,
+    bound: &'static str,
+    statement: &'static str,
+    left: f64,
+    right: f64,
+    /// `right - left`.
+    slack: f64,
+    /// `right / left`.
+    ratio: f64,
+    /// How far rounding may have moved the sides; empty for random statements.
+    rounding: Option<f64>,
+    /// Of the usual test of a random statement; empty for the others.
+    p_value: Option<f64>,
+    /// An upper bound on the same probability for any distribution, which decides.
+    p_bound: Option<f64>,
+    holds: bool,
+    /// Orders the rows of one statement by how close they are to failing.
+    #[serde(skip)]
+    strain: f64,
+}
+
+#[derive(Serialize)]
+struct Results {
+    provenance: Provenance,
+    trials: u32,
+    rows: Vec<Row>,
+}
+
+/// Checks every bound on every sample; the bounds themselves are always evaluated in f64, by definition.
+pub(super) fn run(arguments: &Bounds, common: &Common) -> Result<()> {
+    check(arguments, common, &CHECKS)
+}
+
+fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
+    let sink = Sink::new(arguments.out.as_deref(), common.force);
+    sink.check()?;
+    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    let backend = backend::open(common.path)?;
+    let dump = open_dump(arguments.dump.as_deref().unwrap_or(Path::new(DEFAULT_DUMP)))?;
+    let passes = dump.manifest().samples.len() * dump.manifest().layers.len();
+    let progress = Progress::new("checking", 2 * passes as u64);
+
+    let mut rows = Vec::new();
+    for index in 0..dump.manifest().samples.len() {
+        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
+        rows.extend(Evictions::new(sample, arguments, common.seed, &progress)?.rows(checks, &progress)?);
+    }
+    drop(progress);
+    let provenance = Provenance::new(common, backend.name(), &[&dump])?;
+    let results = Results { provenance, trials: arguments.trials, rows };
+    sink.write(&match format {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&results)?),
+        Format::Csv => csv(&results.rows)?,
+        Format::Markdown => text(&dump, &results),
+    })?;
+    verdict(&results.rows)
+}
+
+/// [`ClaimFails`] where a row does not hold.
+fn verdict(rows: &[Row]) -> Result<()> {
+    let Some(row) = rows.iter().find(|row| !row.holds) else { return Ok(()) };
+    let violated = rows.iter().filter(|row| !row.holds).count();
+    Err(ClaimFails(format!(
+        "{}, {}, does not hold: left {:e}, right {:e}, sample {}, layer {}, {} at {} ({violated} of {} rows violated)",
+        row.bound,
+        row.statement,
+        row.left,
+        row.right,
+        row.sample,
+        row.layer,
+        row.policy,
+        row.budget,
+        rows.len()
+    ))
+    .into())
+}
+
+/// What one sample's policy retains at each budget.
+struct Evictions<'a> {
+    sample: Sample<'a>,
+    policy: String,
+    draws: Draws,
+    sets: Vec<(Budget, usize, RetainedSet)>,
+}
+
+impl<'a> Evictions<'a> {
+    fn new(sample: Sample<'a>, arguments: &Bounds, seed: u64, progress: &Progress) -> Result<Self> {
+        let (context_len, window_len) = (sample.context_len(), sample.window_len());
+        let seed = sample.seed(seed);
+        let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
+        let per_heads = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let retained = sample.evict(&[arguments.policy.reseeded(seed)], &per_heads, progress)?.concat();
+        let budgets = arguments.budgets.iter().zip(per_heads);
+        let set = |((&budget, per_head), retained)| (budget, per_head + window_len, retained);
+        Ok(Self {
+            sample,
+            policy: arguments.policy.to_string(),
+            draws: Draws { seed, trials: arguments.trials as usize },
+            sets: budgets.zip(retained).map(set).collect(),
+        })
+    }
+
+    /// Budget by budget, layer by layer within it; one layer is in memory at a time.
+    fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<Row>> {
+        let mut rows = vec![Vec::new(); self.sets.len()];
+        for slot in 0..self.sample.dump.manifest().layers.len() {
+            let bounds = self.bounds(slot, checks)?;
+            let number = self.sample.dump.manifest().layers[slot];
+            for (set, bound) in bounds {
+                rows[set].push(self.row(set, number, &bound));
+            }
+            progress.step();
+        }
+        Ok(rows.concat())
+    }
+
+    /// Every bound on one layer, with the index of the set that it is about.
+    fn bounds(&self, slot: usize, checks: &[Check]) -> Result<Vec<(usize, Bound)>> {
+        let layer = self.sample.dump.layer(self.sample.index, slot)?;
+        let layer = Layer::new(&layer.problem()?);
+        let pairs = LayerPairs::new(&layer)?;
+        let case =
+            |(_, _, set): &(Budget, usize, RetainedSet)| Case::new(&pairs, set.layer(slot), self.draws);
+        let cases = self.sets.par_iter().map(case).collect::<Result<Vec<_>, _>>()?;
+        let tasks: Vec<_> = cases
+            .iter()
+            .enumerate()
+            .flat_map(|task| checks.iter().map(move |&check| (task, check)))
+            .collect();
+        let evaluate = |((set, case), check): ((usize, &Case<'_>), Check)| -> Vec<_> {
+            check(case).into_iter().map(|bound| (set, bound)).collect()
+        };
+        Ok(tasks.into_par_iter().flat_map_iter(evaluate).collect())
+    }
+
+    fn row(&self, set: usize, layer: usize, bound: &Bound) -> Row {
+        let (budget, entries_per_head, _) = &self.sets[set];
+        let (rounding, p_value, p_bound) = match bound.evidence {
+            Evidence::AtMost { rounding } | Evidence::Equal { rounding, .. } => (Some(rounding), None, None),
+            Evidence::Chance { p_value, p_bound } => (None, Some(p_value), Some(p_bound)),
+        };
+        Row {
+            sample: self.sample.name().to_owned(),
+            policy: self.policy.clone(),
+            budget: budget.to_string(),
+            entries_per_head: *entries_per_head,
+            layer,
+            bound: bound.id,
+            statement: bound.statement,
+            left: bound.left,
+            right: bound.right,
+            slack: bound.slack(),
+            ratio: bound.ratio(),
+            rounding,
+            p_value,
+            p_bound,
+            holds: bound.holds(),
+            strain: bound.strain(),
+        }
+    }
+}
+
+/// For each sample and budget, a line a bound: the layer where it is nearest to failing, and how loose it is elsewhere.
+fn text(dump: &Dump, results: &Results) -> String {
+    let same = |one: &Row, next: &Row| (&one.sample, &one.budget) == (&next.sample, &next.budget);
+    let block = |rows: &[Row]| {
+        let first = &rows[0];
+        format!(
+            "{}, sample {}, {} at {}: each bound in the layer where it is nearest to failing, with the p-value of what \
+             is random, then the least, median and largest right / left over all layers of the dump.\n\n{}\n",
+            dump.manifest().model.name,
+            first.sample,
+            first.policy,
+            first.budget,
+            summary(rows)
+        )
+    };
+    results.rows.chunk_by(same).map(block).collect::<Vec<_>>().join("\n")
+}
+
+fn summary(rows: &[Row]) -> comfy_table::Table {
+    let header =
+        ["bound", "statement", "layer", "left", "right", "slack", "p", "least", "median", "most", "holds"];
+    let mut table = table(header);
+    let mut bounds: Vec<&str> = Vec::new();
+    for row in rows {
+        if !bounds.contains(&row.bound) {
+            bounds.push(row.bound);
+        }
+    }
+    for bound in bounds {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.bound == bound).collect();
+        table.add_row(cells(&rows));
+    }
+    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+/// One bound over all layers.
+fn cells(rows: &[&Row]) -> [String; 11] {
+    let worst = rows.iter().fold(rows[0], |worst, row| if row.strain > worst.strain { row } else { worst });
+    let mut ratios: Vec<f64> = rows.iter().map(|row| row.ratio).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let holding = rows.iter().filter(|row| row.holds).count();
+    let number = |number: f64| format!("{number:.4e}");
+    let ratio = |ratio: f64| format!("{ratio:.3}");
+    [
+        worst.bound.to_owned(),
+        worst.statement.to_owned(),
+        worst.layer.to_string(),
+        number(worst.left),
+        number(worst.right),
+        number(worst.slack),
+        worst.p_value.map_or("-".into(), |p_value| format!("{p_value:.3}")),
+        ratio(ratios[0]),
+        ratio(ratios[ratios.len() / 2]),
+        ratio(ratios[ratios.len() - 1]),
+        format!("{holding} of {}", rows.len()),
+    ]
+}
