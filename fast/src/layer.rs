@@ -70,10 +70,14 @@ impl PairGram for FastGram<'_> {
         self.0.blocks(slots)
     }
 
+    fn magnitudes(&self) -> Vec<f64> {
+        self.0.magnitudes()
+    }
+
     fn convexity(&self) -> Vec<f64> {
         if self.slots() > MOST_SLOTS {
             return vec![0.0; self.slots()];
         }
-        convexify::diagonal(&self.0, &self.0.magnitudes(), &Faer)
+        convexify::diagonal(&self.0, &Faer)
     }
 }

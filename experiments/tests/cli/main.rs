@@ -1,5 +1,6 @@
 //! What scripts outside the project rely on: exit codes, files, determinism.
 
+mod bounds;
 mod malformed;
 mod oracle;
 mod outputs;

@@ -6,6 +6,7 @@
 #![allow(clippy::needless_range_loop, reason = "the statement's loops run over the formula's indices")]
 
 pub mod compare;
+pub mod hostile;
 pub mod problem;
 pub mod stated_scores;
 pub mod statement;
