@@ -36,7 +36,7 @@ pub use capture::{CaptureShape, CapturedLayer, CapturedSample, capture};
 pub use chat::{ChatTemplate, Message};
 pub use config::{Architecture, Config};
 pub use error::{Error, Result};
-pub use forward::{Model, PREFILL_CHUNK};
+pub use forward::{Model, PREFILL_CHUNK, Segment};
 pub use observe::{Observer, Progress, QueryTap};
 pub use source::ModelFile;
 pub use tokenizer::Tokenizer;
