@@ -43,7 +43,7 @@ impl Generator for CommonWords {
                 "The following list repeats some words more often than others. Remember those.\n\n{list}"
             ),
             question: format!("\n\nWhich {COMMON} words occur most often in the list?"),
-            answer_prefix: format!("The {COMMON} words that occur most often in the list are:"),
+            answer_prefix: format!("The {COMMON} words that occur most often in the list are:\n1."),
             references: common.iter().map(|&word| word.to_owned()).collect(),
         }
     }

@@ -35,7 +35,7 @@ impl Generator for FrequentWords {
             context: format!("Count how often each coded word occurs in the following text.\n\n{text}"),
             question: "\n\nWhich three coded words occur most often in the text? The dots do not count."
                 .to_owned(),
-            answer_prefix: "The three coded words that occur most often are:".to_owned(),
+            answer_prefix: "The three coded words that occur most often are:\n1.".to_owned(),
             references: words[1..=FREQUENT].to_vec(),
         }
     }

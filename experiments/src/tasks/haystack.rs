@@ -61,10 +61,10 @@ impl Haystack {
 
     /// The text's different lowercase words of four letters and more, in alphabetical order.
     pub(super) fn vocabulary(&self) -> Vec<&str> {
-        let words =
-            self.sentences.iter().flat_map(|sentence| sentence.text.split(|c: char| !c.is_alphanumeric()));
+        let words = self.sentences().flat_map(|sentence| sentence.split([' ', '—']));
+        let bare = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
         let plain = |word: &&str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_lowercase());
-        let mut words: Vec<&str> = words.filter(plain).collect();
+        let mut words: Vec<&str> = bare.filter(plain).collect();
         words.sort_unstable();
         words.dedup();
         words

@@ -1,4 +1,7 @@
 //! The 16 English tasks of LongBench (arXiv 2308.14508), read from its files.
+//!
+//! Prompts, answers' lengths and measures are the official ones. LongBench also ends samsum's answers at a line break,
+//! which it forbids as the first token; here the rest is generated and does not count.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

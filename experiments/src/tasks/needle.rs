@@ -122,7 +122,7 @@ impl Generator for Multivalue {
                 "Some secret numbers are hidden in the following text. Remember them.\n\n{text}"
             ),
             question: format!("\n\nWhat are all the secret numbers of the {key} mentioned in the text?"),
-            answer_prefix: format!("The secret numbers of the {key} are"),
+            answer_prefix: format!("The secret numbers of the {key} are:\n1."),
             references: values,
         }
     }

@@ -1,7 +1,7 @@
 //! A benchmark's file: one JSON object a line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
@@ -47,34 +47,28 @@ pub(super) fn read_prompts<T: DeserializeOwned>(
     tokens: &dyn Tokens,
     prompt: impl Fn(T, String, Facets) -> Result<Prompt>,
 ) -> Result<Vec<Prompt>> {
-    let at = |line: usize| format!("{}, line {line}", path.display());
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut prompts = Vec::new();
-    for (bytes, line) in BufReader::new(file).split(b'\n').zip(1..) {
-        let bytes = bytes.with_context(|| at(line))?;
-        if bytes.trim_ascii().is_empty() {
-            continue;
-        }
-        if request.samples.is_some_and(|samples| prompts.len() >= samples) {
-            break;
-        }
-        let record =
-            serde_json::from_slice(&bytes).map_err(|error| without_line(&error)).with_context(|| at(line))?;
+    let is_blank = |line: &io::Result<Vec<u8>>| line.as_ref().is_ok_and(|line| line.trim_ascii().is_empty());
+    let lines = BufReader::new(file).split(b'\n').zip(1..).filter(|(line, _)| !is_blank(line));
+    let read = |(line, number): (io::Result<Vec<u8>>, usize)| {
+        let record = serde_json::from_slice(&line?).map_err(|error| without_line(&error))?;
         let context_len = request.context_len;
-        let facets = Facets { context_len, depth: None, sample: line, truncated: false };
-        let prompt = prompt(record, format!("length{context_len}-line{line}"), facets);
-        prompts.push(prompt.and_then(|prompt| truncate(prompt, tokens)).with_context(|| at(line))?);
-    }
-    ensure!(
-        !prompts.is_empty() || request.samples == Some(0),
-        "{}: expected records, found none",
-        path.display()
-    );
+        let facets = Facets { context_len, depth: None, sample: number, truncated: false };
+        truncate(prompt(record, format!("length{context_len}-line{number}"), facets)?, tokens)
+    };
+    let wanted = lines.take(request.samples.unwrap_or(usize::MAX));
+    let prompts = wanted.map(|line| {
+        let number = line.1;
+        read(line).with_context(|| format!("{}, line {number}", path.display()))
+    });
+    let prompts: Vec<Prompt> = prompts.collect::<Result<_>>()?;
+    let expected = request.samples != Some(0);
+    ensure!(!(expected && prompts.is_empty()), "{}: expected records, found none", path.display());
     Ok(prompts)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    let absent = error.kind() == std::io::ErrorKind::NotFound;
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let absent = error.kind() == io::ErrorKind::NotFound;
     let reason = format!("{}: {error}", path.display());
     if absent { Missing(reason).into() } else { anyhow!(reason) }
 }

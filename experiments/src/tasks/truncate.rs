@@ -7,8 +7,9 @@ use super::tokens::Tokens;
 
 /// The first and the last half of the tokens that the chat template leaves room for, where the prompt has more.
 ///
-/// `text(tokens[..m/2]) + text(tokens[len - m/2..])` of context and question together, m the room. The text may get
-/// other tokens than it had where its halves meet, so m shrinks until the prompt fits.
+/// `text(tokens[..m/2]) + text(tokens[len - m/2..])` of context and question together, m the room: LongBench's
+/// `max_length`, which leaves the template out. The text may get other tokens than it had where its halves meet, so m
+/// shrinks until the prompt fits.
 pub(super) fn truncate(prompt: Prompt, tokens: &dyn Tokens) -> Result<Prompt> {
     let context_len = prompt.facets.context_len;
     let mut count = tokens.count(&prompt)?;
@@ -16,20 +17,18 @@ pub(super) fn truncate(prompt: Prompt, tokens: &dyn Tokens) -> Result<Prompt> {
         return Ok(prompt);
     }
     let text = tokens.tokenise(&format!("{}{}", prompt.context, prompt.question))?;
+    let around = count.saturating_sub(text.len());
     let mut room = text.len();
-    let mut cut = prompt.clone();
-    while count > context_len {
+    loop {
         let excess = count - context_len;
-        ensure!(
-            room >= excess + 2,
-            "context length: expected more than the {} tokens around the text",
-            count - room
-        );
+        ensure!(room >= excess + 2, "context length: expected more than the {around} tokens around the text");
         room -= excess;
-        cut = cut_to(&prompt, &text, room / 2, tokens)?;
+        let cut = cut_to(&prompt, &text, room / 2, tokens)?;
         count = tokens.count(&cut)?;
+        if count <= context_len {
+            return Ok(cut);
+        }
     }
-    Ok(cut)
 }
 
 /// The prompt with `half` tokens of its beginning and its end.

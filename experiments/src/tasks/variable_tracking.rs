@@ -14,7 +14,7 @@ const HOPS: usize = 4;
 pub(super) struct VariableTracking;
 
 impl Generator for VariableTracking {
-    const MAX_NEW_TOKENS: usize = 48;
+    const MAX_NEW_TOKENS: usize = 64;
 
     fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
         let excerpt = request.haystack.excerpt(size, &mut rng);
@@ -40,7 +40,7 @@ impl Generator for VariableTracking {
             question: format!(
                 "\n\nWhich variables have the value {number}, directly or through another variable?"
             ),
-            answer_prefix: format!("These {} variables have the value {number}:", HOPS + 1),
+            answer_prefix: format!("These {} variables have the value {number}:\n1. VAR", HOPS + 1),
             references: variables,
         }
     }

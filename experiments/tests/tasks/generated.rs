@@ -47,12 +47,12 @@ fn lists_are_within_one_more_word_of_the_length() {
 #[test]
 fn a_length_that_holds_no_prompt_is_refused_with_the_least_that_does() {
     for task in TASKS {
-        let mut held = false;
+        let mut held = 0;
         for context_len in (0..2000).step_by(50) {
             let request = Request { samples: Some(1), ..request(context_len, &[50]) };
             match task.parse::<Task>().unwrap().prompts(&request, &*BYTES) {
                 Ok(prompts) => {
-                    held = true;
+                    held += 1;
                     assert!(prompts.iter().all(|prompt| BYTES.count(prompt).unwrap() <= context_len));
                 }
                 Err(error) => {
@@ -61,11 +61,11 @@ fn a_length_that_holds_no_prompt_is_refused_with_the_least_that_does() {
                         .strip_prefix(&format!("{task}: context length: expected at least "))
                         .and_then(|rest| rest.strip_suffix(&format!(" tokens, found {context_len}")));
                     let least: usize = least.unwrap_or_else(|| panic!("{reason}")).parse().unwrap();
-                    assert!(least > context_len && !held, "{reason}");
+                    assert!(least > context_len, "{reason}");
                 }
             }
         }
-        assert!(held, "{task}");
+        assert!((1..40).contains(&held), "{task}");
     }
 }
 
@@ -126,7 +126,7 @@ fn a_seed_asks_for_the_same_for_ever() {
             "6349029",
             "6100560 4480340 4664423 3084301",
             "RLMLP IDXMU YABUO VXNKE QFPKG",
-            "swimming sledge hang countenance there woodcock draught above parts blended",
+            "third spar heart cracked trampling turning drops above phrase blocks",
             "qjtavo eebega muvvjd",
         ]
     );
