@@ -47,7 +47,7 @@ pub mod shape;
 pub mod tensor;
 
 pub use allocate::Allocation;
-pub use backend::{Backend, PreparedLayer, Reference, evict};
+pub use backend::{Backend, PreparedLayer, Reference, evict, retain};
 pub use budget::Budget;
 pub use error::Error;
 pub use output_error::{ObjectiveError, OutputError, OutputErrors};
