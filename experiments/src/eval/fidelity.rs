@@ -1,5 +1,18 @@
 //! How an evicted cache predicts the text's own continuation, against the full one.
 
+use anyhow::Result;
+
+use crate::model::{Continuation, Model};
+
+/// The logits after each of `tokens`, `[tokens][vocabulary]`, seen through a sequence's cache.
+///
+/// # Errors
+/// When the cache has no room for them.
+pub fn predictions(model: &Model, mut sequence: Continuation, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+    let hidden = model.forward(tokens, &mut sequence.cache, &mut ())?;
+    Ok(model.logits(&hidden)?.to_vec2()?)
+}
+
 /// What the predictions of a continuation's tokens lose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fidelity {

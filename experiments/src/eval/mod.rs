@@ -8,10 +8,12 @@
 //! Whatever is evicted is evicted after the prefill, as the model computed it: later tokens keep their positions and see
 //! only what was retained.
 
+pub mod answers;
 pub mod evictions;
 pub mod fidelity;
 pub mod prefilled;
 
+pub use answers::{Answers, answer};
 pub use evictions::{Evicted, Evictions};
 pub use fidelity::Fidelity;
 pub use prefilled::Prefilled;

@@ -22,7 +22,7 @@ fn prefill(model: &Model, tokens: &[u32], chunk_len: usize) -> (Vec<f32>, KvCach
 }
 
 /// Asserts `|a - b| <= bound * max |b|` in every element; NaN and a length mismatch fail.
-fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
+pub fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
     for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
@@ -34,7 +34,7 @@ fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
 /// The first-order rounding bound of one forward pass over `slots` slots: every output of a product over `k` terms is
 /// off by at most `k u` of its terms' magnitude, and a layer chains the products over the widths summed here. The
 /// factor 8 is for what the magnitudes exceed their sums by, in weights that cancel by chance.
-fn rounding_bound(slots: usize) -> f64 {
+pub fn rounding_bound(slots: usize) -> f64 {
     let chain = 2 * HIDDEN_DIM + HEAD_DIM + slots + QUERY_HEADS * HEAD_DIM + FEED_FORWARD_DIM;
     8.0 * (LAYERS * chain) as f64 * f64::from(f32::EPSILON) / 2.0
 }
