@@ -62,8 +62,9 @@ fn add_attention(
         .map(|row| {
             let attend = |head: usize| {
                 let kv_head = head / (QUERY_HEADS / KV_HEADS);
-                let seen = (0..=row).filter(|&to| sees(Look { layer, kv_head, from: row, to })).collect();
-                attend(head, &queries[row], &keys, &values, seen)
+                let seen: Vec<usize> =
+                    (0..=row).filter(|&to| sees(Look { layer, kv_head, from: row, to })).collect();
+                attend(head, &queries[row], &keys, &values, &seen)
             };
             (0..QUERY_HEADS).flat_map(attend).collect()
         })
@@ -72,7 +73,7 @@ fn add_attention(
     add(stream, &output);
 }
 
-fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], seen: Vec<usize>) -> Vec<f64> {
+fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], seen: &[usize]) -> Vec<f64> {
     let query = &query[head * HEAD_DIM..][..HEAD_DIM];
     let kv_start = head / (QUERY_HEADS / KV_HEADS) * HEAD_DIM;
     let scale = (HEAD_DIM as f64).sqrt();
@@ -80,7 +81,7 @@ fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], se
     let weights: Vec<f64> = seen.iter().map(weight).collect();
     let sum: f64 = weights.iter().sum();
     let channel = |channel| {
-        let weighted = weights.iter().zip(&seen).map(|(weight, &i)| weight * values[i][kv_start + channel]);
+        let weighted = weights.iter().zip(seen).map(|(weight, &i)| weight * values[i][kv_start + channel]);
         weighted.sum::<f64>() / sum
     };
     (0..HEAD_DIM).map(channel).collect()
