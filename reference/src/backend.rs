@@ -33,6 +33,10 @@ pub trait Backend: Send + Sync {
 
 /// One layer, ready to be scored and evaluated any number of times.
 pub trait PreparedLayer: Send + Sync {
+    /// Computes once what the scores of these policies have in common, where the path has a use for that. Scores do not
+    /// depend on it.
+    fn share(&mut self, _policies: &[&Policy]) {}
+
     /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
@@ -86,7 +90,7 @@ pub fn evict(
             policy: policy.to_string(),
             reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
         }),
-        Rule::Score(_) => {
+        Rule::Score(_) | Rule::Place(_) => {
             let quotas = allocate(scores, policy.options(), per_head)?;
             select(scores, &quotas, policy.options().sinks, window_len)
         }

@@ -9,6 +9,7 @@ use crate::oracle::{Form, Oracle};
 use crate::policies::POLICIES;
 use crate::pool::Pooling;
 use crate::score::ScoreFn;
+pub use crate::score::PlaceFn;
 use crate::scores::Normaliser;
 
 /// How the query heads of one KV head are made one score.
@@ -29,6 +30,8 @@ pub enum GroupRule {
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(ScoreFn),
+    /// Ranks them without a look at what they hold.
+    Place(PlaceFn),
     /// Keeps everything, whatever the budget.
     Everything,
     /// Searches for the best set itself.
