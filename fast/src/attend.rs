@@ -29,7 +29,13 @@ pub struct GroupQueries {
 impl GroupQueries {
     /// Packs the queries `[H, rows, d]` of the `kv_head`-th group.
     #[must_use]
-    pub fn new(level: Level, queries: &TensorView<'_, 3>, kv_head: usize, group_size: usize, scale: f64) -> Self {
+    pub fn new(
+        level: Level,
+        queries: &TensorView<'_, 3>,
+        kv_head: usize,
+        group_size: usize,
+        scale: f64,
+    ) -> Self {
         let [_, rows, head_dim] = queries.shape();
         let lanes = level.registers().lanes;
         let head_lanes = rows.div_ceil(lanes) * lanes;

@@ -47,13 +47,16 @@ impl Attended {
     pub fn average(&self, lane: usize) -> impl Iterator<Item = f64> {
         let sum = f64::from(self.state.sum.as_slice()[lane]);
         let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-        self.values.as_slice()[lane * self.width..][..self.width].iter().map(move |&value| f64::from(value) * inverse)
+        self.values.as_slice()[lane * self.width..][..self.width]
+            .iter()
+            .map(move |&value| f64::from(value) * inverse)
     }
 
     /// One lane's share of weight beside another's of the same row: `sum here / (sum here + sum there)`.
     #[must_use]
     pub fn share(&self, other: &Self, lane: usize) -> f64 {
-        let part = |state: &RowState| (f64::from(state.max.as_slice()[lane]), f64::from(state.sum.as_slice()[lane]));
+        let part =
+            |state: &RowState| (f64::from(state.max.as_slice()[lane]), f64::from(state.sum.as_slice()[lane]));
         let ((max, sum), (other_max, other_sum)) = (part(&self.state), part(&other.state));
         if sum == 0.0 {
             return 0.0;
@@ -67,7 +70,11 @@ impl Attended {
         self.state.merge(&other.state);
         let shrink = |before: f32, max: f32| if before == max { 1.0 } else { (before - max).exp2() };
         let width = self.width;
-        let rows = self.values.as_mut_slice().chunks_exact_mut(width).zip(other.values.as_slice().chunks_exact(width));
+        let rows = self
+            .values
+            .as_mut_slice()
+            .chunks_exact_mut(width)
+            .zip(other.values.as_slice().chunks_exact(width));
         for (lane, (values, others)) in rows.enumerate() {
             let max = self.state.max.as_slice()[lane];
             let (mine, theirs) =
@@ -79,12 +86,27 @@ impl Attended {
 
 /// The averages of one KV head's query group; tasks are chunks of a fixed size, merged in order.
 #[must_use]
-pub fn average(level: Level, problem: &LayerProblem<'_>, kv_head: usize, queries: &GroupQueries, keys: Keys<'_>) -> Attended {
+pub fn average(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    kv_head: usize,
+    queries: &GroupQueries,
+    keys: Keys<'_>,
+) -> Attended {
     let run = |positions: &[u32], own| {
-        level.run(Average { problem, kv_head, queries, positions, own, left_out: keys.left_out, lanes: level.registers().lanes })
+        level.run(Average {
+            problem,
+            kv_head,
+            queries,
+            positions,
+            own,
+            left_out: keys.left_out,
+            lanes: level.registers().lanes,
+        })
     };
     let chunks: Vec<Attended> = keys.seen.par_chunks(CHUNK).map(|positions| run(positions, false)).collect();
-    let own: Vec<u32> = keys.own.map_or(0..0, |first| first..first + queries.rows).map(|i| i as u32).collect();
+    let own: Vec<u32> =
+        keys.own.map_or(0..0, |first| first..first + queries.rows).map(|i| i as u32).collect();
     let mut attended = run(&own, true);
     chunks.iter().for_each(|chunk| attended.merge(chunk));
     attended

@@ -16,6 +16,7 @@ use pulp::{Simd, WithSimd};
 use crate::attend::GroupQueries;
 use crate::average::{Keys, average};
 use crate::columns::{Chunk, Held, Scored, WEIGHT_SCALE};
+use crate::factor::power_of_two;
 use crate::group::GroupFactor;
 use crate::simd::{Buffer, Level, ROWS, Rows};
 use crate::widen::widen;
@@ -33,7 +34,13 @@ pub struct Centres {
 impl Centres {
     /// The centres of a KV head's group whose weights are held.
     #[must_use]
-    pub fn new(level: Level, problem: &LayerProblem<'_>, kv_head: usize, held: &Held, factor: &GroupFactor) -> Self {
+    pub fn new(
+        level: Level,
+        problem: &LayerProblem<'_>,
+        kv_head: usize,
+        held: &Held,
+        factor: &GroupFactor,
+    ) -> Self {
         let queries = held.queries();
         let heaviest = held.heavier_than_half(level);
         let seen: Vec<u32> = (0..problem.shape().candidate_len() as u32).collect();
@@ -41,7 +48,10 @@ impl Centres {
         let without = average(level, problem, kv_head, queries, keys);
         let values = problem.activations().value.outer(kv_head);
         let head_dim = queries.head_dim;
-        let mut rows = [Buffer::filled(queries.lanes() * head_dim, 0.0), Buffer::filled(queries.lanes() * head_dim, 0.0)];
+        let mut rows = [
+            Buffer::filled(queries.lanes() * head_dim, 0.0),
+            Buffer::filled(queries.lanes() * head_dim, 0.0),
+        ];
         for (lane, position) in heaviest.iter().enumerate() {
             let others: Vec<f64> = without.average(lane).take(head_dim).collect();
             let (share, own) = match position {
@@ -54,12 +64,18 @@ impl Centres {
             };
             let range = lane * head_dim..(lane + 1) * head_dim;
             let [averages, without] = &mut rows;
-            for ((average, own), other) in averages.as_mut_slice()[range.clone()].iter_mut().zip(&own).zip(&others) {
+            for ((average, own), other) in
+                averages.as_mut_slice()[range.clone()].iter_mut().zip(&own).zip(&others)
+            {
                 *average = (share * own + (1.0 - share) * other) as f32;
             }
-            without.as_mut_slice()[range].iter_mut().zip(&others).for_each(|(row, &other)| *row = other as f32);
+            without.as_mut_slice()[range]
+                .iter_mut()
+                .zip(&others)
+                .for_each(|(row, &other)| *row = other as f32);
         }
-        let [averages, without] = rows.map(|rows| level.run(ProjectLanes { queries, factor, rows: rows.as_slice() }));
+        let [averages, without] =
+            rows.map(|rows| level.run(ProjectLanes { queries, factor, rows: rows.as_slice() }));
         Self { averages, without, heaviest }
     }
 }
@@ -81,10 +97,13 @@ impl WithSimd for ProjectLanes<'_> {
         let (out, _) = S::as_mut_simd_f32s(projected.as_mut_slice());
         let mut tile = vec![[simd.splat_f32s(0.0); ROWS]; width];
         for lane in (0..lanes).step_by(ROWS) {
-            for head in lane / self.queries.head_lanes..=(lane + ROWS - 1).min(lanes - 1) / self.queries.head_lanes {
+            for head in
+                lane / self.queries.head_lanes..=(lane + ROWS - 1).min(lanes - 1) / self.queries.head_lanes
+            {
                 let rows = Rows::new(self.rows, lane, lanes, self.queries.head_dim, 1);
                 self.factor.project(simd, head, rows, &mut tile);
-                for r in (0..ROWS.min(lanes - lane)).filter(|r| (lane + r) / self.queries.head_lanes == head) {
+                for r in (0..ROWS.min(lanes - lane)).filter(|r| (lane + r) / self.queries.head_lanes == head)
+                {
                     for (v, registers) in tile.iter().enumerate().take(self.factor.head_width(head)) {
                         out[(lane + r) * width + v] = registers[r];
                     }
@@ -95,7 +114,7 @@ impl WithSimd for ProjectLanes<'_> {
     }
 }
 
-/// The scores of a chunk of candidates, over the factor's scale.
+/// The scores of a chunk of candidates, times the weights' scale and over the factor's.
 pub struct Centred<'a> {
     /// The candidates' attention.
     pub chunk: Chunk<'a>,
@@ -116,7 +135,7 @@ impl WithSimd for Centred<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Scored {
         let queries = self.chunk.queries;
         let (lanes, head_dim, width) = (queries.lanes(), queries.head_dim, self.factor.width);
-        let mut scores = vec![f32::NAN; self.chunk.len()];
+        let mut scores = vec![f64::NAN; self.chunk.len()];
         let mut scratch = Buffer::default();
         let mut projected = vec![[simd.splat_f32s(0.0); ROWS]; queries.group_size * width];
         let mut coefficients = vec![[0.0; ROWS]; lanes];
@@ -133,15 +152,31 @@ impl WithSimd for Centred<'_> {
                 let positions: [u32; ROWS] =
                     std::array::from_fn(|r| (self.first + first + (slot + r).min(count - 1)) as u32);
                 let mut heavy = false;
+                let mut largest = [0.0_f32; ROWS];
                 for (lane, coefficients) in coefficients.iter_mut().enumerate() {
                     for r in 0..ROWS {
-                        let weight = block[(slot + r).min(count - 1) * lanes + lane] / WEIGHT_SCALE as f32;
+                        let weight = block[(slot + r).min(count - 1) * lanes + lane];
                         let alone = self.centres.heaviest[lane] == Some(positions[r]);
                         heavy |= alone;
-                        coefficients[r] = if alone { weight } else { weight / (1.0 - weight) };
+                        coefficients[r] =
+                            if alone { weight } else { weight / (1.0 - weight / WEIGHT_SCALE as f32) };
+                        largest[r] = largest[r].max(coefficients[r]);
                     }
                 }
-                let change = Change { queries, factor: self.factor, projected: &projected, coefficients: &coefficients };
+                // Of the order of 1, so that no square overflows or vanishes.
+                let scales = largest.map(|largest| power_of_two(f64::from(largest)));
+                for coefficients in &mut coefficients {
+                    coefficients
+                        .iter_mut()
+                        .zip(scales)
+                        .for_each(|(coefficient, scale)| *coefficient *= (1.0 / scale) as f32);
+                }
+                let change = Change {
+                    queries,
+                    factor: self.factor,
+                    projected: &projected,
+                    coefficients: &coefficients,
+                };
                 let squares = if heavy {
                     let heaviest = &self.centres.heaviest;
                     change.squares(simd, |lane, v, r| {
@@ -151,8 +186,9 @@ impl WithSimd for Centred<'_> {
                 } else {
                     change.squares(simd, |lane, v, _| averages[lane * width + v])
                 };
-                for (score, square) in scores[first + slot..first + count].iter_mut().zip(squares) {
-                    *score = simd.reduce_sum_f32s(square).sqrt();
+                let scored = scores[first + slot..first + count].iter_mut().zip(squares).zip(scales);
+                for ((score, square), scale) in scored {
+                    *score = f64::from(simd.reduce_sum_f32s(square).sqrt()) * scale;
                 }
             }
         });
@@ -183,7 +219,11 @@ impl<S: Simd> Change<'_, S> {
                         let projected = &self.projected[head * width + v];
                         for r in 0..ROWS {
                             let away = simd.sub_f32s(projected[r], centre(lane, v, r));
-                            change[r] = simd.mul_add_e_f32s(simd.splat_f32s(self.coefficients[lane][r]), away, change[r]);
+                            change[r] = simd.mul_add_e_f32s(
+                                simd.splat_f32s(self.coefficients[lane][r]),
+                                away,
+                                change[r],
+                            );
                         }
                     }
                 }

@@ -83,7 +83,7 @@ impl Columns {
 }
 
 /// One number a candidate.
-pub type Scored = Vec<f32>;
+pub type Scored = Vec<f64>;
 
 /// One KV head's weights over the candidates, and what turns them into its attention.
 pub struct Held {
@@ -102,9 +102,15 @@ impl Held {
     pub fn new(level: Level, problem: &LayerProblem<'_>, kv_head: usize, before: Option<Self>) -> Self {
         let shape = problem.shape();
         let activations = problem.activations();
-        let queries =
-            GroupQueries::new(level, &activations.query, kv_head, shape.group_size(), problem.attention_scale());
-        let (mut weights, mut maxima) = before.map_or_else(Default::default, |held| (held.weights, held.maxima));
+        let queries = GroupQueries::new(
+            level,
+            &activations.query,
+            kv_head,
+            shape.group_size(),
+            problem.attention_scale(),
+        );
+        let (mut weights, mut maxima) =
+            before.map_or_else(Default::default, |held| (held.weights, held.maxima));
         let state = attend(level, problem, kv_head, &queries, &mut weights, &mut maxima);
         Self { weights, maxima, state, queries }
     }
@@ -186,7 +192,8 @@ fn attend(
 
     let mut window = Buffer::filled(shape.window_len * lanes, f32::NAN);
     let keys = key(candidates..shape.context_len);
-    let mut state = level.run(Weigh { queries, keys, window: true, weights: window.as_mut_slice(), maxima: None });
+    let mut state =
+        level.run(Weigh { queries, keys, window: true, weights: window.as_mut_slice(), maxima: None });
     states.iter().for_each(|chunk| state.merge(chunk));
     state
 }
@@ -219,12 +226,16 @@ impl Chunk<'_> {
     pub fn for_each_block<S: Simd>(&self, simd: S, mut visit: impl FnMut(usize, &[f32])) {
         let lanes = self.queries.lanes();
         let (mut factors, mut attention) = (Buffer::filled(lanes, f32::NAN), Buffer::default());
-        for (index, (block, maxima)) in self.weights.chunks(BLOCK * lanes).zip(self.maxima.chunks(lanes)).enumerate() {
+        for (index, (block, maxima)) in
+            self.weights.chunks(BLOCK * lanes).zip(self.maxima.chunks(lanes)).enumerate()
+        {
             rescaling(simd, self.queries, maxima, self.state, factors.as_mut_slice());
             let (factors, _) = S::as_simd_f32s(factors.as_slice());
             let attention = attention.resize(block.len());
             let (rows, _) = S::as_mut_simd_f32s(attention);
-            for (row, weights) in rows.chunks_exact_mut(factors.len()).zip(S::as_simd_f32s(block).0.chunks_exact(factors.len())) {
+            for (row, weights) in
+                rows.chunks_exact_mut(factors.len()).zip(S::as_simd_f32s(block).0.chunks_exact(factors.len()))
+            {
                 for ((number, &weight), &factor) in row.iter_mut().zip(weights).zip(factors) {
                     *number = simd.mul_f32s(weight, factor);
                 }
@@ -331,7 +342,11 @@ impl WithSimd for Reduce<'_> {
                 let lane = head * queries.head_lanes + queries.rows - 1;
                 let weights = weights[first * lanes..].iter().skip(lane).step_by(lanes);
                 let factor = factors.as_slice()[lane];
-                last[first..].iter_mut().zip(weights).take(BLOCK).for_each(|(last, weight)| *last = weight * factor);
+                last[first..]
+                    .iter_mut()
+                    .zip(weights)
+                    .take(BLOCK)
+                    .for_each(|(last, weight)| *last = weight * factor);
             }
             for norms in &mut self.columns.group_norms {
                 block.group_norms(simd, &mut norms[first..]);
@@ -342,7 +357,13 @@ impl WithSimd for Reduce<'_> {
 
 /// What turns a block's weights into attention times [`WEIGHT_SCALE`]: `2^(block max - max) / sum`; 0 for lanes without a row.
 #[inline(always)]
-fn rescaling<S: Simd>(simd: S, queries: &GroupQueries, maxima: &[f32], state: &RowState, factors: &mut [f32]) {
+fn rescaling<S: Simd>(
+    simd: S,
+    queries: &GroupQueries,
+    maxima: &[f32],
+    state: &RowState,
+    factors: &mut [f32],
+) {
     let (maxima, max) = (S::as_simd_f32s(maxima).0, S::as_simd_f32s(state.max.as_slice()).0);
     let (sums, scale) = (S::as_simd_f32s(state.sum.as_slice()).0, simd.splat_f32s(WEIGHT_SCALE as f32));
     for (v, factor) in S::as_mut_simd_f32s(factors).0.iter_mut().enumerate() {

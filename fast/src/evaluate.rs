@@ -27,7 +27,11 @@ const CHANNELS: usize = 8 * ROWS;
 ///
 /// # Errors
 /// [`Error::Shape`] when the set was made for other sizes.
-pub fn evaluate(level: Level, problem: &LayerProblem<'_>, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+pub fn evaluate(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    retained: LayerRetained<'_>,
+) -> Result<OutputErrors, Error> {
     retained.check(problem.layer(), problem.shape())?;
     let objectives = |queries: &TensorView<'_, 3>, own: usize| {
         let changes = changes(level, problem, queries, own, retained);
@@ -100,7 +104,8 @@ fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -
 
 /// One row of `d` numbers for each query row of each head of the group.
 fn per_lane(queries: &GroupQueries, row: impl Fn(usize) -> Vec<f64>) -> Vec<Vec<f32>> {
-    let lanes = (0..queries.group_size).flat_map(|head| (0..queries.rows).map(move |row| head * queries.head_lanes + row));
+    let lanes = (0..queries.group_size)
+        .flat_map(|head| (0..queries.rows).map(move |row| head * queries.head_lanes + row));
     lanes.map(|lane| row(lane)[..queries.head_dim].iter().map(|&number| number as f32).collect()).collect()
 }
 
@@ -140,11 +145,16 @@ struct SquaredNorm {
 }
 
 /// The squared norms of the first `N` matrices times the output projection.
-fn squared_norms<const N: usize>(level: Level, problem: &LayerProblem<'_>, attentions: &Attentions) -> [SquaredNorm; N] {
+fn squared_norms<const N: usize>(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    attentions: &Attentions,
+) -> [SquaredNorm; N] {
     let shape = problem.shape();
     let rows = attentions.rows;
     let pack = |head: usize| {
-        let entry = |k: usize, lane: usize| attentions.entry(shape.group_size(), head, lane / rows, lane % rows, k);
+        let entry =
+            |k: usize, lane: usize| attentions.entry(shape.group_size(), head, lane / rows, lane % rows, k);
         Panels::pack(level, shape.head_dim, N * rows, entry)
     };
     let heads: Vec<Panels> = (0..shape.query_heads).into_par_iter().map(pack).collect();
@@ -153,7 +163,11 @@ fn squared_norms<const N: usize>(level: Level, problem: &LayerProblem<'_>, atten
     let channels = |first: usize| {
         let last = (first + CHANNELS).min(shape.hidden_dim);
         let width = weight.shape()[1];
-        level.run(Channels { heads: &heads, weight: weight.elements().slice(first * width..last * width), width })
+        level.run(Channels {
+            heads: &heads,
+            weight: weight.elements().slice(first * width..last * width),
+            width,
+        })
     };
     let parts: Vec<(Vec<f64>, Vec<f64>)> = starts.into_par_iter().map(channels).collect();
     let mut norms = [SquaredNorm::default(); N];

@@ -11,7 +11,7 @@ use nalgebra::DMatrix;
 
 use crate::widen::widen_to_f64;
 
-/// A lower triangular `T` with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
+/// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]
 pub struct Factor {
     lower: Mat<f64>,
@@ -59,7 +59,7 @@ impl Factor {
     /// `T[k, column] / scale`, rounded; 0 above the diagonal.
     #[must_use]
     pub fn entry(&self, k: usize, column: usize) -> f32 {
-        if column <= k { (self.lower[(k, column)] / self.scale) as f32 } else { 0.0 }
+        if column <= k { self.lower[(k, column)] as f32 } else { 0.0 }
     }
 }
 
@@ -73,7 +73,8 @@ fn gram(rows: &[f64], len: usize) -> Mat<f64> {
 }
 
 /// The largest power of two that is at most `number`; 1 where that is not normal.
-fn power_of_two(number: f64) -> f64 {
+#[must_use]
+pub fn power_of_two(number: f64) -> f64 {
     let power = f64::from_bits(number.to_bits() & f64::INFINITY.to_bits());
     if power.is_normal() { power } else { 1.0 }
 }

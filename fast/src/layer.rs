@@ -42,7 +42,8 @@ impl<'a> FastLayer<'a> {
 
 impl PreparedLayer for FastLayer<'_> {
     fn share(&mut self, policies: &[&Policy]) {
-        let needs = policies.iter().map(|policy| Family::of(policy).needs()).fold(Needs::default(), Needs::union);
+        let needs =
+            policies.iter().map(|policy| Family::of(policy).needs()).fold(Needs::default(), Needs::union);
         self.shared = Statistics::new(self.level, &self.problem, needs);
     }
 

@@ -37,12 +37,20 @@ impl PackedFactor {
 
 /// `norm2(b_{h,i})` of every candidate, per query head.
 #[must_use]
-pub fn projected_value_norms(level: Level, problem: &LayerProblem<'_>, factors: &[PackedFactor]) -> Vec<Vec<f64>> {
+pub fn projected_value_norms(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    factors: &[PackedFactor],
+) -> Vec<Vec<f64>> {
     let shape = problem.shape();
     let of_kv_head = |kv_head: usize| {
         let group = &factors[kv_head * shape.group_size()..][..shape.group_size()];
         let chunk = |first: usize| {
-            let values = head_rows(&problem.activations().value, kv_head, first..(first + CHUNK).min(shape.candidate_len()));
+            let values = head_rows(
+                &problem.activations().value,
+                kv_head,
+                first..(first + CHUNK).min(shape.candidate_len()),
+            );
             level.run(Norms { group, values, head_dim: shape.head_dim })
         };
         let starts: Vec<usize> = (0..shape.candidate_len()).step_by(CHUNK).collect();

@@ -7,6 +7,7 @@ use laprox_reference::Elements;
 use pulp::{Simd, WithSimd};
 
 use crate::columns::{Chunk, Scored};
+use crate::factor::power_of_two;
 use crate::group::GroupFactor;
 use crate::simd::{Buffer, ROWS, Rows};
 use crate::widen::widen;
@@ -28,7 +29,7 @@ impl WithSimd for Removed<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Scored {
         let queries = self.chunk.queries;
         let (group_size, head_dim) = (queries.group_size, queries.head_dim);
-        let mut scores = vec![f32::NAN; self.chunk.len()];
+        let mut scores = vec![f64::NAN; self.chunk.len()];
         let mut scratch = Buffer::default();
         let mut projected = vec![[simd.splat_f32s(0.0); ROWS]; group_size * self.factor.width];
         let mut columns = vec![0.0; group_size * queries.head_lanes];
@@ -45,7 +46,11 @@ impl WithSimd for Removed<'_> {
                     let weights = &block[(slot + r) * queries.lanes()..][..queries.lanes()];
                     columns.iter_mut().zip(weights).for_each(|(wide, &weight)| *wide = f64::from(weight));
                     triangular(&mut columns, queries.head_lanes, &mut mixing);
-                    scores[first + slot + r] = mixed_norm(simd, self.factor, &mixing, &projected, r);
+                    // Of the order of 1, so that no square overflows or vanishes.
+                    let scale = power_of_two(mixing.iter().fold(0.0, |most, entry| entry.abs().max(most)));
+                    mixing.iter_mut().for_each(|entry| *entry /= scale);
+                    let norm = mixed_norm(simd, self.factor, &mixing, &projected, r);
+                    scores[first + slot + r] = f64::from(norm) * scale;
                 }
             }
         });

@@ -12,8 +12,8 @@ use crate::centred::{Centred, Centres};
 use crate::columns::{Chunk, Columns, Held, WEIGHT_SCALE, Wanted};
 use crate::factor::Factor;
 use crate::group::GroupFactor;
-use crate::removed::Removed;
 use crate::project::{PackedFactor, projected_value_norms};
+use crate::removed::Removed;
 use crate::simd::Level;
 
 /// How a policy's score comes about on this path.
@@ -158,10 +158,17 @@ impl Statistics {
             }),
             Family::MeanAttentionNorm => per_head(&|head| {
                 let values = mean(self.value_norms_of(head, shape).iter().cloned());
-                product(&self.columns[head].group_norms[0], &values).into_iter().map(|score| score / group).collect()
+                product(&self.columns[head].group_norms[0], &values)
+                    .into_iter()
+                    .map(|score| score / group)
+                    .collect()
             }),
-            Family::MeanAttention => per_head(&|head| mean(self.columns[head].sums.iter().map(|sums| unscaled(sums, window)))),
-            Family::MaxAttention => per_head(&|head| largest(self.columns[head].sums.iter().map(|sums| unscaled(sums, window)))),
+            Family::MeanAttention => {
+                per_head(&|head| mean(self.columns[head].sums.iter().map(|sums| unscaled(sums, window))))
+            }
+            Family::MaxAttention => {
+                per_head(&|head| largest(self.columns[head].sums.iter().map(|sums| unscaled(sums, window))))
+            }
             Family::LastRow => {
                 let rows = self.columns.iter().flat_map(|columns| &columns.last);
                 vec![mean(rows.map(|row| unscaled(row, 1.0))); shape.kv_heads]
@@ -179,23 +186,36 @@ impl Statistics {
 }
 
 /// `norm_F(sum over the group of a_{h,i} b_{h,i}^T)` of one KV head's candidates.
-fn removed(level: Level, problem: &LayerProblem<'_>, kv_head: usize, held: &Held, factor: &GroupFactor) -> Vec<f64> {
+fn removed(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    kv_head: usize,
+    held: &Held,
+    factor: &GroupFactor,
+) -> Vec<f64> {
     let score = |(first, chunk): (usize, Chunk<'_>)| {
         let values = head_rows(&problem.activations().value, kv_head, first..first + chunk.len());
         level.run(Removed { chunk, values, factor })
     };
     let scale = factor.scale / WEIGHT_SCALE;
-    held.chunks().flat_map_iter(score).map(|score| f64::from(score) * scale).collect()
+    held.chunks().flat_map_iter(score).map(|score| score * scale).collect()
 }
 
 /// The `renormalised` errors of evicting each of one KV head's candidates alone.
-fn centred(level: Level, problem: &LayerProblem<'_>, kv_head: usize, held: &Held, factor: &GroupFactor) -> Vec<f64> {
+fn centred(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    kv_head: usize,
+    held: &Held,
+    factor: &GroupFactor,
+) -> Vec<f64> {
     let centres = Centres::new(level, problem, kv_head, held, factor);
     let score = |(first, chunk): (usize, Chunk<'_>)| {
         let values = head_rows(&problem.activations().value, kv_head, first..first + chunk.len());
         level.run(Centred { chunk, first, values, factor, centres: &centres })
     };
-    held.chunks().flat_map_iter(score).map(|score| f64::from(score) * factor.scale).collect()
+    let scale = factor.scale / WEIGHT_SCALE;
+    held.chunks().flat_map_iter(score).map(|score| score * scale).collect()
 }
 
 /// The joint factor of every query group.

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::oracle::{Form, Oracle};
 use crate::policies::POLICIES;
 use crate::pool::Pooling;
-use crate::score::ScoreFn;
 pub use crate::score::PlaceFn;
+use crate::score::ScoreFn;
 use crate::scores::Normaliser;
 
 /// How the query heads of one KV head are made one score.

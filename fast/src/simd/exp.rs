@@ -26,8 +26,8 @@ pub fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     for &coefficient in &POLYNOMIAL[1..] {
         sum = simd.mul_add_e_f32s(sum, f, simd.splat_f32s(coefficient));
     }
-    let exponent =
-        simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(f32::MANTISSA_DIGITS - 1));
+    let exponent = simd
+        .wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(f32::MANTISSA_DIGITS - 1));
     let power = simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(sum), exponent));
     simd.select_f32s(kept, power, simd.splat_f32s(0.0))
 }

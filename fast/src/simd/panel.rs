@@ -21,7 +21,8 @@ impl Panels {
     pub fn pack(level: Level, len: usize, columns: usize, entry: impl Fn(usize, usize) -> f32) -> Self {
         let registers = level.registers();
         let width = columns.div_ceil(registers.lanes);
-        let mut panels = Self { numbers: Buffer::filled(len * width * registers.lanes, 0.0), len, registers, width };
+        let mut panels =
+            Self { numbers: Buffer::filled(len * width * registers.lanes, 0.0), len, registers, width };
         let numbers = panels.numbers.as_mut_slice();
         for first in (0..width).step_by(registers.panel) {
             let wide = registers.panel.min(width - first) * registers.lanes;
