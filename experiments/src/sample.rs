@@ -29,7 +29,7 @@ pub type Watch<'a> = &'a (dyn Fn(usize, &Certified) -> bool + Sync);
 pub fn oracle_of(policy: &Policy) -> Option<Oracle> {
     match policy.rule() {
         Rule::Oracle(oracle) => Some(oracle),
-        Rule::Score(_) | Rule::Place(_) | Rule::Everything => None,
+        Rule::Score(_) | Rule::Everything => None,
     }
 }
 

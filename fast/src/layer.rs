@@ -52,7 +52,7 @@ impl PreparedLayer for FastLayer<'_> {
         let shape = self.problem.shape();
         let raw = match family {
             Family::Reference => return self.reference().score(policy),
-            Family::Place(score) => score(self.problem.layer(), shape, policy.options()),
+            Family::Unseen => return Layer::unseen(self.problem.layer(), shape).score(policy),
             _ if self.shared.needs.covers(family.needs()) => self.shared.score(family, shape),
             _ => Statistics::new(self.level, &self.problem, family.needs()).score(family, shape),
         };

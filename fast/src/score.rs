@@ -3,7 +3,7 @@
 //! A policy that is in no family, a new one for example, is scored by the reference from the same layer in f64, which is
 //! widened then and kept.
 
-use laprox_reference::policy::{PlaceFn, Rule};
+use laprox_reference::policy::Rule;
 use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ use crate::removed::Removed;
 use crate::simd::Level;
 
 /// How a policy's score comes about on this path.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`
     PairNorms,
@@ -33,10 +33,8 @@ pub enum Family {
     MaxAttention,
     /// `mean over all query heads of A_h[w - 1, i]`
     LastRow,
-    /// By its place alone.
-    Place(PlaceFn),
-    /// 1 for every candidate: the policy does not rank.
-    Even,
+    /// The reference's, which looks at nothing but the layer's place and sizes.
+    Unseen,
     /// The reference's, in f64.
     Reference,
 }
@@ -53,8 +51,7 @@ impl Family {
             (Rule::Score(_), "snapkv", GroupRule::Mean) => Self::MeanAttention,
             (Rule::Score(_), "snapkv", GroupRule::Max) => Self::MaxAttention,
             (Rule::Score(_), "tova", _) => Self::LastRow,
-            (Rule::Place(score), ..) => Self::Place(score),
-            (Rule::Everything | Rule::Oracle(_), ..) => Self::Even,
+            (_, "streaming" | "random", _) | (Rule::Everything | Rule::Oracle(_), ..) => Self::Unseen,
             (Rule::Score(_), ..) => Self::Reference,
         }
     }
@@ -70,7 +67,7 @@ impl Family {
             Self::Centred => needs.centred = true,
             Self::MeanAttention | Self::MaxAttention => needs.columns.sums = true,
             Self::LastRow => needs.columns.last = true,
-            Self::Place(_) | Self::Even | Self::Reference => {}
+            Self::Unseen | Self::Reference => {}
         }
         needs
     }
@@ -175,8 +172,7 @@ impl Statistics {
             }
             Family::RemovedBlock => self.removed.clone(),
             Family::Centred => self.centred.clone(),
-            Family::Even => vec![vec![1.0; shape.candidate_len()]; shape.kv_heads],
-            Family::Place(_) | Family::Reference => Vec::new(),
+            Family::Unseen | Family::Reference => Vec::new(),
         }
     }
 

@@ -104,7 +104,7 @@ pub fn evict(
             policy: policy.to_string(),
             reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
         }),
-        Rule::Score(_) | Rule::Place(_) => {
+        Rule::Score(_) => {
             let quotas = allocate(scores, policy.options(), per_head)?;
             select(scores, &quotas, policy.options().sinks, window_len)
         }

@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::oracle::{Form, Oracle};
 use crate::policies::POLICIES;
 use crate::pool::Pooling;
-pub use crate::score::PlaceFn;
 use crate::score::ScoreFn;
 use crate::scores::Normaliser;
 
@@ -30,8 +29,6 @@ pub enum GroupRule {
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(ScoreFn),
-    /// Ranks them without a look at what they hold.
-    Place(PlaceFn),
     /// Keeps everything, whatever the budget.
     Everything,
     /// Searches for the best set itself.

@@ -6,13 +6,10 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::policy::{Policy, PolicyOptions, Rule};
 use crate::scores::HeadScores;
-use crate::shape::{LayerIndex, LayerShape, QueryHead};
+use crate::shape::QueryHead;
 
 /// Raw scores, one list of `n - w` for each KV head, before pooling.
 pub type ScoreFn = fn(&Layer, &PolicyOptions) -> Vec<Vec<f64>>;
-
-/// The same from the layer's place in the model and its sizes alone.
-pub type PlaceFn = fn(LayerIndex, LayerShape, &PolicyOptions) -> Vec<Vec<f64>>;
 
 /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
 ///
@@ -23,7 +20,6 @@ pub type PlaceFn = fn(LayerIndex, LayerShape, &PolicyOptions) -> Vec<Vec<f64>>;
 pub fn score(layer: &Layer, policy: &Policy) -> Result<HeadScores, Error> {
     let raw = match policy.rule() {
         Rule::Score(score) => score(layer, policy.options()),
-        Rule::Place(score) => score(layer.index, layer.shape, policy.options()),
         Rule::Everything | Rule::Oracle(_) => {
             vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads]
         }

@@ -4,14 +4,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::allocate::Allocation;
+use crate::layer::Layer;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
-use crate::shape::{LayerIndex, LayerShape};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "random",
     formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
     source: "",
-    rule: Rule::Place(score),
+    rule: Rule::Score(score),
     options: &[
         OptionKey::Allocation(&Allocation::ALL),
         OptionKey::Norm,
@@ -22,11 +22,11 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     defaults: PolicyOptions::PLAIN,
 };
 
-fn score(layer: LayerIndex, shape: LayerShape, options: &PolicyOptions) -> Vec<Vec<f64>> {
+fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
     let draw = |head: usize| {
         let mut generator = ChaCha8Rng::seed_from_u64(options.seed);
-        generator.set_stream((layer.0 * shape.kv_heads + head) as u64);
-        (0..shape.candidate_len()).map(|_| generator.random()).collect()
+        generator.set_stream((layer.index.0 * layer.shape.kv_heads + head) as u64);
+        (0..layer.shape.candidate_len()).map(|_| generator.random()).collect()
     };
-    (0..shape.kv_heads).map(draw).collect()
+    (0..layer.shape.kv_heads).map(draw).collect()
 }

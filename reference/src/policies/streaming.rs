@@ -1,19 +1,19 @@
 //! StreamingLLM: the first positions and the most recent ones, whatever they hold.
 
 use crate::allocate::Allocation;
+use crate::layer::Layer;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
-use crate::shape::{LayerIndex, LayerShape};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "streaming",
     formula: "s_i = i + 1; the first `sinks` positions come before all others",
     source: "arXiv 2309.17453",
-    rule: Rule::Place(score),
+    rule: Rule::Score(score),
     options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
     defaults: PolicyOptions { sinks: 4, ..PolicyOptions::PLAIN },
 };
 
-fn score(_: LayerIndex, shape: LayerShape, _: &PolicyOptions) -> Vec<Vec<f64>> {
-    let recency = (1..=shape.candidate_len()).map(|rank| rank as f64).collect();
-    vec![recency; shape.kv_heads]
+fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
+    let recency = (1..=layer.shape.candidate_len()).map(|rank| rank as f64).collect();
+    vec![recency; layer.shape.kv_heads]
 }
