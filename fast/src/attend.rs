@@ -4,9 +4,10 @@
 //! a row of numbers, one a query row. Logits, exponentials and what is made of them stay in the first-level cache.
 //! Weights are powers of two: `scale * log2(e)` is multiplied into the queries.
 
-use laprox_reference::{Elements, TensorView};
+use laprox_reference::TensorView;
 use pulp::Simd;
 
+use crate::simd::widen::Source;
 use crate::simd::{Level, Panels, ROWS, Rows, exp2, tile};
 
 /// Keys whose logits are in cache at a time.
@@ -56,15 +57,18 @@ impl GroupQueries {
         self.group_size * self.head_lanes
     }
 
-    /// `logits[i] = k_i . q` for every lane, of keys `[count, d]`, in powers of two.
+    /// `logits[i] = k_i . q` for every lane, in powers of two, of the `keys`, which are widened to `wide` on the way.
+    ///
+    /// A tile's keys are widened just before the first panel meets them, so that the processor reads ahead while it
+    /// multiplies.
     #[inline(always)]
-    pub fn logits<S: Simd>(&self, simd: S, keys: &[f32], logits: &mut [S::f32s]) {
-        for (first, wide, panel) in self.panels.iter::<S>() {
-            match wide {
-                1 => self.panel_logits::<S, 1>(simd, keys, panel, first, logits),
-                2 => self.panel_logits::<S, 2>(simd, keys, panel, first, logits),
-                3 => self.panel_logits::<S, 3>(simd, keys, panel, first, logits),
-                _ => self.panel_logits::<S, 4>(simd, keys, panel, first, logits),
+    pub fn logits<S: Simd>(&self, simd: S, keys: Source<'_>, wide: &mut [f32], logits: &mut [S::f32s]) {
+        for (first, registers, panel) in self.panels.iter::<S>() {
+            match registers {
+                1 => self.panel_logits::<S, 1>(simd, keys, wide, panel, first, logits),
+                2 => self.panel_logits::<S, 2>(simd, keys, wide, panel, first, logits),
+                3 => self.panel_logits::<S, 3>(simd, keys, wide, panel, first, logits),
+                _ => self.panel_logits::<S, 4>(simd, keys, wide, panel, first, logits),
             }
         }
     }
@@ -73,18 +77,21 @@ impl GroupQueries {
     fn panel_logits<S: Simd, const C: usize>(
         &self,
         simd: S,
-        keys: &[f32],
+        keys: Source<'_>,
+        wide: &mut [f32],
         panel: &[S::f32s],
         first: usize,
         logits: &mut [S::f32s],
     ) {
-        let width = self.panels.width();
-        let count = keys.len() / self.head_dim;
-        for key in (0..count).step_by(ROWS) {
+        let (width, head_dim) = (self.panels.width(), self.head_dim);
+        for key in (0..keys.len()).step_by(ROWS) {
+            if first == 0 {
+                keys.widen(key..keys.len().min(key + ROWS), head_dim, wide);
+            }
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
-            let rows = Rows::new(keys, key, count, self.head_dim, 1);
-            tile::<S, C, C>(simd, rows, panel, C, self.head_dim, &mut sums);
-            for (r, sums) in sums.iter().enumerate().take(count - key) {
+            let rows = Rows::new(wide, key, keys.len(), head_dim, 1);
+            tile::<S, C, C>(simd, rows, panel, C, head_dim, &mut sums);
+            for (r, sums) in sums.iter().enumerate().take(keys.len() - key) {
                 logits[(key + r) * width + first..][..C].copy_from_slice(sums);
             }
         }
@@ -159,11 +166,4 @@ pub fn hide_later(block: &mut [f32], queries: &GroupQueries, first: usize) {
             head[..(first + i).min(queries.rows)].fill(f32::NEG_INFINITY);
         }
     }
-}
-
-/// The rows `range` of one head of a tensor `[N, rows, d]`.
-#[must_use]
-pub fn head_rows<'a>(tensor: &TensorView<'a, 3>, head: usize, range: std::ops::Range<usize>) -> Elements<'a> {
-    let width = tensor.shape()[2];
-    tensor.outer(head).slice(range.start * width..range.end * width)
 }

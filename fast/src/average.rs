@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use laprox_reference::{LayerProblem, TensorView};
+use laprox_reference::LayerProblem;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::attend::{BLOCK, GroupQueries, RowState, hide_later};
+use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, ROWS, Rows, tile};
-use crate::widen::widen_into;
 
 /// Keys of a task.
 const CHUNK: usize = 20 * BLOCK;
@@ -136,11 +136,11 @@ impl WithSimd for Average<'_> {
         let mut values = Buffer::filled(BLOCK * width, 0.0);
         let mut block = Buffer::filled(BLOCK * lanes, f32::NAN);
         for (index, positions) in self.positions.chunks(BLOCK).enumerate() {
-            gather(&activations.key, self.kv_head, positions, head_dim, keys.as_mut_slice());
-            gather(&activations.value, self.kv_head, positions, width, values.as_mut_slice());
-            let keys = &keys.as_slice()[..positions.len() * head_dim];
+            let source = |tensor| Source::at(tensor, self.kv_head, positions);
             let block = block.resize(positions.len() * lanes);
-            queries.logits(simd, keys, S::as_mut_simd_f32s(block).0);
+            let logits = S::as_mut_simd_f32s(block).0;
+            queries.logits(simd, source(&activations.key), keys.as_mut_slice(), logits);
+            source(&activations.value).widen(0..positions.len(), width, values.as_mut_slice());
             if self.own {
                 hide_later(block, queries, index * BLOCK);
             }
@@ -202,16 +202,6 @@ fn add_weighted<S: Simd, const C: usize>(
         for (r, row) in tile_sums.iter().enumerate().take(count) {
             sums[(lane + r) * registers + first..][..C].copy_from_slice(row);
         }
-    }
-}
-
-/// Copies rows of a KV head, `width` apart.
-fn gather(tensor: &TensorView<'_, 3>, head: usize, positions: &[u32], width: usize, rows: &mut [f32]) {
-    let head_dim = tensor.shape()[2];
-    let numbers = tensor.outer(head);
-    for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
-        let first = position as usize * head_dim;
-        widen_into(numbers.slice(first..first + head_dim), &mut row[..head_dim]);
     }
 }
 

@@ -10,16 +10,16 @@
 //!
 //! and at most one position of a row is so, so `c'` takes one more pass over the keys for all rows at once.
 
-use laprox_reference::{Elements, LayerProblem};
+use laprox_reference::LayerProblem;
 use pulp::{Simd, WithSimd};
 
-use crate::attend::GroupQueries;
+use crate::attend::{BLOCK, GroupQueries};
 use crate::average::{Keys, average};
-use crate::columns::{Chunk, Held, Scored, WEIGHT_SCALE};
+use crate::columns::{Attention, Chunk, Held, Scored, WEIGHT_SCALE};
 use crate::factor::power_of_two;
 use crate::group::GroupFactor;
+use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, ROWS, Rows};
-use crate::widen::widen;
 
 /// What each lane's rows are centred on, in the group's coordinates, `[lanes, width]` each.
 pub struct Centres {
@@ -121,7 +121,7 @@ pub struct Centred<'a> {
     /// The first candidate's position.
     pub first: usize,
     /// The candidates' values.
-    pub values: Elements<'a>,
+    pub values: Source<'a>,
     /// The group's factor.
     pub factor: &'a GroupFactor,
     /// What the rows are centred on.
@@ -136,16 +136,19 @@ impl WithSimd for Centred<'_> {
         let queries = self.chunk.queries;
         let (lanes, head_dim, width) = (queries.lanes(), queries.head_dim, self.factor.width);
         let mut scores = vec![f64::NAN; self.chunk.len()];
-        let mut scratch = Buffer::default();
+        let mut wide = Buffer::filled(BLOCK * head_dim, f32::NAN);
         let mut projected = vec![[simd.splat_f32s(0.0); ROWS]; queries.group_size * width];
         let mut coefficients = vec![[0.0; ROWS]; lanes];
         let (averages, _) = S::as_simd_f32s(self.centres.averages.as_slice());
         let (without, _) = S::as_simd_f32s(self.centres.without.as_slice());
-        self.chunk.for_each_block(simd, |first, block| {
+        let mut attention = Attention::default();
+        for index in 0..self.chunk.blocks() {
+            let (first, block) = (index * BLOCK, self.chunk.attention(simd, index, &mut attention));
             let count = block.len() / lanes;
-            let values = widen(self.values.slice(first * head_dim..(first + count) * head_dim), &mut scratch);
+            let values = self.values.slice(first..first + count);
+            values.widen(0..count, head_dim, wide.as_mut_slice());
             for slot in (0..count).step_by(ROWS) {
-                let rows = Rows::new(values, slot, count, head_dim, 1);
+                let rows = Rows::new(wide.as_slice(), slot, count, head_dim, 1);
                 for (head, projected) in projected.chunks_exact_mut(width).enumerate() {
                     self.factor.project(simd, head, rows, projected);
                 }
@@ -164,7 +167,7 @@ impl WithSimd for Centred<'_> {
                     }
                 }
                 // Of the order of 1, so that no square overflows or vanishes.
-                let scales = largest.map(|largest| power_of_two(f64::from(largest)));
+                let scales = largest.map(|largest| power_of_two(f64::from(largest.max(f32::MIN_POSITIVE))));
                 for coefficients in &mut coefficients {
                     coefficients
                         .iter_mut()
@@ -176,22 +179,19 @@ impl WithSimd for Centred<'_> {
                     factor: self.factor,
                     projected: &projected,
                     coefficients: &coefficients,
+                    averages,
+                    without,
+                    heaviest: &self.centres.heaviest,
+                    positions,
                 };
-                let squares = if heavy {
-                    let heaviest = &self.centres.heaviest;
-                    change.squares(simd, |lane, v, r| {
-                        let centres = if heaviest[lane] == Some(positions[r]) { without } else { averages };
-                        centres[lane * width + v]
-                    })
-                } else {
-                    change.squares(simd, |lane, v, _| averages[lane * width + v])
-                };
+                let squares =
+                    if heavy { change.squares::<true>(simd) } else { change.squares::<false>(simd) };
                 let scored = scores[first + slot..first + count].iter_mut().zip(squares).zip(scales);
                 for ((score, square), scale) in scored {
                     *score = f64::from(simd.reduce_sum_f32s(square).sqrt()) * scale;
                 }
             }
-        });
+        }
         scores
     }
 }
@@ -202,12 +202,17 @@ struct Change<'a, S: Simd> {
     factor: &'a GroupFactor,
     projected: &'a [[S::f32s; ROWS]],
     coefficients: &'a [[f32; ROWS]],
+    averages: &'a [S::f32s],
+    without: &'a [S::f32s],
+    heaviest: &'a [Option<u32>],
+    positions: [u32; ROWS],
 }
 
 impl<S: Simd> Change<'_, S> {
-    /// `sum_t norm2(sum_h c_{h,t} (y_h - p_{h,t}))^2` of each slot, spread over a register.
+    /// `sum_t norm2(sum_h c_{h,t} (y_h - p_{h,t}))^2` of each slot, spread over a register. `HEAVY` says whether one of the
+    /// slots weighs more than a half somewhere.
     #[inline(always)]
-    fn squares(&self, simd: S, centre: impl Fn(usize, usize, usize) -> S::f32s) -> [S::f32s; ROWS] {
+    fn squares<const HEAVY: bool>(&self, simd: S) -> [S::f32s; ROWS] {
         let mut squares = [simd.splat_f32s(0.0); ROWS];
         let width = self.factor.width;
         for row in 0..self.queries.rows {
@@ -217,13 +222,14 @@ impl<S: Simd> Change<'_, S> {
                     if v < self.factor.head_width(head) {
                         let lane = head * self.queries.head_lanes + row;
                         let projected = &self.projected[head * width + v];
+                        let coefficients = &self.coefficients[lane];
+                        let centre = self.averages[lane * width + v];
                         for r in 0..ROWS {
-                            let away = simd.sub_f32s(projected[r], centre(lane, v, r));
-                            change[r] = simd.mul_add_e_f32s(
-                                simd.splat_f32s(self.coefficients[lane][r]),
-                                away,
-                                change[r],
-                            );
+                            let alone = HEAVY && self.heaviest[lane] == Some(self.positions[r]);
+                            let centre = if alone { self.without[lane * width + v] } else { centre };
+                            let away = simd.sub_f32s(projected[r], centre);
+                            change[r] =
+                                simd.mul_add_e_f32s(simd.splat_f32s(coefficients[r]), away, change[r]);
                         }
                     }
                 }

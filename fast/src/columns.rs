@@ -8,9 +8,9 @@ use laprox_reference::LayerProblem;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::attend::{BLOCK, GroupQueries, RowState, head_rows, hide_later};
+use crate::attend::{BLOCK, GroupQueries, RowState, hide_later};
+use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, exp2};
-use crate::widen::widen;
 
 /// Keys of a task.
 const CHUNK: usize = 10 * BLOCK;
@@ -180,7 +180,7 @@ fn attend(
 ) -> RowState {
     let shape = problem.shape();
     let (candidates, lanes) = (shape.candidate_len(), queries.lanes());
-    let key = |range| head_rows(&problem.activations().key, kv_head, range);
+    let key = |range| Source::range(&problem.activations().key, kv_head, range);
     let weights = weights.resize(candidates * lanes).par_chunks_mut(CHUNK * lanes);
     let maxima = maxima.resize(candidates.div_ceil(BLOCK) * lanes).par_chunks_mut(CHUNK / BLOCK * lanes);
     let weigh = |(chunk, (weights, maxima)): (usize, (&mut [f32], &mut [f32]))| {
@@ -221,28 +221,39 @@ impl Chunk<'_> {
         self.weights.is_empty()
     }
 
-    /// Blocks of attention times [`WEIGHT_SCALE`], `[keys, lanes]`, each with its first candidate within the chunk.
-    #[inline(always)]
-    pub fn for_each_block<S: Simd>(&self, simd: S, mut visit: impl FnMut(usize, &[f32])) {
-        let lanes = self.queries.lanes();
-        let (mut factors, mut attention) = (Buffer::filled(lanes, f32::NAN), Buffer::default());
-        for (index, (block, maxima)) in
-            self.weights.chunks(BLOCK * lanes).zip(self.maxima.chunks(lanes)).enumerate()
-        {
-            rescaling(simd, self.queries, maxima, self.state, factors.as_mut_slice());
-            let (factors, _) = S::as_simd_f32s(factors.as_slice());
-            let attention = attention.resize(block.len());
-            let (rows, _) = S::as_mut_simd_f32s(attention);
-            for (row, weights) in
-                rows.chunks_exact_mut(factors.len()).zip(S::as_simd_f32s(block).0.chunks_exact(factors.len()))
-            {
-                for ((number, &weight), &factor) in row.iter_mut().zip(weights).zip(factors) {
-                    *number = simd.mul_f32s(weight, factor);
-                }
-            }
-            visit(index * BLOCK, attention);
-        }
+    /// How many blocks its candidates make.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.len().div_ceil(BLOCK)
     }
+
+    /// Attention times [`WEIGHT_SCALE`] of the block's candidates, `[keys, lanes]`, written to `attention`.
+    ///
+    /// Blocks are visited in loops, not by closures: those do not inherit the instruction set that a kernel is compiled for.
+    #[inline(always)]
+    pub fn attention<'b, S: Simd>(&self, simd: S, block: usize, attention: &'b mut Attention) -> &'b [f32] {
+        let lanes = self.queries.lanes();
+        let weights = &self.weights[block * BLOCK * lanes..];
+        let weights = &weights[..weights.len().min(BLOCK * lanes)];
+        let maxima = &self.maxima[block * lanes..][..lanes];
+        rescaling(simd, self.queries, maxima, self.state, attention.factors.resize(lanes));
+        let (factors, _) = S::as_simd_f32s(attention.factors.as_slice());
+        let numbers = attention.numbers.resize(weights.len());
+        let rows = S::as_mut_simd_f32s(numbers).0.chunks_exact_mut(factors.len());
+        for (row, weights) in rows.zip(S::as_simd_f32s(weights).0.chunks_exact(factors.len())) {
+            for ((number, &weight), &factor) in row.iter_mut().zip(weights).zip(factors) {
+                *number = simd.mul_f32s(weight, factor);
+            }
+        }
+        numbers
+    }
+}
+
+/// Memory for a block's attention.
+#[derive(Default)]
+pub struct Attention {
+    factors: Buffer,
+    numbers: Buffer,
 }
 
 /// The candidates of a chunk that weigh more than a half.
@@ -259,16 +270,21 @@ impl WithSimd for Heaviest<'_> {
         let lanes = self.chunk.queries.lanes();
         let mut heaviest = vec![None; lanes];
         let half = (WEIGHT_SCALE / 2.0) as f32;
-        self.chunk.for_each_block(simd, |first, block| {
+        let mut attention = Attention::default();
+        for index in 0..self.chunk.blocks() {
+            let block = self.chunk.attention(simd, index, &mut attention);
             for (i, key) in block.chunks_exact(lanes).enumerate() {
                 let mut most = simd.splat_f32s(0.0);
-                S::as_simd_f32s(key).0.iter().for_each(|&weights| most = simd.max_f32s(most, weights));
+                for &weights in S::as_simd_f32s(key).0 {
+                    most = simd.max_f32s(most, weights);
+                }
                 if simd.reduce_max_f32s(most) > half {
                     let heavy = key.iter().enumerate().filter(|(_, weight)| **weight > half);
-                    heavy.for_each(|(lane, _)| heaviest[lane] = Some((self.first + first + i) as u32));
+                    heavy
+                        .for_each(|(lane, _)| heaviest[lane] = Some((self.first + index * BLOCK + i) as u32));
                 }
             }
-        });
+        }
         heaviest
     }
 }
@@ -276,7 +292,7 @@ impl WithSimd for Heaviest<'_> {
 /// First pass: weights of some keys, and the state that they leave.
 struct Weigh<'a> {
     queries: &'a GroupQueries,
-    keys: laprox_reference::Elements<'a>,
+    keys: Source<'a>,
     /// Whether the keys are the window's own.
     window: bool,
     weights: &'a mut [f32],
@@ -291,11 +307,11 @@ impl WithSimd for Weigh<'_> {
         let Self { queries, keys, window, weights, mut maxima } = self;
         let lanes = queries.lanes();
         let mut state = RowState::new(lanes);
-        let mut scratch = Buffer::default();
+        let mut wide = Buffer::filled(BLOCK * queries.head_dim, f32::NAN);
         for (index, block) in weights.chunks_mut(BLOCK * lanes).enumerate() {
             let (first, count) = (index * BLOCK, block.len() / lanes);
-            let numbers = keys.slice(first * queries.head_dim..(first + count) * queries.head_dim);
-            queries.logits(simd, widen(numbers, &mut scratch), S::as_mut_simd_f32s(block).0);
+            let keys = keys.slice(first..first + count);
+            queries.logits(simd, keys, wide.as_mut_slice(), S::as_mut_simd_f32s(block).0);
             if window {
                 hide_later(block, queries, first);
             }

@@ -17,8 +17,8 @@ use rayon::prelude::*;
 
 use crate::attend::GroupQueries;
 use crate::average::{Attended, Keys, average};
+use crate::simd::widen::widen_into;
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
-use crate::widen::widen;
 
 /// Channels of the output that a task computes.
 const CHANNELS: usize = 8 * ROWS;
@@ -195,8 +195,9 @@ impl WithSimd for Channels<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let lanes = self.heads[0].width() * S::F32_LANES;
         let count = self.weight.len() / self.width;
-        let mut scratch = Buffer::default();
-        let weight = widen(self.weight, &mut scratch);
+        let mut weight = Buffer::filled(self.weight.len(), f32::NAN);
+        widen_into(self.weight, weight.as_mut_slice());
+        let weight = weight.as_slice();
         let mut output = Buffer::filled(count * lanes, 0.0);
         let mut squares = Buffer::filled(lanes, 0.0);
         let mut head_wise = vec![0.0; lanes];

@@ -9,7 +9,7 @@ use laprox_reference::TensorView;
 use laprox_reference::oracle::convexify::{self, summary};
 use nalgebra::DMatrix;
 
-use crate::widen::widen_to_f64;
+use crate::simd::widen::widen_to_f64;
 
 /// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]

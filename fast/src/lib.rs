@@ -19,7 +19,6 @@ pub mod removed;
 pub mod score;
 pub mod simd;
 pub mod stack;
-pub mod widen;
 
 use laprox_reference::oracle::PairGram;
 use laprox_reference::{Backend, Error, LayerProblem, PreparedLayer};

@@ -8,10 +8,9 @@ use laprox_reference::LayerProblem;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::attend::head_rows;
 use crate::factor::Factor;
+use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
-use crate::widen::widen;
 
 /// Values that are widened at a time, and whose norms are in cache.
 const BLOCK: usize = 16 * ROWS;
@@ -46,7 +45,7 @@ pub fn projected_value_norms(
     let of_kv_head = |kv_head: usize| {
         let group = &factors[kv_head * shape.group_size()..][..shape.group_size()];
         let chunk = |first: usize| {
-            let values = head_rows(
+            let values = Source::range(
                 &problem.activations().value,
                 kv_head,
                 first..(first + CHUNK).min(shape.candidate_len()),
@@ -67,7 +66,7 @@ pub fn projected_value_norms(
 /// The norms of some values under each factor of a group, over the factors' scales.
 struct Norms<'a> {
     group: &'a [PackedFactor],
-    values: laprox_reference::Elements<'a>,
+    values: Source<'a>,
     head_dim: usize,
 }
 
@@ -76,17 +75,20 @@ impl WithSimd for Norms<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<Vec<f32>> {
-        let count = self.values.len() / self.head_dim;
+        let count = self.values.len();
         let mut norms = vec![vec![f32::NAN; count]; self.group.len()];
-        let (mut scratch, mut squares) = (Buffer::default(), Buffer::default());
+        let mut wide = Buffer::filled(BLOCK * self.head_dim, f32::NAN);
+        let mut squares = Buffer::default();
         for first in (0..count).step_by(BLOCK) {
             let last = (first + BLOCK).min(count);
-            let values = widen(self.values.slice(first * self.head_dim..last * self.head_dim), &mut scratch);
+            let values = self.values.slice(first..last);
+            let wide = &mut wide.as_mut_slice()[..values.len() * self.head_dim];
+            values.widen(0..values.len(), self.head_dim, wide);
             for (factor, norms) in self.group.iter().zip(&mut norms) {
                 let squares = squares.resize((last - first).next_multiple_of(ROWS) * S::F32_LANES);
                 squares.fill(0.0);
                 let (squares, _) = S::as_mut_simd_f32s(squares);
-                add_squares(simd, &factor.panels, values, self.head_dim, squares);
+                add_squares(simd, &factor.panels, wide, self.head_dim, squares);
                 for (norm, &square) in norms[first..last].iter_mut().zip(&*squares) {
                     *norm = simd.reduce_sum_f32s(square).sqrt();
                 }

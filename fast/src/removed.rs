@@ -3,21 +3,21 @@
 //! With `[a_1 .. a_G] = Q R` for the slot's columns, `Q` orthonormal, and `y_h = v_i L_h`, it is the norm of
 //! `R [y_1 .. y_G]^T`: nothing is squared before it has cancelled.
 
-use laprox_reference::Elements;
 use pulp::{Simd, WithSimd};
 
-use crate::columns::{Chunk, Scored};
+use crate::attend::BLOCK;
+use crate::columns::{Attention, Chunk, Scored};
 use crate::factor::power_of_two;
 use crate::group::GroupFactor;
+use crate::simd::widen::Source;
 use crate::simd::{Buffer, ROWS, Rows};
-use crate::widen::widen;
 
 /// The scores of a chunk of candidates, times the weights' scale and over the factor's.
 pub struct Removed<'a> {
     /// The candidates' attention.
     pub chunk: Chunk<'a>,
     /// The candidates' values.
-    pub values: Elements<'a>,
+    pub values: Source<'a>,
     /// The group's factor.
     pub factor: &'a GroupFactor,
 }
@@ -30,15 +30,18 @@ impl WithSimd for Removed<'_> {
         let queries = self.chunk.queries;
         let (group_size, head_dim) = (queries.group_size, queries.head_dim);
         let mut scores = vec![f64::NAN; self.chunk.len()];
-        let mut scratch = Buffer::default();
+        let mut wide = Buffer::filled(BLOCK * head_dim, f32::NAN);
         let mut projected = vec![[simd.splat_f32s(0.0); ROWS]; group_size * self.factor.width];
         let mut columns = vec![0.0; group_size * queries.head_lanes];
         let mut mixing = vec![0.0; group_size * group_size];
-        self.chunk.for_each_block(simd, |first, block| {
+        let mut attention = Attention::default();
+        for index in 0..self.chunk.blocks() {
+            let (first, block) = (index * BLOCK, self.chunk.attention(simd, index, &mut attention));
             let count = block.len() / queries.lanes();
-            let values = widen(self.values.slice(first * head_dim..(first + count) * head_dim), &mut scratch);
+            let values = self.values.slice(first..first + count);
+            values.widen(0..count, head_dim, wide.as_mut_slice());
             for slot in (0..count).step_by(ROWS) {
-                let rows = Rows::new(values, slot, count, head_dim, 1);
+                let rows = Rows::new(wide.as_slice(), slot, count, head_dim, 1);
                 for (head, projected) in projected.chunks_exact_mut(self.factor.width).enumerate() {
                     self.factor.project(simd, head, rows, projected);
                 }
@@ -53,7 +56,7 @@ impl WithSimd for Removed<'_> {
                     scores[first + slot + r] = f64::from(norm) * scale;
                 }
             }
-        });
+        }
         scores
     }
 }

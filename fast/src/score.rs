@@ -7,7 +7,6 @@ use laprox_reference::policy::Rule;
 use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
 use rayon::prelude::*;
 
-use crate::attend::head_rows;
 use crate::centred::{Centred, Centres};
 use crate::columns::{Chunk, Columns, Held, WEIGHT_SCALE, Wanted};
 use crate::factor::Factor;
@@ -15,6 +14,7 @@ use crate::group::GroupFactor;
 use crate::project::{PackedFactor, projected_value_norms};
 use crate::removed::Removed;
 use crate::simd::Level;
+use crate::simd::widen::Source;
 
 /// How a policy's score comes about on this path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ fn removed(
     factor: &GroupFactor,
 ) -> Vec<f64> {
     let score = |(first, chunk): (usize, Chunk<'_>)| {
-        let values = head_rows(&problem.activations().value, kv_head, first..first + chunk.len());
+        let values = Source::range(&problem.activations().value, kv_head, first..first + chunk.len());
         level.run(Removed { chunk, values, factor })
     };
     let scale = factor.scale / WEIGHT_SCALE;
@@ -207,7 +207,7 @@ fn centred(
 ) -> Vec<f64> {
     let centres = Centres::new(level, problem, kv_head, held, factor);
     let score = |(first, chunk): (usize, Chunk<'_>)| {
-        let values = head_rows(&problem.activations().value, kv_head, first..first + chunk.len());
+        let values = Source::range(&problem.activations().value, kv_head, first..first + chunk.len());
         level.run(Centred { chunk, first, values, factor, centres: &centres })
     };
     let scale = factor.scale / WEIGHT_SCALE;

@@ -8,6 +8,7 @@ pub mod exp;
 pub mod level;
 pub mod panel;
 pub mod tile;
+pub mod widen;
 
 pub use buffer::Buffer;
 pub use exp::exp2;

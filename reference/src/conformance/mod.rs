@@ -2,7 +2,7 @@
 //!
 //! A path subscribes with one line in a test file of its crate:
 //!
-//! ```ignore
+//! ```text
 //! laprox_reference::conforms!(fast, paths());
 //! ```
 //!
