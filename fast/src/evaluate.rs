@@ -10,6 +10,7 @@
 //! so nothing is computed as a small difference of what is large, and a row that loses nearly all its weight keeps its
 //! digits. Then all rows of all heads, `[rows, H d]`, meet `o_proj.weight` once.
 
+use bytemuck::Pod;
 use laprox_reference::retained::LayerRetained;
 use laprox_reference::{Error, KvHead, LayerProblem, ObjectiveError, OutputError, OutputErrors, TensorView};
 use pulp::{Simd, WithSimd};
@@ -199,23 +200,19 @@ impl WithSimd for Channels<'_> {
         widen_into(self.weight, weight.as_mut_slice());
         let weight = weight.as_slice();
         let mut output = Buffer::filled(count * lanes, 0.0);
-        let mut squares = Buffer::filled(lanes, 0.0);
         let mut head_wise = vec![0.0; lanes];
         for (head, panels) in self.heads.iter().enumerate() {
-            squares.as_mut_slice().fill(0.0);
             let head = &weight[head * panels.len()..];
-            let (output, _) = S::as_mut_simd_f32s(output.as_mut_slice());
-            let (head_squares, _) = S::as_mut_simd_f32s(squares.as_mut_slice());
             for (first, wide, panel) in panels.iter::<S>() {
                 let part = Part { rows: head, count, stride: self.width, panel, first, len: panels.len() };
+                let output = output.as_mut_slice();
                 match wide {
-                    1 => part.add::<S, 1>(simd, output, head_squares),
-                    2 => part.add::<S, 2>(simd, output, head_squares),
-                    3 => part.add::<S, 3>(simd, output, head_squares),
-                    _ => part.add::<S, 4>(simd, output, head_squares),
+                    1 => part.add::<S, 1>(simd, output, &mut head_wise),
+                    2 => part.add::<S, 2>(simd, output, &mut head_wise),
+                    3 => part.add::<S, 3>(simd, output, &mut head_wise),
+                    _ => part.add::<S, 4>(simd, output, &mut head_wise),
                 }
             }
-            head_wise.iter_mut().zip(squares.as_slice()).for_each(|(sum, &square)| *sum += f64::from(square));
         }
         let mut layer_wise = vec![0.0; lanes];
         for channel in output.as_slice().chunks_exact(lanes) {
@@ -235,21 +232,22 @@ struct Part<'a, V> {
     len: usize,
 }
 
-impl<V: Copy> Part<'_, V> {
-    /// Adds the channels to the output, and their squares to the squares.
+impl<V: Pod> Part<'_, V> {
+    /// Adds the channels to the output, `[count, lanes]`, and their squares, in f64, to each lane's.
     #[inline(always)]
-    fn add<S: Simd<f32s = V>, const C: usize>(&self, simd: S, output: &mut [V], squares: &mut [V]) {
-        let registers = output.len() / self.count;
-        let squares = &mut squares[self.first..][..C];
+    fn add<S: Simd<f32s = V>, const C: usize>(&self, simd: S, output: &mut [f32], squares: &mut [f64]) {
+        let (width, lanes) = (C * S::F32_LANES, squares.len());
+        let squares = &mut squares[self.first * S::F32_LANES..][..width];
         for channel in (0..self.count).step_by(ROWS) {
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
             let rows = Rows::new(self.rows, channel, self.count, self.stride, 1);
             tile::<S, C, C>(simd, rows, self.panel, C, self.len, &mut sums);
             for (r, sums) in sums.iter().enumerate().take(self.count - channel) {
-                let outputs = &mut output[(channel + r) * registers + self.first..][..C];
-                for c in 0..C {
-                    outputs[c] = simd.add_f32s(outputs[c], sums[c]);
-                    squares[c] = simd.mul_add_e_f32s(sums[c], sums[c], squares[c]);
+                let sums: &[f32] = bytemuck::cast_slice(sums);
+                let outputs = &mut output[(channel + r) * lanes + self.first * S::F32_LANES..][..width];
+                for ((output, square), &sum) in outputs.iter_mut().zip(&mut *squares).zip(sums) {
+                    *output += sum;
+                    *square += f64::from(sum) * f64::from(sum);
                 }
             }
         }
