@@ -3,20 +3,15 @@
 use std::sync::OnceLock;
 
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::convexify;
-use laprox_reference::oracle::gram::{Form, LayerGram, PairGram, Product, Rows};
+use laprox_reference::oracle::gram::{Form, PairGram, Rows};
 use laprox_reference::{
     Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy, PreparedLayer,
 };
-use nalgebra::DMatrix;
 
 use crate::evaluate;
-use crate::factor::Faer;
+use crate::gram::FastGram;
 use crate::score::{Family, Needs, Statistics};
 use crate::simd::Level;
-
-/// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
-const MOST_SLOTS: usize = 8192;
 
 /// A layer on the fast path.
 pub struct FastLayer<'a> {
@@ -65,7 +60,11 @@ impl PreparedLayer for FastLayer<'_> {
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(FastGram(self.reference().layer_gram(form, rows)?)))
+        match FastGram::new(self.reference(), form, rows) {
+            Some(gram) => Ok(Box::new(gram)),
+            // The reference says what is missing.
+            None => self.reference().gram(form, rows),
+        }
     }
 
     fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
@@ -78,37 +77,5 @@ impl PreparedLayer for FastLayer<'_> {
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
         evaluate::evaluate(self.level, &self.problem, retained)
-    }
-}
-
-/// A layer's quadratic form on the fast path.
-struct FastGram<'a>(LayerGram<'a>);
-
-impl PairGram for FastGram<'_> {
-    fn slots(&self) -> usize {
-        self.0.slots()
-    }
-
-    fn product(&self, x: &[f64]) -> Product {
-        self.0.product(x)
-    }
-
-    fn diagonal(&self) -> &[f64] {
-        self.0.diagonal()
-    }
-
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.0.blocks(slots)
-    }
-
-    fn magnitudes(&self) -> Vec<f64> {
-        self.0.magnitudes()
-    }
-
-    fn convexity(&self) -> Vec<f64> {
-        if self.slots() > MOST_SLOTS {
-            return vec![0.0; self.slots()];
-        }
-        convexify::diagonal(&self.0, &Faer)
     }
 }

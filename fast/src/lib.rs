@@ -24,6 +24,7 @@ pub mod centred;
 pub mod columns;
 pub mod evaluate;
 pub mod factor;
+pub mod gram;
 pub mod group;
 pub mod layer;
 pub mod project;
