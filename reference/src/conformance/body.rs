@@ -55,13 +55,13 @@ pub fn policies() -> Vec<Policy> {
 pub struct Used(pub f64);
 
 impl Used {
-    /// Asserts that two numbers differ by at most `bound`, which is at least `floor`: f64's own rounding.
+    /// Asserts that two numbers are equal or differ by at most `bound`.
     #[track_caller]
-    pub fn hold(&mut self, what: &str, found: f64, expected: f64, bound: f64) {
+    pub fn hold(&mut self, what: impl Fn() -> String, found: f64, expected: f64, bound: f64) {
         if found.to_bits() == expected.to_bits() {
             return;
         }
-        assert_agrees(what, found, Stated { value: expected, magnitude: bound }, 1.0);
+        assert_agrees(&what(), found, Stated { value: expected, magnitude: bound }, 1.0);
         self.0 = self.0.max((found - expected).abs() / bound);
     }
 }
@@ -130,21 +130,43 @@ pub fn whole_number_errors_are_equal_to_the_bit(paths: &[Path]) {
     });
 }
 
-/// Holds every policy's scores against the reference's.
-pub fn hold_scores(path: &Path, problem: &LayerProblem<'_>, reference: &Layer, used: &mut Used) {
-    let bounds = Bounds::new(problem, reference, path.arithmetic);
+/// The reference's scores of every policy.
+pub struct Expected {
+    /// In the order of [`policies`].
+    pub scores: Vec<(Policy, HeadScores)>,
+}
+
+impl Expected {
+    /// Scores a layer.
+    #[must_use]
+    pub fn new(reference: &Layer) -> Self {
+        let score = |policy: Policy| (policy, scored(reference, &policy));
+        Self { scores: policies().into_iter().map(score).collect() }
+    }
+}
+
+/// Holds a path's scores of every policy against the expected ones; the scores found and their bounds, policy by policy.
+pub fn hold_scores(
+    path: &Path,
+    problem: &LayerProblem<'_>,
+    bounds: &Bounds<'_>,
+    expected: &Expected,
+    used: &mut Used,
+) -> Vec<(HeadScores, ScoreBounds)> {
     let layer = prepare(path, problem);
-    for policy in policies() {
-        let (found, expected) = (scored(layer.as_ref(), &policy), heads(&scored(reference, &policy)));
-        let bounds = bounds.scores(&policy, &expected);
+    let hold = |(policy, expected): &(Policy, HeadScores)| {
+        let (found, expected) = (scored(layer.as_ref(), policy), heads(expected));
+        let bounds = bounds.scores(policy, &expected);
         for (head, found) in found.heads().enumerate() {
             assert_eq!(found.len(), expected[head].len(), "{}: {policy}", path.name);
             for (position, &found) in found.iter().enumerate() {
                 let what = || format!("{}: {policy}, KV head {head}, position {position}", path.name);
-                used.hold(&what(), found, expected[head][position], bounds[head][position]);
+                used.hold(what, found, expected[head][position], bounds[head][position]);
             }
         }
-    }
+        (found, bounds)
+    };
+    expected.scores.iter().map(hold).collect()
 }
 
 fn hold_scores_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strategy<Value = Problem>) {
@@ -152,8 +174,10 @@ fn hold_scores_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
     run(cases, strategy, |problem| {
         let layer_problem = problem.layer_problem(LayerIndex(1));
         let reference = Layer::new(&layer_problem);
+        let expected = Expected::new(&reference);
         for (path, used) in paths.iter().zip(&mut used) {
-            hold_scores(path, &layer_problem, &reference, used);
+            let bounds = Bounds::new(&layer_problem, &reference, path.arithmetic);
+            hold_scores(path, &layer_problem, &bounds, &expected, used);
         }
     });
     paths.iter().zip(used).for_each(|(path, used)| report(claim, path, used));
@@ -229,14 +253,15 @@ pub fn hold_errors(
         };
         let pairs = roots(&found[objective]).into_iter().zip(roots(&expected[objective])).zip(limits);
         for (form, ((found, expected), &limit)) in pairs.enumerate() {
-            used.hold(&format!("{}: objective {objective}, form {form}", path.name), found, expected, limit);
+            let what = || format!("{}: objective {objective}, form {form}", path.name);
+            used.hold(what, found, expected, limit);
         }
     }
     let output = bounds.output_norm();
     let norms = [layer.output_norm(), found[0].layer_wise.squared_norm.sqrt()];
-    norms
-        .into_iter()
-        .for_each(|norm| used.hold(&format!("{}: output", path.name), norm, output.value, output.magnitude));
+    norms.into_iter().for_each(|norm| {
+        used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude)
+    });
 }
 
 fn objectives(errors: OutputErrors) -> Vec<ObjectiveError> {
@@ -457,8 +482,10 @@ pub fn a_rank_deficient_projection_is_within_its_bounds(paths: &[Path]) {
         }
         let layer_problem = problem.layer_problem(LayerIndex(0));
         let reference = Layer::new(&layer_problem);
+        let expected = Expected::new(&reference);
         for (path, used) in paths.iter().zip(&mut used) {
-            hold_scores(path, &layer_problem, &reference, used);
+            let bounds = Bounds::new(&layer_problem, &reference, path.arithmetic);
+            hold_scores(path, &layer_problem, &bounds, &expected, used);
         }
     });
     paths.iter().zip(used).for_each(|(path, used)| report("rank-deficient scores", path, used));
