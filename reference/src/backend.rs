@@ -25,6 +25,20 @@ pub trait Backend: Send + Sync {
     /// Whatever the path cannot do with this problem.
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
 
+    /// What a policy keeps of one sample, as [`evict`].
+    ///
+    /// # Errors
+    /// As [`evict`].
+    fn evict(
+        &self,
+        policy: &Policy,
+        scores: &ModelScores,
+        per_head: usize,
+        window_len: usize,
+    ) -> Result<RetainedSet, Error> {
+        evict(policy, scores, per_head, window_len)
+    }
+
     /// Joins several layers' quadratic forms into the one of a shared budget.
     fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {
         Box::new(StackedGram::new(layers))
@@ -33,6 +47,10 @@ pub trait Backend: Send + Sync {
 
 /// One layer, ready to be scored and evaluated any number of times.
 pub trait PreparedLayer: Send + Sync {
+    /// Computes once what the scores of these policies have in common, where the path has a use for that. Scores do not
+    /// depend on it.
+    fn share(&mut self, _policies: &[&Policy]) {}
+
     /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors

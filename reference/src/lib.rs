@@ -29,6 +29,8 @@ pub mod attend;
 pub mod backend;
 pub mod bounds;
 pub mod budget;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod evaluate;
 pub mod layer;
