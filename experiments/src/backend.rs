@@ -14,7 +14,7 @@ use crate::exit::Missing;
 pub fn open(path: PathChoice) -> Result<Box<dyn Backend>> {
     match path {
         PathChoice::Reference => Ok(Box::new(Reference)),
-        PathChoice::Fast => Ok(Box::new(Fast)),
+        PathChoice::Fast => Ok(Box::new(Fast::default())),
         PathChoice::Gpu => {
             Err(Missing("--path gpu: this build has no CUDA kernels, expected fast or reference".into())
                 .into())

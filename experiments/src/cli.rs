@@ -39,6 +39,9 @@ pub struct Common {
     /// Overwrite an output that exists.
     #[arg(long, global = true)]
     pub force: bool,
+    /// Say on stderr how long scoring and evicting took, and how much of that was reading.
+    #[arg(long, global = true)]
+    pub times: bool,
 }
 
 /// An implementation of the stages.

@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod eval;
 pub mod exit;
 pub mod metrics;
 pub mod model;

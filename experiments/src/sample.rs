@@ -1,11 +1,14 @@
 //! One sample of a dump through the stages, one layer in memory at a time.
 
+use std::sync::mpsc;
+use std::thread;
+
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpLayer};
 use laprox_reference::oracle::{self, Certified, Found, Oracle};
 use laprox_reference::{
-    Allocation, Backend, HeadScores, LayerProblem, ModelScores, OutputErrors, Policy, PreparedLayer,
-    RetainedSet, Rule, evict,
+    Allocation, Backend, HeadScores, ModelScores, Normaliser, OutputErrors, Policy, PreparedLayer,
+    RetainedSet, Rule,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -90,7 +93,8 @@ impl Sample<'_> {
                 .collect(),
             None => {
                 let scores = scores.next().context("a policy has scores")?;
-                let retain = |&per_head| Ok(evict(policy, &scores, per_head, self.window_len())?);
+                let retain =
+                    |&per_head| Ok(self.backend.evict(policy, &scores, per_head, self.window_len())?);
                 per_heads.iter().map(retain).collect()
             }
         };
@@ -143,11 +147,17 @@ impl Sample<'_> {
 
         let mut scores: Vec<Vec<HeadScores>> = vec![Vec::new(); policies.len()];
         let mut output_norms = Vec::new();
+        let asked: Vec<&Policy> = distinct.iter().map(|&policy| &policies[policy]).collect();
+        let divides_by_output = |policy: &Policy| policy.options().norm == Normaliser::Output;
+        let norms_are_asked = policies.iter().any(divides_by_output);
         self.for_each_layer(progress, |layer| {
+            layer.share(&asked);
+            let layer: &dyn PreparedLayer = layer;
             let of = |&policy: &usize| Ok((policy, layer.score(&policies[policy])?));
             let layer_scores: Vec<_> = distinct.par_iter().map(of).collect::<Result<_>>()?;
             layer_scores.into_iter().for_each(|(policy, layer)| scores[policy].push(layer));
-            output_norms.push(layer.output_norm());
+            // Where no policy divides by it the norm is left open: dividing by it would be refused.
+            output_norms.push(if norms_are_asked { layer.output_norm() } else { f64::NAN });
             Ok(())
         })?;
         let kv_heads = self.dump.manifest().model.kv_heads;
@@ -175,19 +185,34 @@ impl Sample<'_> {
         Ok(errors)
     }
 
+    /// Visits the layers in order. While one is computed the next is read: two are mapped at a time.
     fn for_each_layer(
         &self,
         progress: &Progress,
-        mut visit: impl FnMut(&dyn PreparedLayer) -> Result<()>,
+        mut visit: impl FnMut(&mut dyn PreparedLayer) -> Result<()>,
     ) -> Result<()> {
-        for slot in 0..self.dump.manifest().layers.len() {
-            let layer = self.dump.layer(self.index, slot)?;
-            let problem: LayerProblem<'_> = layer.problem()?;
-            let name = || format!("sample {}, layer {}", self.name(), problem.layer());
-            let prepared = self.backend.prepare(&problem).with_context(name)?;
-            visit(prepared.as_ref()).with_context(name)?;
-            progress.step();
-        }
-        Ok(())
+        let slots = 0..self.dump.manifest().layers.len();
+        thread::scope(|scope| {
+            let (send, receive) = mpsc::sync_channel(0);
+            let read = slots.clone().map(|slot| progress.read(|| self.read(slot)));
+            // Whoever hangs up has failed, and says so itself.
+            scope.spawn(move || read.map_while(|layer| send.send(layer).ok()).for_each(drop));
+            for _ in slots {
+                let layer = progress.wait(|| receive.recv()).context("the reader has stopped")??;
+                let problem = layer.problem()?;
+                let name = || format!("sample {}, layer {}", self.name(), problem.layer());
+                let mut prepared = self.backend.prepare(&problem).with_context(name)?;
+                visit(prepared.as_mut()).with_context(name)?;
+                progress.step();
+            }
+            Ok(())
+        })
+    }
+
+    /// Maps a layer and reads every value of it.
+    fn read(&self, slot: usize) -> Result<DumpLayer> {
+        let layer = self.dump.layer(self.index, slot)?;
+        layer.problem()?;
+        Ok(layer)
     }
 }

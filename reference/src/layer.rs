@@ -46,6 +46,20 @@ impl Layer {
         }
     }
 
+    /// A layer of which nothing is known but its place and its sizes: enough for a policy that looks at nothing else.
+    #[must_use]
+    pub fn unseen(index: LayerIndex, shape: LayerShape) -> Self {
+        let attention = Attention { logits: Vec::new(), weights: Vec::new() };
+        Self {
+            index,
+            shape,
+            values: Vec::new(),
+            output_projection: Vec::new(),
+            attention,
+            future_attention: None,
+        }
+    }
+
     /// `V_{h/G}`, the values that query head `h` reads, `[n + t, d]`.
     #[must_use]
     pub fn values_of(&self, head: QueryHead) -> &DMatrix<f64> {

@@ -29,6 +29,8 @@ pub mod attend;
 pub mod backend;
 pub mod bounds;
 pub mod budget;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod evaluate;
 pub mod layer;
@@ -47,7 +49,7 @@ pub mod shape;
 pub mod tensor;
 
 pub use allocate::Allocation;
-pub use backend::{Backend, PreparedLayer, Reference, evict};
+pub use backend::{Backend, PreparedLayer, Reference, evict, retain};
 pub use budget::Budget;
 pub use error::Error;
 pub use output_error::{ObjectiveError, OutputError, OutputErrors};

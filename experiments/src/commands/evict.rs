@@ -47,6 +47,9 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         rows.extend(subject.rows(&dump.manifest().layers, &errors));
         sets.push((sample.name().to_owned(), retained));
     }
+    if common.times {
+        eprintln!("{}", progress.times());
+    }
     drop(progress);
 
     let summary = Summary {

@@ -37,6 +37,7 @@ pub use chat::{ChatTemplate, Message};
 pub use config::{Architecture, Config};
 pub use error::{Error, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};
+pub use generate::Continuation;
 pub use observe::{Observer, Progress, QueryTap};
 pub use source::ModelFile;
 pub use tokenizer::Tokenizer;

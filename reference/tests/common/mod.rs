@@ -5,11 +5,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::needless_range_loop, reason = "the statement's loops run over the formula's indices")]
 
-pub mod compare;
 pub mod hostile;
-pub mod problem;
 pub mod stated_scores;
 pub mod statement;
+
+pub use laprox_reference::conformance::{compare, problem};
 
 use laprox_reference::{Backend, Error, LayerIndex, Policy, PreparedLayer, Reference};
 use proptest::test_runner::{Config, FileFailurePersistence};
