@@ -12,58 +12,11 @@ use super::haystack::Hidden;
 use super::request::Request;
 
 /// What has a number: an adjective and a noun, none of which *Moby-Dick* puts side by side.
-const ADJECTIVES: [&str; 24] = [
-    "amber",
-    "ancient",
-    "brave",
-    "bright",
-    "calm",
-    "clever",
-    "crimson",
-    "curious",
-    "distant",
-    "eager",
-    "frozen",
-    "gentle",
-    "golden",
-    "hidden",
-    "jolly",
-    "mellow",
-    "polished",
-    "quiet",
-    "rustic",
-    "silver",
-    "sturdy",
-    "velvet",
-    "violet",
-    "wandering",
-];
-const NOUNS: [&str; 24] = [
-    "accordion",
-    "balloon",
-    "bicycle",
-    "cactus",
-    "camera",
-    "carousel",
-    "computer",
-    "dolphin",
-    "elevator",
-    "festival",
-    "giraffe",
-    "guitar",
-    "library",
-    "microscope",
-    "museum",
-    "orchestra",
-    "panda",
-    "penguin",
-    "pyramid",
-    "robot",
-    "telescope",
-    "tractor",
-    "umbrella",
-    "volcano",
-];
+const ADJECTIVES: &str = "amber ancient brave bright calm clever crimson curious distant eager frozen gentle golden \
+    hidden jolly mellow polished quiet rustic silver sturdy velvet violet wandering";
+const NOUNS: &str = "accordion balloon bicycle cactus camera carousel computer dolphin elevator festival giraffe \
+    guitar library microscope museum orchestra panda penguin pyramid robot telescope tractor \
+    umbrella volcano";
 
 /// `keys` things have a number each, and the first one's is asked for; the others are at drawn depths.
 pub(super) struct Needle {
@@ -130,8 +83,11 @@ impl Generator for Multivalue {
 
 /// Names that share no word.
 fn draw_keys(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
-    let adjectives: Vec<_> = ADJECTIVES.sample(rng, count).collect();
-    let nouns = NOUNS.sample(rng, count);
+    let mut draw = |words: &'static str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        words.sample(rng, count).copied().collect::<Vec<_>>()
+    };
+    let (adjectives, nouns) = (draw(ADJECTIVES), draw(NOUNS));
     adjectives.iter().zip(nouns).map(|(adjective, noun)| format!("{adjective} {noun}")).collect()
 }
 

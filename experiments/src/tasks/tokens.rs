@@ -13,11 +13,17 @@ pub trait Tokens {
     /// When the prompt cannot be rendered.
     fn render(&self, prompt: &Prompt) -> Result<Rendered>;
 
-    /// A text's tokens.
+    /// A text's tokens, behind the one that begins a sequence where the model has it.
     ///
     /// # Errors
     /// When the text has no tokens in the model's vocabulary.
     fn tokenise(&self, text: &str) -> Result<Vec<u32>>;
+
+    /// The tokens of a text that goes on where another one ended.
+    ///
+    /// # Errors
+    /// As [`Tokens::tokenise`].
+    fn tokenise_further(&self, text: &str) -> Result<Vec<u32>>;
 
     /// The text of tokens.
     ///
@@ -25,12 +31,14 @@ pub trait Tokens {
     /// When they are no tokens of the model.
     fn detokenise(&self, tokens: &[u32]) -> Result<String>;
 
-    /// How many tokens the model reads before it answers.
+    /// How many tokens the model reads before it answers: the context's and then the question's, which no token spans,
+    /// so that a question asked after an eviction has the tokens that it would have had before.
     ///
     /// # Errors
     /// Those of [`Tokens::render`] and [`Tokens::tokenise`].
     fn count(&self, prompt: &Prompt) -> Result<usize> {
-        Ok(self.tokenise(&self.render(prompt)?.text())?.len())
+        let rendered = self.render(prompt)?;
+        Ok(self.tokenise(&rendered.context)?.len() + self.tokenise_further(&rendered.question)?.len())
     }
 }
 
@@ -41,6 +49,10 @@ impl Tokens for Model {
 
     fn tokenise(&self, text: &str) -> Result<Vec<u32>> {
         Ok(self.tokenizer().encode(text)?)
+    }
+
+    fn tokenise_further(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer().encode_further(text)?)
     }
 
     fn detokenise(&self, tokens: &[u32]) -> Result<String> {

@@ -16,7 +16,7 @@ pub(super) fn truncate(prompt: Prompt, tokens: &dyn Tokens) -> Result<Prompt> {
     if count <= context_len {
         return Ok(prompt);
     }
-    let text = tokens.tokenise(&format!("{}{}", prompt.context, prompt.question))?;
+    let text = tokens.tokenise_further(&format!("{}{}", prompt.context, prompt.question))?;
     let around = count.saturating_sub(text.len());
     let mut room = text.len();
     loop {
@@ -38,7 +38,7 @@ fn cut_to(prompt: &Prompt, text: &[u32], half: usize, tokens: &dyn Tokens) -> Re
     let first = tokens.detokenise(&text[..half])?;
     let last = tokens.detokenise(&text[text.len() - half..])?;
     // The question as its tokens give it back: normalised, without control tokens.
-    let question = tokens.detokenise(&tokens.tokenise(&prompt.question)?)?;
+    let question = tokens.detokenise(&tokens.tokenise_further(&prompt.question)?)?;
     let (context, question) = match last.strip_suffix(&question) {
         Some(rest) => (format!("{first}{rest}"), question),
         None => (first, last),

@@ -1,5 +1,7 @@
 //! A chain of assignments scattered over prose, after RULER's variable tracking (arXiv 2404.06654).
 
+use std::iter;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -24,14 +26,9 @@ impl Generator for VariableTracking {
         let further = variables.windows(2).map(|pair| format!("VAR {} = VAR {}.", pair[1], pair[0]));
         let mut depths: Vec<f64> = (0..=HOPS).map(|_| rng.random()).collect();
         depths.sort_unstable_by(f64::total_cmp);
-        let hidden: Vec<_> = depths
-            .iter()
-            .zip(std::iter::once(first).chain(further))
-            .map(|(&depth, sentence)| Hidden {
-                boundary: request.haystack.boundary_at(excerpt, depth),
-                sentence,
-            })
-            .collect();
+        let hide =
+            |(depth, sentence)| Hidden { boundary: request.haystack.boundary_at(excerpt, depth), sentence };
+        let hidden: Vec<_> = depths.into_iter().zip(iter::once(first).chain(further)).map(hide).collect();
         let text = request.haystack.hide(excerpt, &hidden);
         Draft {
             context: format!(

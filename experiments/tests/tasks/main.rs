@@ -3,6 +3,8 @@
 
 mod benchmarks;
 mod generated;
+#[path = "../model/given.rs"]
+mod given;
 mod metrics;
 mod names;
 mod needles;

@@ -1,22 +1,10 @@
 //! SmolLM2-135M-Instruct on generated prompts. Runs where `LAPROX_MODEL` names the wheel or the GGUF file; with
 //! `LAPROX_REQUIRE_MODEL=1` its absence is a failure.
 
-use std::sync::LazyLock;
-
-use laprox_experiments::model::{Model, ModelFile};
 use laprox_experiments::tasks::{Request, Task, Tokens};
 
+use crate::given::MODEL;
 use crate::support::request;
-
-static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| {
-    let Some(path) = std::env::var_os("LAPROX_MODEL") else {
-        let required = std::env::var("LAPROX_REQUIRE_MODEL").is_ok_and(|required| required == "1");
-        assert!(!required, "LAPROX_REQUIRE_MODEL is set, but LAPROX_MODEL is not");
-        eprintln!("skipped: LAPROX_MODEL does not name SmolLM2-135M-Instruct");
-        return None;
-    };
-    Some(Model::load(&ModelFile::open(path).unwrap()).unwrap())
-});
 
 #[test]
 fn the_full_cache_answers_the_needle_at_every_depth() {
