@@ -20,7 +20,7 @@ fn stage(
     stage: &str,
     path: &str,
     shapes: &[Shape],
-    run: impl Fn(&LayerProblem<'_>) -> Box<dyn FnMut() + '_>,
+    run: impl for<'a> Fn(&'a LayerProblem<'a>) -> Box<dyn FnMut() + 'a>,
 ) {
     let mut group = criterion.benchmark_group(stage);
     group.sample_size(10);
@@ -110,7 +110,7 @@ fn evaluate(criterion: &mut Criterion) {
 /// From the captured layer to pooled LaProx scores, the weights' factor included.
 fn whole(criterion: &mut Criterion) {
     let policy: Policy = "laprox".parse().expect("a policy");
-    let score = |layer: &dyn PreparedLayer| drop(black_box(layer.score(&policy).expect("scores")));
+    let score = move |layer: &dyn PreparedLayer| drop(black_box(layer.score(&policy).expect("scores")));
     stage(criterion, "whole", "fast", &SHAPES, |problem| {
         let problem = *problem;
         Box::new(move || score(Fast::default().prepare(&problem).expect("a layer").as_ref()))
