@@ -35,7 +35,7 @@ const SCORES: [&str; 11] = [
     "tova:pool=avg:3",
 ];
 
-/// Every policy that ranks or keeps everything: those of [`SCORES`], and each entry's defaults.
+/// Every policy that ranks or keeps everything: those that paths compute on their own, and each entry's defaults.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
     let ranks = |rule| !matches!(rule, Rule::Oracle(_));
@@ -260,7 +260,7 @@ pub fn hold_errors(
     let output = bounds.output_norm();
     let norms = [layer.output_norm(), found[0].layer_wise.squared_norm.sqrt()];
     norms.into_iter().for_each(|norm| {
-        used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude)
+        used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude);
     });
 }
 
