@@ -4,7 +4,8 @@ use laprox_reference::layer::Layer;
 use laprox_reference::oracle::convexify;
 use laprox_reference::oracle::gram::{Form, LayerGram, PairGram, Product, Rows};
 use laprox_reference::{
-    Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy, PreparedLayer,
+    AttentionSpread, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
+    PreparedLayer,
 };
 use nalgebra::DMatrix;
 
@@ -43,6 +44,10 @@ impl PreparedLayer for FastLayer {
 
     fn output_norm(&self) -> f64 {
         self.0.output_norm()
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        self.0.attention_spread(policy)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

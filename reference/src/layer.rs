@@ -1,5 +1,7 @@
 //! One layer, widened to f64: what the stages of this crate work on.
 
+use std::borrow::Cow;
+
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
@@ -17,10 +19,12 @@ pub struct Layer {
     /// The layer's sizes.
     pub shape: LayerShape,
     /// Per KV head, `[n + t, d]`.
+    pub keys: Vec<DMatrix<f64>>,
+    /// Per KV head, `[n + t, d]`.
     pub values: Vec<DMatrix<f64>>,
     /// `W_h` per query head, `[d, D]`.
     pub output_projection: Vec<DMatrix<f64>>,
-    /// `A_h` of the window, `[w, n]` per query head.
+    /// `A_h` of the window, `[w, n]` per query head; fewer rows where only the last ones are [observed](Layer::observed).
     pub attention: Attention,
     /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
     pub future_attention: Option<Attention>,
@@ -39,11 +43,29 @@ impl Layer {
         Self {
             index: problem.layer(),
             shape,
-            values: matrices(&activations.value),
-            output_projection: head_blocks(&activations.output_projection, shape),
             attention: attend(&activations.query, shape.candidate_len()),
             future_attention: activations.future_query.as_ref().map(|query| attend(query, shape.context_len)),
+            keys,
+            values: matrices(&activations.value),
+            output_projection: head_blocks(&activations.output_projection, shape),
         }
+    }
+
+    /// The layer as seen by the last `window` queries alone; candidates and protected positions stay what they are.
+    #[must_use]
+    pub fn observed(&self, window: usize) -> Cow<'_, Self> {
+        if window >= self.shape.window_len {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            index: self.index,
+            shape: self.shape,
+            keys: self.keys.clone(),
+            values: self.values.clone(),
+            output_projection: self.output_projection.clone(),
+            attention: self.attention.last_rows(window),
+            future_attention: None,
+        })
     }
 
     /// `V_{h/G}`, the values that query head `h` reads, `[n + t, d]`.
