@@ -133,9 +133,9 @@ fn folder_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// In what a dump limits each of these policies, one line each; empty where in nothing.
+/// In what a dump limits these policies, a sentence each; none where in nothing.
 #[must_use]
-pub fn caveats<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> String {
+pub fn caveats<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<&'static str> {
     let mut lines: Vec<&str> = Vec::new();
     for policy in policies {
         let caveat = policy.entry().caveat;
@@ -143,7 +143,7 @@ pub fn caveats<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> String {
             lines.push(caveat);
         }
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines
 }
 
 /// An empty Markdown table, which reads as well in a terminal as on a page.

@@ -1,11 +1,13 @@
 //! One layer, widened to f64: what the stages of this crate work on.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
 use crate::error::Error;
+use crate::evaluate::OutputNorms;
 use crate::oracle::{Form, LayerGram, Rows};
 use crate::problem::LayerProblem;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
@@ -28,6 +30,8 @@ pub struct Layer {
     pub attention: Attention,
     /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
     pub future_attention: Option<Attention>,
+    /// What [`evaluate`](crate::evaluate) needs for every retained set; filled by the first.
+    pub(crate) output_norms: OnceLock<OutputNorms>,
 }
 
 impl Layer {
@@ -48,6 +52,7 @@ impl Layer {
             keys,
             values: matrices(&activations.value),
             output_projection: head_blocks(&activations.output_projection, shape),
+            output_norms: OnceLock::new(),
         }
     }
 
@@ -65,6 +70,7 @@ impl Layer {
             output_projection: self.output_projection.clone(),
             attention: self.attention.last_rows(window),
             future_attention: None,
+            output_norms: OnceLock::new(),
         })
     }
 

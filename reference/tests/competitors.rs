@@ -5,7 +5,7 @@ mod common;
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, assert_heads_agree};
-use common::problem::{Problem, Sizes, problems, problems_with_candidates};
+use common::problem::{Problem, Sizes, TYPICAL, problems, problems_with_candidates};
 use common::stated_competitors as stated;
 use common::stated_scores::{averaged, maximal, snapkv_mean, tova};
 use common::{config, policy, prepare, scores};
@@ -208,17 +208,8 @@ proptest! {
 /// The condition of `defensivekv_equals_loops` is nearly always met.
 #[test]
 fn most_marks_are_clear() {
-    let sizes = Sizes {
-        kv_heads: 3,
-        group_size: 4,
-        head_dim: 5,
-        hidden_dim: 7,
-        candidate_len: 12,
-        window_len: 3,
-        future_len: 0,
-    };
     let clear = |seed: &u64| {
-        let problem = Problem::alive(sizes, *seed);
+        let problem = Problem::alive(TYPICAL, *seed);
         stated::defensivekv(&problem, 5, 0.9, problem.rounding()).1
     };
     assert!((0..100).filter(clear).count() > 90);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, assert_heads_agree};
-use common::problem::{Problem, evictions, problems, problems_with_candidates};
+use common::problem::{Problem, TYPICAL, evictions, problems, problems_with_candidates};
 use common::statement::{PerKey, Rows, both_norms, dropped, head_outputs, moved, weights};
 use common::{Cartesian, config, evicted, lists, prepare, ranking_policies, scores};
 
@@ -182,17 +182,8 @@ proptest! {
 /// The claim about layers is not vacuous: nearly every cut is clear.
 #[test]
 fn most_cuts_are_clear() {
-    let sizes = common::problem::Sizes {
-        kv_heads: 3,
-        group_size: 4,
-        head_dim: 5,
-        hidden_dim: 7,
-        candidate_len: 12,
-        window_len: 3,
-        future_len: 0,
-    };
     let clear = |seed: &u64| {
-        let problem = Problem::alive(sizes, *seed);
+        let problem = Problem::alive(TYPICAL, *seed);
         cut_is_clear(&scores(&problem, "laprox"), 12, problem.rounding())
     };
     assert!((0..100).filter(clear).count() > 90);

@@ -25,12 +25,11 @@ use crate::statistics::{Statistic, summarise};
 struct Document {
     provenance: Provenance,
     config: Config,
+    /// What has to be read with the rows, a sentence each.
+    notes: Vec<String>,
     rows: Vec<Row>,
     #[serde(skip)]
     statistics: Vec<Statistic>,
-    /// What has to be read with the tables, a line each.
-    #[serde(skip)]
-    notes: String,
 }
 
 /// What a results folder is of.
@@ -159,12 +158,12 @@ impl Run<'_> {
     fn document(&self, results: &Results<'_>, journal: &Journal, provenance: Provenance) -> Result<Document> {
         let rows = results.rows(journal)?;
         let baseline = self.comparison.baseline.to_string();
-        let left_out: String = results.left_out().iter().map(|line| format!("{line}\n")).collect();
+        let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);
         Ok(Document {
             provenance,
             config: self.comparison.to_config(),
             statistics: summarise(&rows, &baseline, self.common.seed),
-            notes: left_out + &caveats(&self.comparison.policies),
+            notes: results.left_out().into_iter().chain(caveats).collect(),
             rows,
         })
     }
@@ -176,7 +175,8 @@ impl Document {
         let first = &self.rows[0];
         let same = |row: &Row| (&row.dump, &row.sample) == (&first.dump, &first.sample);
         let tables = if self.rows.iter().all(same) { self.one_sample(first) } else { self.over_samples() };
-        let notes = if self.notes.is_empty() { String::new() } else { format!("\n{}", self.notes) };
+        let notes =
+            if self.notes.is_empty() { String::new() } else { format!("\n{}\n", self.notes.join("\n")) };
         tables + &notes
     }
 

@@ -22,6 +22,8 @@ struct Summary {
     provenance: Provenance,
     policy: String,
     budget: String,
+    /// What has to be read with the rows.
+    notes: Vec<&'static str>,
     rows: Vec<Row>,
 }
 
@@ -54,14 +56,14 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         provenance: Provenance::new(common, backend.name(), &[&dump])?,
         policy: arguments.policy.to_string(),
         budget: arguments.budget.to_string(),
+        notes: caveats([&arguments.policy]),
         rows,
     };
     let json = format!("{}\n", serde_json::to_string_pretty(&summary)?);
     if let Some(out) = &arguments.out {
         write_folder(out, common.force, |folder| write_results(folder, &sets, &json))?;
     }
-    let text = || text(&dump, &summary) + &caveats([&arguments.policy]);
-    Sink::Stdout.write(&if common.json { json } else { text() })
+    Sink::Stdout.write(&if common.json { json } else { text(&dump, &summary) })
 }
 
 fn evict_sample(
@@ -104,7 +106,7 @@ fn text(dump: &Dump, summary: &Summary) -> String {
         }
         text += &format!("\n{table}\n");
     }
-    text
+    text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
 }
 
 fn relative_error(rows: &[Row], sample: &str, layer: Option<usize>, objective: &str) -> String {

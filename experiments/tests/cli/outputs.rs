@@ -89,6 +89,24 @@ fn every_policy_is_listed_with_its_formula_and_every_allocation_with_its_rule() 
 }
 
 #[test]
+fn a_policy_that_a_dump_limits_says_so_in_its_output() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let printed = |arguments: &[&str]| {
+        let printed = laprox(&[arguments, &["--budget", "50%"]].concat()).success();
+        String::from_utf8(printed.get_output().stdout.clone()).expect("text")
+    };
+    for command in ["evict", "ablate"] {
+        let says = |policy: &str, more: &[&str]| {
+            printed(&[&[command, &dump, "--policy", policy], more].concat())
+                .contains("h2o sums over the window's queries")
+        };
+        assert!(says("h2o", &[]) && says("h2o:pool=avg:3", &["--json"]), "{command}");
+        assert!(!says("snapkv", &[]) && !says("snapkv", &["--json"]), "{command}");
+    }
+}
+
+#[test]
 fn the_summary_holds_three_errors_a_layer_and_over_the_model() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = synth(folder.path(), "dump", "3");

@@ -17,7 +17,7 @@ mod shares;
 use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::policy::PolicyOptions;
-use crate::scores::{ModelScores, Normaliser};
+use crate::scores::ModelScores;
 use crate::select::Ranking;
 
 /// How the budget is divided.
@@ -142,9 +142,7 @@ pub fn allocate(scores: &ModelScores, options: &PolicyOptions, per_head: usize) 
         Allocation::Model => {
             model::quotas(&Ranking::new(&scores.normalised(options.norm)?, options.sinks), supply)
         }
-        Allocation::ModelRaw => {
-            model::quotas(&Ranking::new(&scores.normalised(Normaliser::None)?, options.sinks), supply)
-        }
+        Allocation::ModelRaw => model::quotas(&ranking(), supply),
         Allocation::Pyramid => pyramid::quotas(scores, supply, number(&pyramid::BETA)),
         Allocation::Ada => ada::quotas(&ranking(), supply, number(&ada::ALPHA)),
         Allocation::Cake => {
