@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod ablation;
 pub mod backend;
 pub mod cli;
 pub mod commands;
@@ -14,3 +15,4 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod sample;
+pub mod statistics;

@@ -48,6 +48,7 @@ pub fn evict(
     };
     let all = scores.layers().len() * scores.kv_heads();
     let quotas = match (policy.rule(), options.allocation) {
+        _ if options.min_per_head > 0 => return Ok(None),
         (Rule::Score(_), Allocation::Head) => vec![per_head; all],
         (Rule::Score(_), Allocation::Layer) => heads(scores, scores.kv_heads()),
         (Rule::Score(_), Allocation::Model) if options.norm == Normaliser::None => heads(scores, all),

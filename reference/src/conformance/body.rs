@@ -38,8 +38,8 @@ const SCORES: [&str; 11] = [
 /// Every policy that ranks or keeps everything: those that paths compute on their own, and each entry's defaults.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
-    let ranks = |rule| !matches!(rule, Rule::Oracle(_));
-    let defaults = POLICIES.iter().filter(|entry| ranks(entry.rule)).map(|entry| entry.name);
+    let scores = |rule| !matches!(rule, Rule::Oracle(_) | Rule::Unavailable(_));
+    let defaults = POLICIES.iter().filter(|entry| scores(entry.rule)).map(|entry| entry.name);
     let mut policies: Vec<Policy> = Vec::new();
     for name in SCORES.into_iter().chain(defaults) {
         let policy: Policy = name.parse().expect("a policy of the table parses");
