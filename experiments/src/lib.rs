@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod ablation;
 pub mod backend;
 pub mod cli;
 pub mod commands;
@@ -15,4 +16,5 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod sample;
+pub mod statistics;
 pub mod tasks;

@@ -262,7 +262,7 @@ impl PairGram for FastGram {
     fn product(&self, x: &[f64]) -> Product {
         let errors = self.errors(x);
         let entries = errors.len() * errors[0].nrows() * errors[0].ncols();
-        let value = errors.iter().map(|error| error.squared_norm_l2()).sum::<f64>();
+        let value = errors.iter().map(Mat::squared_norm_l2).sum::<f64>();
         let mut product = Product {
             values: Vec::with_capacity(self.slots()),
             errors: Vec::with_capacity(self.slots()),

@@ -4,8 +4,10 @@ use std::sync::OnceLock;
 
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{Form, PairGram, Rows};
+use laprox_reference::pool::PoolStage;
 use laprox_reference::{
-    Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy, PreparedLayer,
+    AttentionSpread, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
+    PreparedLayer,
 };
 
 use crate::evaluate;
@@ -29,6 +31,10 @@ impl<'a> FastLayer<'a> {
         Self { level, problem: *problem, shared: Statistics::default(), in_f64: OnceLock::new() }
     }
 
+    fn family(&self, policy: &Policy) -> Family {
+        Family::of(policy, self.problem.shape().window_len)
+    }
+
     /// The reference's layer, widened when it is first needed.
     fn reference(&self) -> &Layer {
         self.in_f64.get_or_init(|| Layer::new(&self.problem))
@@ -37,13 +43,13 @@ impl<'a> FastLayer<'a> {
 
 impl PreparedLayer for FastLayer<'_> {
     fn share(&mut self, policies: &[&Policy]) {
-        let needs =
-            policies.iter().map(|policy| Family::of(policy).needs()).fold(Needs::default(), Needs::union);
+        let needs = policies.iter().map(|policy| self.family(policy).needs());
+        let needs = needs.fold(Needs::default(), Needs::union);
         self.shared = Statistics::new(self.level, &self.problem, needs);
     }
 
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        let family = Family::of(policy);
+        let family = self.family(policy);
         let shape = self.problem.shape();
         let raw = match family {
             Family::Reference => return self.reference().score(policy),
@@ -51,7 +57,7 @@ impl PreparedLayer for FastLayer<'_> {
             _ if self.shared.needs.covers(family.needs()) => self.shared.score(family, shape),
             _ => Statistics::new(self.level, &self.problem, family.needs()).score(family, shape),
         };
-        let pooled: Vec<_> = raw.into_iter().map(|scores| policy.options().pool.apply(scores)).collect();
+        let pooled: Vec<_> = raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();
         HeadScores::new(self.problem.layer(), &pooled)
     }
 
@@ -73,6 +79,10 @@ impl PreparedLayer for FastLayer<'_> {
 
     fn output_norm(&self) -> f64 {
         evaluate::output_norm(self.level, &self.problem)
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        self.reference().attention_spread(policy)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

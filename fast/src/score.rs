@@ -4,7 +4,7 @@
 //! widened then and kept.
 
 use laprox_reference::policy::Rule;
-use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
+use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy, PoolStage, Pooling};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
@@ -35,24 +35,28 @@ pub enum Family {
     LastRow,
     /// The reference's, which looks at nothing but the layer's place and sizes.
     Unseen,
-    /// The reference's, in f64.
+    /// The reference's, in f64: any other score, part of the window, pooled attention.
     Reference,
 }
 
 impl Family {
-    /// The family of a policy.
+    /// The family of a policy over a window.
     #[must_use]
-    pub fn of(policy: &Policy) -> Self {
-        match (policy.rule(), policy.name(), policy.options().group_rule) {
+    pub fn of(policy: &Policy, window_len: usize) -> Self {
+        let options = policy.options();
+        let reads_all = policy.queries_read(window_len).is_ok_and(|read| read == window_len);
+        let pools_scores = options.pool.pooling == Pooling::None || options.pool.stage == PoolStage::Score;
+        match (policy.rule(), policy.name(), options.group_rule) {
+            (_, "streaming" | "random", _) | (Rule::Everything | Rule::Oracle(_), ..) => Self::Unseen,
+            _ if !(reads_all && pools_scores) => Self::Reference,
             (Rule::Score(_), "laprox", GroupRule::Mean) => Self::PairNorms,
             (Rule::Score(_), "laprox", GroupRule::Attention) => Self::MeanAttentionNorm,
             (Rule::Score(_), "laprox", GroupRule::Exact) => Self::RemovedBlock,
             (Rule::Score(_), "centred", _) => Self::Centred,
-            (Rule::Score(_), "snapkv", GroupRule::Mean) => Self::MeanAttention,
-            (Rule::Score(_), "snapkv", GroupRule::Max) => Self::MaxAttention,
+            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", GroupRule::Mean) => Self::MeanAttention,
+            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", GroupRule::Max) => Self::MaxAttention,
             (Rule::Score(_), "tova", _) => Self::LastRow,
-            (_, "streaming" | "random", _) | (Rule::Everything | Rule::Oracle(_), ..) => Self::Unseen,
-            (Rule::Score(_), ..) => Self::Reference,
+            (Rule::Score(_) | Rule::TwoStage(_) | Rule::Unavailable(_), ..) => Self::Reference,
         }
     }
 

@@ -2,16 +2,28 @@
 //!
 //! The order is the reference's: sinks first, then the higher score, then the lower (layer, KV head, position). A cut is a
 //! threshold and how many of the candidates that equal it stay; the threshold is found digit by digit, on keys whose
-//! order as whole numbers is that of the scores. Counts are whole numbers, so neither blocks nor threads show.
+//! order as whole numbers is that of the scores, among the few that a sample does not rule out. Counts are whole numbers, so neither blocks nor threads show.
 
 use laprox_reference::allocate::Allocation;
 use laprox_reference::policy::Rule;
 use laprox_reference::scores::Normaliser;
 use laprox_reference::{Error, HeadScores, ModelScores, Policy, RetainedSet};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+use crate::simd::Level;
 
 /// Bits of a digit: its counters stay in the first-level cache.
 const DIGIT: u32 = 12;
+
+/// So few scores are sorted out rather than counted once more.
+const FEW: usize = 1 << 14;
+
+/// Scores in a sample, about.
+const SAMPLE: usize = 1 << 14;
+
+/// Scores that are counted before those inside a bracket are kept: they stay in the first-level cache.
+const BLOCK: usize = 512;
 
 /// Scores of a task.
 const CHUNK: usize = 1 << 16;
@@ -36,6 +48,7 @@ pub fn evict(
     };
     let all = scores.layers().len() * scores.kv_heads();
     let quotas = match (policy.rule(), options.allocation) {
+        _ if options.min_per_head > 0 => return Ok(None),
         (Rule::Score(_), Allocation::Head) => vec![per_head; all],
         (Rule::Score(_), Allocation::Layer) => heads(scores, scores.kv_heads()),
         (Rule::Score(_), Allocation::Model) if options.norm == Normaliser::None => heads(scores, all),
@@ -90,22 +103,98 @@ pub fn top(head: &[f64], sinks: usize, count: usize) -> Vec<u32> {
 }
 
 /// How many of the `count` highest scores each list holds; ties go to the lower list.
+///
+/// One pass over the scores counts what is above a bracket around the cut and keeps what is inside; only that is then cut
+/// digit by digit. The bracket comes from a sample; where the cut is not inside, everything is.
 fn counts(lists: &[&[f64]], count: usize) -> Vec<usize> {
-    let Some(cut) = Cut::new(lists, count) else { return vec![0; lists.len()] };
-    let above_and_at = |list: &&[f64]| {
-        let chunk = |(above, at): (usize, usize), &score: &f64| {
-            (above + usize::from(score > cut.threshold), at + usize::from(score == cut.threshold))
-        };
-        list.iter().fold((0, 0), chunk)
+    let parts = Bracket::of_sample(lists, count).map(|bracket| bracket.split(lists));
+    let holds_cut = |parts: &Vec<Part>| {
+        let above: usize = parts.iter().map(|part| part.above).sum();
+        let inside: usize = parts.iter().map(|part| part.inside.len()).sum();
+        above < count && count <= above + inside
     };
-    let counted: Vec<(usize, usize)> = lists.par_iter().map(above_and_at).collect();
+    let parts = parts.filter(holds_cut).unwrap_or_else(|| Bracket::ALL.split(lists));
+    let inside: Vec<&[f64]> = parts.iter().map(|part| part.inside.as_slice()).collect();
+    let above: usize = parts.iter().map(|part| part.above).sum();
+    let Some(cut) = Cut::new(&inside, count - above) else { return vec![0; lists.len()] };
     let mut ties = cut.ties;
-    let of_list = |(above, at): (usize, usize)| {
-        let taken = at.min(ties);
+    let of_list = |part: &Part| {
+        let higher = part.inside.iter().filter(|&&score| score > cut.threshold).count();
+        let taken = part.inside.iter().filter(|&&score| score == cut.threshold).take(ties).count();
         ties -= taken;
-        above + taken
+        part.above + higher + taken
     };
-    counted.into_iter().map(of_list).collect()
+    parts.iter().map(of_list).collect()
+}
+
+/// Scores between which a cut is expected, both included.
+#[derive(Clone, Copy, Debug)]
+struct Bracket {
+    low: f64,
+    high: f64,
+}
+
+/// One list's scores, seen from a bracket.
+struct Part {
+    above: usize,
+    inside: Vec<f64>,
+}
+
+impl Bracket {
+    /// Every score.
+    const ALL: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY };
+
+    /// Between two ranks of a sample, three standard deviations around that of the cut and more; `None` for few scores.
+    fn of_sample(lists: &[&[f64]], count: usize) -> Option<Self> {
+        let len: usize = lists.iter().map(|list| list.len()).sum();
+        if len < 16 * SAMPLE {
+            return None;
+        }
+        let stride = len / SAMPLE;
+        let mut sample: Vec<f64> =
+            lists.iter().flat_map(|list| list.iter().skip(stride / 2).step_by(stride)).copied().collect();
+        sample.sort_unstable_by(|one, two| two.total_cmp(one));
+        let rank = (count as f64 / len as f64 * sample.len() as f64) as usize;
+        let away = 2 * sample.len().isqrt();
+        let at = |rank: usize| sample.get(rank).copied();
+        Some(Self {
+            low: at(rank + away).unwrap_or(Self::ALL.low),
+            high: rank.checked_sub(away).and_then(at).unwrap_or(Self::ALL.high),
+        })
+    }
+
+    fn split(self, lists: &[&[f64]]) -> Vec<Part> {
+        let level = Level::best();
+        lists.par_iter().map(|scores| level.run(Split { scores, bracket: self })).collect()
+    }
+}
+
+/// Plain loops, for the compiler to widen.
+struct Split<'a> {
+    scores: &'a [f64],
+    bracket: Bracket,
+}
+
+impl WithSimd for Split<'_> {
+    type Output = Part;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Part {
+        let Bracket { low, high } = self.bracket;
+        let (mut above, mut inside) = (0, Vec::new());
+        for block in self.scores.chunks(BLOCK) {
+            let (mut higher, mut within) = (0_u64, 0_u64);
+            for &score in block {
+                higher += u64::from(score > high);
+                within += u64::from(score >= low);
+            }
+            above += higher as usize;
+            if within > higher {
+                inside.extend(block.iter().filter(|&&score| score >= low && score <= high));
+            }
+        }
+        Part { above, inside }
+    }
 }
 
 /// Where the highest scores end.
@@ -128,22 +217,14 @@ impl Cut {
         }
         let chunks: Vec<&[f64]> = lists.iter().flat_map(|list| list.chunks(CHUNK)).collect();
         let mut search = Search { prefix: 0, decided: 0, wanted: count };
-        let counters = chunks.par_iter().map(|chunk| search.histogram(chunk.iter().map(|&score| key(score))));
-        let mut rest = search.descend(&merge(counters));
-        if rest == 0 {
-            return None;
+        let mut rest = chunks.iter().map(|chunk| chunk.len()).sum();
+        while search.decided < u64::BITS && rest > FEW {
+            rest = search.descend(&merge(chunks.par_iter().map(|chunk| search.histogram(chunk))));
         }
-        // Only those that share the first digit are looked at again.
-        let sharing = |chunk: &&[f64]| search.sharing(chunk.iter().map(|&score| key(score)));
-        let mut keys: Vec<u64> = Vec::with_capacity(rest);
-        chunks.par_iter().map(sharing).collect::<Vec<_>>().into_iter().for_each(|part| keys.extend(part));
-        while search.decided < u64::BITS && rest > search.wanted {
-            rest = search.descend(&search.histogram(keys.iter().copied()));
-            keys = search.sharing(keys.into_iter());
-        }
-        // All that share the digits so far stay, or they are equal: the lowest of them is the threshold.
-        let lowest = keys.iter().copied().min()?;
-        let ties = search.wanted - keys.iter().filter(|&&key| key > lowest).count();
+        let mut keys: Vec<u64> = chunks.par_iter().flat_map_iter(|chunk| search.sharing(chunk)).collect();
+        let last = keys.len().checked_sub(search.wanted)?;
+        let (_, &mut lowest, higher) = keys.select_nth_unstable(last);
+        let ties = 1 + higher.iter().filter(|&&key| key == lowest).count();
         Some(Self { threshold: score(lowest), ties })
     }
 }
@@ -163,15 +244,29 @@ impl Search {
         u64::BITS.saturating_sub(self.decided + DIGIT)
     }
 
-    /// How many keys have each next digit; all must share the prefix.
-    fn histogram(&self, keys: impl Iterator<Item = u64>) -> Vec<u32> {
-        // Two sets of counters, so that equal digits in a row do not wait for each other.
-        let mut counters = vec![0_u32; 2 << DIGIT];
+    /// How many of the scores whose key shares the prefix have each next digit.
+    ///
+    /// Without a branch: the others are counted where nobody looks. Two sets of counters, so that equal digits in a row do
+    /// not wait for each other, and both are in the first-level cache.
+    fn histogram(&self, scores: &[f64]) -> Vec<u32> {
+        let mut counters = [[0_u32; 2]; (1 << DIGIT) + 1];
         let (shift, mask) = (self.shift(), (1 << DIGIT) - 1);
-        for (i, key) in keys.enumerate() {
-            counters[((key >> shift & mask) as usize) << 1 | i & 1] += 1;
+        let digit = |score: f64| {
+            let key = key(score);
+            if self.shares(key) { (key >> shift & mask) as usize } else { 1 << DIGIT }
+        };
+        let (pairs, last) = scores.as_chunks::<2>();
+        for pair in pairs {
+            counters[digit(pair[0])][0] += 1;
+            counters[digit(pair[1])][1] += 1;
         }
-        counters.chunks_exact(2).map(|pair| pair[0] + pair[1]).collect()
+        last.iter().for_each(|&score| counters[digit(score)][0] += 1);
+        counters[..1 << DIGIT].iter().map(|[one, two]| one + two).collect()
+    }
+
+    /// Whether a key begins as the threshold's.
+    fn shares(&self, key: u64) -> bool {
+        self.decided == 0 || (key ^ self.prefix) >> (u64::BITS - self.decided) == 0
     }
 
     /// Takes the digit in which the threshold lies; how many keys share it.
@@ -190,10 +285,9 @@ impl Search {
         unreachable!("fewer scores than are to stay")
     }
 
-    /// The keys that share the prefix, in order.
-    fn sharing(&self, keys: impl Iterator<Item = u64>) -> Vec<u64> {
-        let shift = u64::BITS - self.decided;
-        keys.filter(|key| key >> shift == self.prefix >> shift).collect()
+    /// The keys that share the prefix.
+    fn sharing(&self, scores: &[f64]) -> Vec<u64> {
+        scores.iter().map(|&score| key(score)).filter(|&key| self.shares(key)).collect()
     }
 }
 

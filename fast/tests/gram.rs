@@ -84,8 +84,8 @@ proptest! {
                     assert_agrees("entry", two[0][(i, j)], stated, 1.0);
                 }
             }
-            for slot in 0..reference.slots() {
-                let stated = Stated { value: reference.diagonal()[slot], magnitude: 2.0 * reach[slot] * reach[slot] };
+            for (slot, reach) in reach.iter().enumerate() {
+                let stated = Stated { value: reference.diagonal()[slot], magnitude: 2.0 * reach * reach };
                 assert_agrees("diagonal", fast.diagonal()[slot], stated, 1.0);
             }
         }

@@ -56,7 +56,7 @@ fn long_lists_are_cut_like_short_ones() {
     let mut state = 1_u64;
     let mut number = |i: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if i % 10 == 0 { 0.5 } else { (state >> 11) as f64 / (1_u64 << 53) as f64 }
+        if i.is_multiple_of(10) { 0.5 } else { (state >> 11) as f64 / (1_u64 << 53) as f64 }
     };
     let heads: Vec<Vec<f64>> = (0..2).map(|_| (0..150_000).map(&mut number).collect()).collect();
     let layer = HeadScores::new(LayerIndex(0), &heads).unwrap();

@@ -13,6 +13,7 @@ use crate::score;
 use crate::scores::{HeadScores, ModelScores};
 use crate::select::select;
 use crate::shape::LayerShape;
+use crate::spread::{AttentionSpread, attention_spread};
 
 /// An implementation of the stages.
 pub trait Backend: Send + Sync {
@@ -76,6 +77,12 @@ pub trait PreparedLayer: Send + Sync {
     /// `norm_F(O)` of the layer's window output.
     fn output_norm(&self) -> f64;
 
+    /// The spread of the attention that the policy reads, for `allocation=cake`.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] when it reads more queries than there are.
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error>;
+
     /// The three objectives for one retained set.
     ///
     /// # Errors
@@ -104,7 +111,10 @@ pub fn evict(
             policy: policy.to_string(),
             reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
         }),
-        Rule::Score(_) => {
+        Rule::Unavailable(missing) => {
+            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
+        }
+        Rule::Score(_) | Rule::TwoStage(_) => {
             let quotas = allocate(scores, policy.options(), per_head)?;
             select(scores, &quotas, policy.options().sinks, window_len)
         }
@@ -140,7 +150,11 @@ pub fn retain(
     }
     let scores = layers.iter().map(|layer| layer.score(policy)).collect::<Result<_, _>>()?;
     let output_norms = layers.iter().map(|layer| layer.output_norm()).collect();
-    let scores = ModelScores::new(scores, output_norms, kv_heads)?;
+    let mut scores = ModelScores::new(scores, output_norms, kv_heads)?;
+    if policy.options().allocation == Allocation::Cake {
+        let spreads = layers.iter().map(|layer| layer.attention_spread(policy)).collect::<Result<_, _>>()?;
+        scores = scores.with_spreads(spreads)?;
+    }
     per_heads.iter().map(|&per_head| evict(policy, &scores, per_head, window_len)).collect()
 }
 
@@ -178,6 +192,10 @@ impl PreparedLayer for Layer {
 
     fn output_norm(&self) -> f64 {
         evaluate::output_norm(self)
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        Ok(attention_spread(self, policy.queries_read(self.shape.window_len)?))
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

@@ -59,9 +59,9 @@ impl<'a> Elements<'a> {
     #[must_use]
     pub fn first_non_finite(&self) -> Option<usize> {
         match self {
-            Self::F16(values) => first_not(values, |value| value.is_finite()),
-            Self::F32(values) => first_not(values, |value| value.is_finite()),
-            Self::F64(values) => first_not(values, |value| value.is_finite()),
+            Self::F16(values) => first_not(values, f16::is_finite),
+            Self::F32(values) => first_not(values, f32::is_finite),
+            Self::F64(values) => first_not(values, f64::is_finite),
         }
     }
 }

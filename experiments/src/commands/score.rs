@@ -24,8 +24,8 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
     let write = |index: usize, path: &Path, force: bool| {
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let scores = sample.score(&[policy], &progress)?;
-        write_file(path, force, |file| write_scores(file, &scores[0]))
+        let scores = sample.score_one(policy, &progress)?;
+        write_file(path, force, |file| write_scores(file, &scores))
     };
     if samples == 1 {
         write(0, &arguments.out, common.force)?;

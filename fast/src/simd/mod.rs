@@ -1,6 +1,6 @@
 //! What the stages do with registers: every kernel is written once over [`pulp::Simd`] and runs at any [`Level`].
 //!
-//! Everything is one product, [`tile`]: some rows times a packed panel, with the sums in registers. The stages differ in
+//! Everything is one product, [`tile()`]: some rows times a packed panel, with the sums in registers. The stages differ in
 //! what the rows and the panel are, and in what becomes of the sums.
 
 pub mod buffer;

@@ -1,4 +1,4 @@
-//! Matrices packed for [`tile`](super::tile): panels of a few registers, one after another.
+//! Matrices packed for [`tile`](super::tile()): panels of a few registers, one after another.
 
 use pulp::Simd;
 

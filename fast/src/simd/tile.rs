@@ -63,12 +63,12 @@ pub fn tile<S: Simd, const C: usize, const WIDE: usize>(
             // SAFETY: k < len and c < C, so the index is at most (len - 1) * stride + C - 1, below the panel's length.
             *column = unsafe { *panel.get_unchecked(k * stride + c) };
         }
-        for r in 0..ROWS {
+        for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: k < len, so the index is at most the furthest one, below the length of the data.
             let number = unsafe { *rows.data.get_unchecked(rows.offsets[r] + k * rows.step) };
             let number = simd.splat_f32s(number);
             for c in 0..C {
-                sums[r][c] = simd.mul_add_e_f32s(number, columns[c], sums[r][c]);
+                sums[c] = simd.mul_add_e_f32s(number, columns[c], sums[c]);
             }
         }
     }

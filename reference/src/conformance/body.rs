@@ -35,11 +35,11 @@ const SCORES: [&str; 11] = [
     "tova:pool=avg:3",
 ];
 
-/// Every policy that ranks or keeps everything: those of [`SCORES`], and each entry's defaults.
+/// Every policy that ranks or keeps everything: those that paths compute on their own, and each entry's defaults.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
-    let ranks = |rule| !matches!(rule, Rule::Oracle(_));
-    let defaults = POLICIES.iter().filter(|entry| ranks(entry.rule)).map(|entry| entry.name);
+    let scores = |rule| !matches!(rule, Rule::Oracle(_) | Rule::Unavailable(_));
+    let defaults = POLICIES.iter().filter(|entry| scores(entry.rule)).map(|entry| entry.name);
     let mut policies: Vec<Policy> = Vec::new();
     for name in SCORES.into_iter().chain(defaults) {
         let policy: Policy = name.parse().expect("a policy of the table parses");
@@ -260,7 +260,7 @@ pub fn hold_errors(
     let output = bounds.output_norm();
     let norms = [layer.output_norm(), found[0].layer_wise.squared_norm.sqrt()];
     norms.into_iter().for_each(|norm| {
-        used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude)
+        used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude);
     });
 }
 

@@ -28,6 +28,17 @@ pub struct Sizes {
     pub future_len: usize,
 }
 
+/// Nothing special: what conditions of claims are counted on.
+pub const TYPICAL: Sizes = Sizes {
+    kv_heads: 3,
+    group_size: 4,
+    head_dim: 5,
+    hidden_dim: 7,
+    candidate_len: 12,
+    window_len: 3,
+    future_len: 0,
+};
+
 impl Sizes {
     /// `H`
     #[must_use]

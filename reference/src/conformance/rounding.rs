@@ -139,13 +139,13 @@ impl<'a> Bounds<'a> {
             (Rule::Score(_), "laprox", GroupRule::Attention) => self.mean_attention_norm(),
             (Rule::Score(_), "laprox", _) => self.removed_block(),
             (Rule::Score(_), "centred", _) => self.centred(),
-            (Rule::Score(_), "snapkv", rule) => self.mean_attention(rule),
+            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", rule) => self.mean_attention(rule),
             (Rule::Score(_), "tova", _) => self.last_row(),
             _ => Box::new(|_, _| 0.0),
         };
         let head = |(head, scores): (usize, &Vec<f64>)| {
             let raw = (0..scores.len()).map(|position| 2.0 * slot(KvHead(head), position)).collect();
-            policy.options().pool.apply(raw)
+            policy.options().pool.pooling.apply(raw)
         };
         scores.iter().enumerate().map(head).collect()
     }

@@ -61,7 +61,7 @@ impl WholeProblem {
         let mut keeps = problem.all_kept();
         let subdiagonal: Vec<f64> =
             (0..sizes.head_dim).map(|_| f64::from(rng.random_range(-1..=1))).collect();
-        for kv_head in 0..sizes.kv_heads {
+        for (kv_head, keeps) in keeps.iter_mut().enumerate() {
             let classes = classes(sizes, class_len, &mut rng);
             write_keys(&mut problem, kv_head, &classes);
             write_values(&mut problem, kv_head, &subdiagonal, &mut rng);
@@ -70,7 +70,7 @@ impl WholeProblem {
             if class_len > 1 {
                 let evicted =
                     classes.iter().filter(|_| rng.random()).flat_map(|class| &class[..class_len / 2]);
-                evicted.for_each(|&position| keeps[kv_head][position] = false);
+                evicted.for_each(|&position| keeps[position] = false);
             }
         }
         Self { problem, class_len, keeps }
