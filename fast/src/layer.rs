@@ -57,7 +57,8 @@ impl PreparedLayer for FastLayer<'_> {
             _ if self.shared.needs.covers(family.needs()) => self.shared.score(family, shape),
             _ => Statistics::new(self.level, &self.problem, family.needs()).score(family, shape),
         };
-        let pooled: Vec<_> = raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();
+        let pooled: Vec<_> =
+            raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();
         HeadScores::new(self.problem.layer(), &pooled)
     }
 
