@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod eval;
 pub mod exit;
+pub mod journal;
 pub mod metrics;
 pub mod model;
 pub mod output;
