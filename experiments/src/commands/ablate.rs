@@ -207,7 +207,10 @@ impl Document {
         );
         for objective in ["drop", "renormalised", "future"] {
             if self.statistics.iter().any(|statistic| statistic.objective == objective) {
-                text += &format!("\n{objective}\n\n{}\n", pivot::over_samples(&self.statistics, objective));
+                text += &format!(
+                    "\n{objective}\n\n{}\n",
+                    pivot::over_samples(&self.statistics, objective, &self.config.budgets)
+                );
             }
         }
         text
