@@ -93,12 +93,14 @@ fn correlation(group: &[&EvalRow], name: &'static str, error: ErrorOf, seed: u64
 
 /// The pairs of each prompt, policies and budgets in the same order in all; rows without the error are left out.
 fn prompts(group: &[&EvalRow], error: ErrorOf) -> Vec<Pairs> {
-    let mut names: Vec<&str> = Vec::new();
+    // A text is another prompt at another length.
+    let mut names: Vec<(&str, usize)> = Vec::new();
     let mut prompts: Vec<Pairs> = Vec::new();
     for row in group {
         let Some(error) = error(row) else { continue };
-        let place = names.iter().position(|name| *name == row.prompt).unwrap_or_else(|| {
-            names.push(&row.prompt);
+        let name = (row.prompt.as_str(), row.target);
+        let place = names.iter().position(|other| *other == name).unwrap_or_else(|| {
+            names.push(name);
             prompts.push(Vec::new());
             names.len() - 1
         });
@@ -120,4 +122,92 @@ fn mean_pairs<'a>(prompts: impl Iterator<Item = &'a Pairs>) -> Pairs {
 fn rank_correlation(pairs: &[(f64, f64)]) -> Option<f64> {
     let (errors, losses): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     spearman::correlation(&errors, &losses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Correlation, correlations};
+    use crate::eval::EvalRow;
+
+    /// One row of a prompt, with the same number as each of its errors.
+    fn row(
+        prompt: &str,
+        policy: &str,
+        metric: &'static str,
+        error: f64,
+        value: f64,
+        full_value: f64,
+    ) -> EvalRow {
+        EvalRow {
+            model: String::new(),
+            task: "task".into(),
+            question: "".into(),
+            prompt: prompt.into(),
+            target: 0,
+            context: 0,
+            depth: String::new(),
+            sample: 0,
+            policy: policy.into(),
+            budget: "5%".into(),
+            entries_per_head: 0,
+            metric: metric.into(),
+            value,
+            full_value,
+            drop: (policy != "full").then_some(error),
+            renormalised: (policy != "full").then_some(-error),
+            future: None,
+            cache_bytes: 1,
+            full_cache_bytes: 1,
+            answer: String::new(),
+        }
+    }
+
+    fn of(rows: &[EvalRow]) -> Vec<Correlation> {
+        correlations(rows, 0)
+    }
+
+    /// In `one` the errors 1, 2, 3 lose 0, 1, 2 and in `two` 0, 2, 1: correlations of 1 and a half, and of the means
+    /// 0, 1.5, 1.5 one of `1.5 / sqrt(2 * 1.5)`.
+    #[test]
+    fn prompts_and_means_correlate_as_by_hand() {
+        let losses = [("one", [0.0, 1.0, 2.0]), ("two", [0.0, 2.0, 1.0])];
+        let rows: Vec<EvalRow> = losses
+            .into_iter()
+            .flat_map(|(prompt, losses)| {
+                let full = row(prompt, "full", "nll", 0.0, 3.0, 3.0);
+                let evicted = ["a", "b", "c"].into_iter().zip([1.0, 2.0, 3.0]).zip(losses);
+                let evicted = evicted
+                    .map(|((policy, error), loss)| row(prompt, policy, "nll", error, 3.0 + loss, 3.0))
+                    .collect::<Vec<_>>();
+                std::iter::once(full).chain(evicted)
+            })
+            .collect();
+        let found = of(&rows);
+        assert_eq!(found.iter().map(|one| one.error).collect::<Vec<_>>(), ["drop", "renormalised", "future"]);
+        assert_eq!((found[0].prompts, found[0].spearman), (2, Some(0.75)));
+        approx::assert_relative_eq!(found[0].of_means.unwrap(), 0.75_f64.sqrt(), max_relative = 1e-15);
+        assert_eq!(found[1].spearman, Some(-0.75));
+        assert_eq!((found[2].prompts, found[2].spearman, found[2].of_means), (0, None, None));
+    }
+
+    #[test]
+    fn a_metric_of_which_more_is_better_loses_what_is_missing() {
+        let rows =
+            [row("one", "a", "contains-all", 1.0, 1.0, 1.0), row("one", "b", "contains-all", 2.0, 0.0, 1.0)];
+        assert_eq!(of(&rows)[0].spearman, Some(1.0));
+    }
+
+    #[test]
+    fn a_text_is_another_prompt_at_another_length() {
+        let mut rows = vec![row("one", "a", "kl", 1.0, 1.0, 0.0), row("one", "b", "kl", 2.0, 2.0, 0.0)];
+        let longer = rows.clone().into_iter().map(|row| EvalRow { target: 9, ..row }).collect::<Vec<_>>();
+        rows.extend(longer);
+        assert_eq!((of(&rows)[0].prompts, of(&rows)[0].spearman), (2, Some(1.0)));
+    }
+
+    #[test]
+    fn a_prompt_that_loses_nothing_does_not_count() {
+        let rows = [row("one", "a", "kl", 1.0, 0.0, 0.0), row("one", "b", "kl", 2.0, 0.0, 0.0)];
+        assert_eq!((of(&rows)[0].prompts, of(&rows)[0].spearman), (0, None));
+    }
 }
