@@ -311,7 +311,7 @@ attend_rows_join(const float* part_max, const float* part_sum, float* row_max, f
 
 // The rows' largest logits, scaled, and the reciprocals of their sums; rows behind the window weigh nothing.
 struct Normalisers {
-    float base[2][2], reciprocal[2][2];
+    float base[2][2] = {}, reciprocal[2][2] = {};
 
     __device__ void load(const float* row_max, const float* row_sum, const Part& part, int splits, int window_len,
                          float scale_log2) {
@@ -320,7 +320,6 @@ struct Normalisers {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
-                base[tile][half] = reciprocal[tile][half] = 0.0f;
                 if (row >= window_len) continue;
                 RowSum joined = join_splits(row_max, row_sum, splits, part.query_heads * window_len,
                                             part.head * window_len + row, scale_log2);

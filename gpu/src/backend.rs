@@ -13,7 +13,7 @@ use crate::error::DeviceError;
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
-use crate::score::{self, DeviceScores};
+use crate::score::DeviceScores;
 use crate::select::ModelScores;
 
 /// The stages on an open device.
@@ -60,7 +60,7 @@ impl Gpu {
         let mut shape = None;
         for problem in problems {
             let layer = DeviceLayer::upload(&self.device, &problem)?;
-            let Some(scores) = score::score(&layer, policy)? else { return Ok(None) };
+            let Some(scores) = layer.score(policy)? else { return Ok(None) };
             layers.push(scores);
             shape = Some(problem.shape());
         }
@@ -112,18 +112,16 @@ impl<'a> GpuLayer<'a> {
     /// Scores on the host, KV head by KV head.
     fn host_scores(&self, scores: &DeviceScores) -> Result<HeadScores, Error> {
         let numbers = scores.download(&self.layer.device)?;
-        let heads = numbers.chunks_exact(self.shape().candidate_len());
-        let heads: Vec<Vec<f64>> = heads.map(|head| head.iter().copied().map(f64::from).collect()).collect();
+        let candidates = self.shape().candidate_len();
+        let head = |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
+        let heads: Vec<Vec<f64>> = (0..self.shape().kv_heads).map(|index| head(index).collect()).collect();
         HeadScores::new(self.layer.problem.layer(), &heads)
     }
 }
 
 impl PreparedLayer for GpuLayer<'_> {
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        if self.shape().candidate_len() == 0 || !score::has_kernel(policy) {
-            return self.reference().score(policy);
-        }
-        match score::score(&self.layer, policy)? {
+        match self.layer.score(policy)? {
             Some(scores) => self.host_scores(&scores),
             None => self.reference().score(policy),
         }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::CudaSlice;
-use laprox_reference::{LayerProblem, LayerShape};
+use laprox_reference::{LayerProblem, LayerShape, Policy};
 
 use crate::attend::{self, RowParts, WindowStatistics};
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
 use crate::project;
+use crate::score::{self, DeviceScores};
 use crate::upload::{self, Format};
 
 /// Queries, keys and values in one width: `[H, w, d]`, `[Hkv, n + t, d]`, `[Hkv, n + t, d]`.
@@ -72,11 +73,6 @@ impl<'a> DeviceLayer<'a> {
         Ok(layer)
     }
 
-    #[doc(hidden)]
-    pub fn debug_rows(&self) -> (Vec<f32>, Vec<f32>) {
-        let p = self.row_parts().unwrap();
-        (self.device.copy_out(&p.largest).unwrap(), self.device.copy_out(&p.sums).unwrap())
-    }
     /// The layer's sizes.
     #[must_use]
     pub fn shape(&self) -> LayerShape {
@@ -143,6 +139,14 @@ impl<'a> DeviceLayer<'a> {
     /// `norm2(b_{h,i})` of the candidates, `[H, n - w]`.
     pub(crate) fn value_norms(&self) -> Result<&CudaSlice<f32>, DeviceError> {
         once(&self.value_norms, || project::value_norms(self))
+    }
+
+    /// A policy's scores, left on the device; `None` where there is no kernel for it.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn score(&self, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
+        score::score(self, policy)
     }
 
     /// `norm2(b_{h,i})` of the candidates, query head by query head.

@@ -33,12 +33,6 @@ impl Rule {
     }
 }
 
-/// Whether there is a kernel for a policy's scores.
-#[must_use]
-pub fn has_kernel(policy: &Policy) -> bool {
-    Rule::of(policy).is_some()
-}
-
 /// One layer's scores on the device.
 pub struct DeviceScores {
     /// After pooling, before normalising, `[Hkv, n - w]`.
@@ -80,9 +74,13 @@ fn pooling(pool: Pooling) -> (usize, usize) {
     }
 }
 
-/// A policy's scores of one layer with candidates; `None` where there is no kernel for it.
+/// A policy's scores of one layer; `None` where there is no kernel for it.
 pub(crate) fn score(layer: &DeviceLayer<'_>, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
     let Some(rule) = Rule::of(policy) else { return Ok(None) };
+    if layer.shape().candidate_len() == 0 {
+        let none = DeviceScores { scores: layer.device.allocate(&[0])?, sum: layer.device.copy_in(&[0.0])? };
+        return Ok(Some(none));
+    }
     let (width, average) = pooling(policy.options().pool);
     let scores = match rule {
         Rule::LaproxExact => pooled(layer, &exact(layer)?, width, average)?,

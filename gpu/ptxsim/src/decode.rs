@@ -120,6 +120,9 @@ impl Decoder<'_> {
 
     fn store(&self, kind: &str, operands: &[&str]) -> Result<Op, ParseError> {
         let (space, count, size) = self.access(kind)?;
+        if size < 4 {
+            return Err(self.refuse("stores of less than a word are not known"));
+        }
         let [address, from] = self.exactly(operands)?;
         let from = self.operands(&self.vector(from, count)?)?;
         Ok(Op::Store { space: self.space(space)?, size, from, address: self.address(address)? })

@@ -24,7 +24,7 @@ pub(crate) struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// A fault at an instruction, with its place.
-    pub fn finding(&self, pc: usize, thread: u32, fault: Fault) -> Finding {
+    pub fn finding(&self, pc: usize, thread: u32, fault: Box<Fault>) -> Finding {
         let instruction = self.kernel.instructions.get(pc);
         Finding {
             kernel: self.kernel.name.clone(),
@@ -41,7 +41,13 @@ impl Surroundings<'_> {
         Now { thread, epoch: self.epoch, block: self.block_epoch, launch: self.launch_epoch }
     }
 
-    fn bytes(&mut self, space: Space, access: Access, address: u64, size: usize) -> Result<(&mut Bytes, u64), Fault> {
+    fn bytes(
+        &mut self,
+        space: Space,
+        access: Access,
+        address: u64,
+        size: usize,
+    ) -> Result<(&mut Bytes, u64), Box<Fault>> {
         match space {
             Space::Shared => Ok((&mut self.shared, address)),
             Space::Global => self.memory.find(access, address, size),
@@ -50,7 +56,7 @@ impl Surroundings<'_> {
 }
 
 /// A fault and the lane that it happens in.
-type Outcome<T> = Result<T, (usize, Fault)>;
+type Outcome<T> = Result<T, (usize, Box<Fault>)>;
 
 /// Does one instruction in the active lanes of a warp.
 pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surroundings<'_>) -> Outcome<()> {
@@ -136,7 +142,10 @@ fn addresses(warp: &Warp, address: Address, active: u32, around: &Surroundings<'
 }
 
 fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+    match *bytes {
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
+        _ => bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)),
+    }
 }
 
 /// Loads vectors of `to.len()` elements; the whole vector is aligned.
@@ -150,11 +159,11 @@ fn load(
 ) -> Outcome<()> {
     let addresses = addresses(warp, address, active, around)?;
     let whole = size * to.len();
-    let mut values = vec![[0; WARP]; to.len()];
+    let mut values = [[0; WARP]; LONGEST];
     for lane in lanes_in(active) {
         let now = around.now(warp, lane);
         let found = around.bytes(space, Access::Read, addresses[lane], whole);
-        let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, whole, now));
+        let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, now));
         for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size)) {
             value[lane] = little_endian(element);
         }
@@ -162,6 +171,9 @@ fn load(
     to.iter().zip(&values).for_each(|(&register, value)| warp.set(register, active, value));
     Ok(())
 }
+
+/// Elements of the longest vector.
+const LONGEST: usize = 4;
 
 fn store(
     warp: &Warp,
@@ -173,12 +185,18 @@ fn store(
 ) -> Outcome<()> {
     let addresses = addresses(warp, address, active, around)?;
     let whole = size * from.len();
-    let values = from.iter().map(|&operand| copied(warp, operand, active, around)).collect::<Outcome<Vec<_>>>()?;
+    let mut values = [[0; WARP]; LONGEST];
+    for (value, &operand) in values.iter_mut().zip(from) {
+        *value = copied(warp, operand, active, around)?;
+    }
     for lane in lanes_in(active) {
         let now = around.now(warp, lane);
-        let data: Vec<u8> = values.iter().flat_map(|value| value[lane].to_le_bytes()[..size].to_vec()).collect();
+        let mut data = [0; 8 * LONGEST];
+        for (element, value) in data.chunks_exact_mut(size).zip(&values[..from.len()]) {
+            element.copy_from_slice(&value[lane].to_le_bytes()[..size]);
+        }
         let found = around.bytes(space, Access::Write, addresses[lane], whole);
-        let written = found.and_then(|(bytes, offset)| bytes.write(offset, whole, &data, now));
+        let written = found.and_then(|(bytes, offset)| bytes.write(offset, &data[..whole], now));
         written.map_err(|fault| (lane, fault))?;
     }
     Ok(())
@@ -199,7 +217,7 @@ fn copy_async(
         let mut copy = Copy { to: to[lane], data: [0; 16] };
         let size = (sizes[lane] as usize).min(16);
         let read = around.bytes(Space::Global, Access::Read, from[lane], size);
-        let read = read.and_then(|(bytes, offset)| bytes.read(offset, size, 16, now));
+        let read = read.and_then(|(bytes, offset)| bytes.read(offset, size, now));
         copy.data[..size].copy_from_slice(read.map_err(|fault| (lane, fault))?);
         around.shared.begin_copy(copy.to, 16, now).map_err(|fault| (lane, fault))?;
         warp.copies[lane].begin(copy);
@@ -210,7 +228,7 @@ fn copy_async(
 fn require(members: u32, active: u32) -> Outcome<()> {
     match members & !active {
         0 => Ok(()),
-        missing => Err((active.trailing_zeros() as usize, Fault::MissingLanes { missing })),
+        missing => Err((active.trailing_zeros() as usize, Box::new(Fault::MissingLanes { missing }))),
     }
 }
 
@@ -224,7 +242,8 @@ fn shuffle(warp: &mut Warp, op: &Op, active: u32, around: &Surroundings<'_>) -> 
     require(members?[first] as u32, active)?;
     let whole = if kind == Shuffle::Butterfly { 31 } else { 0 };
     if clamp[first] != whole {
-        return Err((first, Fault::Launch(format!("shuffles in segments of {:#x} are not known", clamp[first]))));
+        let reason = format!("shuffles in segments of {:#x} are not known", clamp[first]);
+        return Err((first, Box::new(Fault::Launch(reason))));
     }
     let source = |lane: usize| {
         let distance = (distance[lane] & 31) as usize;

@@ -120,7 +120,7 @@ pub struct Finding {
     /// The instruction there.
     pub instruction: String,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 impl fmt::Display for Finding {

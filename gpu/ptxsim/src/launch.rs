@@ -44,7 +44,7 @@ impl Launch<'_> {
             block_epoch: launch_epoch,
             launch_epoch,
         };
-        self.check().map_err(|reason| around.finding(0, 0, Fault::Launch(reason)))?;
+        self.check().map_err(|reason| around.finding(0, 0, Box::new(Fault::Launch(reason))))?;
         let mut statistics = Statistics::default();
         for z in 0..self.grid[2] {
             for y in 0..self.grid[1] {
@@ -95,7 +95,7 @@ impl Launch<'_> {
             let pauses = warps.iter_mut().map(|warp| warp.run(around)).collect::<Result<Vec<_>, _>>()?;
             if let Some((index, pc)) = left_behind(&pauses) {
                 let missing = format!("warp {index}");
-                return Err(around.finding(pc, 0, Fault::DivergentBarrier { missing }));
+                return Err(around.finding(pc, 0, Box::new(Fault::DivergentBarrier { missing })));
             }
             if pauses[0] == Pause::Ended {
                 return Ok(warps.iter().map(|warp| warp.executed).sum());

@@ -3,6 +3,8 @@
 //! Time runs in epochs. Each block of a launch starts one, each of its barriers the next, so that within a block two
 //! accesses of different epochs are ordered, and accesses of different blocks of one launch never are.
 
+use std::ops::Range;
+
 use crate::finding::{Access, Fault};
 
 /// Who accesses, and when.
@@ -30,12 +32,15 @@ struct Mark {
 }
 
 impl Mark {
-    /// Whether the access happened before, or by the same thread.
-    fn is_ordered(self, now: Now) -> bool {
+    /// That the access happened before, or by the same thread.
+    #[inline]
+    fn require_ordered(self, now: Now) -> Result<(), Wrong> {
         let own_block = self.epoch >= now.block;
-        self.epoch < now.launch || (own_block && (self.epoch < now.epoch || self.thread == now.thread))
+        let ordered = self.epoch < now.launch || (own_block && (self.epoch < now.epoch || self.thread == now.thread));
+        if ordered { Ok(()) } else { Err(Wrong::Race(self.who(now))) }
     }
 
+    #[cold]
     fn who(self, now: Now) -> String {
         match (self.epoch >= now.block, self.thread) {
             (false, _) => "another block".into(),
@@ -46,7 +51,7 @@ impl Mark {
     }
 }
 
-/// What is known about one byte.
+/// What is known about one 32-bit word. Stores are of whole words, so marks need no more detail.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     writer: Mark,
@@ -57,7 +62,7 @@ struct Cell {
     copy_under_way: bool,
 }
 
-/// What keeps an access to a byte from being right; who else is part of it.
+/// What keeps an access to a word from being right; who else is part of it.
 enum Wrong {
     Uninitialised,
     CopyUnderWay,
@@ -65,46 +70,59 @@ enum Wrong {
 }
 
 impl Cell {
-    fn race(mark: Mark, now: Now) -> Result<(), Wrong> {
-        if mark.is_ordered(now) { Ok(()) } else { Err(Wrong::Race(mark.who(now))) }
-    }
-
-    fn touch(&mut self, access: Access, now: Now) -> Result<(), Wrong> {
+    fn read(&mut self, now: Now) -> Result<(), Wrong> {
         if self.copy_under_way {
             return Err(Wrong::CopyUnderWay);
         }
-        if access != Access::Write && !self.written {
+        if !self.written {
             return Err(Wrong::Uninitialised);
         }
-        let both_atomic = access == Access::Atomic && self.writer.thread == ATOMIC;
-        if !both_atomic {
-            Self::race(self.writer, now)?;
-        }
-        if access == Access::Read {
-            self.note_reader(now);
-            return Ok(());
-        }
-        Self::race(self.reader, now)?;
-        if self.shared_in == now.launch {
-            return Err(Wrong::Race("another block".into()));
-        }
-        let thread = if access == Access::Atomic { ATOMIC } else { now.thread };
-        self.writer = Mark { epoch: now.epoch, thread };
-        self.written = true;
-        Ok(())
-    }
-
-    fn note_reader(&mut self, now: Now) {
+        self.writer.require_ordered(now)?;
         let Mark { epoch, thread } = self.reader;
         if epoch >= now.launch && epoch < now.block {
             self.shared_in = now.launch;
         }
         let several = epoch == now.epoch && thread != now.thread;
         self.reader = Mark { epoch: now.epoch, thread: if several { SEVERAL } else { now.thread } };
+        Ok(())
+    }
+
+    fn write(&mut self, now: Now) -> Result<(), Wrong> {
+        if self.copy_under_way {
+            return Err(Wrong::CopyUnderWay);
+        }
+        self.writer.require_ordered(now)?;
+        self.replace(now, now.thread)
+    }
+
+    fn update(&mut self, now: Now) -> Result<(), Wrong> {
+        if self.copy_under_way {
+            return Err(Wrong::CopyUnderWay);
+        }
+        if !self.written {
+            return Err(Wrong::Uninitialised);
+        }
+        if self.writer.thread != ATOMIC {
+            self.writer.require_ordered(now)?;
+        }
+        self.replace(now, ATOMIC)
+    }
+
+    fn replace(&mut self, now: Now, thread: u16) -> Result<(), Wrong> {
+        self.reader.require_ordered(now)?;
+        if self.shared_in == now.launch {
+            return Err(Wrong::Race("another block".into()));
+        }
+        self.writer = Mark { epoch: now.epoch, thread };
+        self.written = true;
+        Ok(())
     }
 }
 
-/// Bytes with what is known about each of them.
+/// Bytes of a word.
+const WORD: usize = 4;
+
+/// Bytes with what is known about each word of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bytes {
     space: &'static str,
@@ -112,111 +130,121 @@ pub(crate) struct Bytes {
     cells: Vec<Cell>,
 }
 
+type Outcome<T> = Result<T, Box<Fault>>;
+
 impl Bytes {
     /// Bytes that nobody wrote.
     pub fn new(space: &'static str, len: usize) -> Self {
-        Self { space, data: vec![0; len], cells: vec![Cell::default(); len] }
-    }
-
-    pub fn len(&self) -> usize {
-        self.data.len()
+        Self { space, data: vec![0; len], cells: vec![Cell::default(); len.div_ceil(WORD)] }
     }
 
     /// Reads what the device wrote, from outside of any launch.
-    pub fn host_read(&self, offset: usize, len: usize) -> Result<&[u8], Fault> {
-        let range = self.range(Access::Read, offset as u64, len, 1)?;
-        if let Some(unwritten) = self.cells[range.clone()].iter().position(|cell| !cell.written) {
-            return Err(Fault::Uninitialised { space: self.space, address: (offset + unwritten).to_string() });
+    pub fn host_read(&self, offset: u64, len: usize) -> Outcome<&[u8]> {
+        let range = self.range(Access::Read, offset, len, 1)?;
+        let cells = words(&range);
+        match self.cells[cells.clone()].iter().position(|cell| !cell.written) {
+            Some(word) => Err(self.fault(Access::Read, cells.start + word, Wrong::Uninitialised)),
+            None => Ok(&self.data[range]),
         }
-        Ok(&self.data[range])
     }
 
     /// Writes from outside of any launch.
-    pub fn host_write(&mut self, offset: usize, data: &[u8]) -> Result<(), Fault> {
-        let range = self.range(Access::Write, offset as u64, data.len(), 1)?;
-        self.data[range.clone()].copy_from_slice(data);
-        self.cells[range].fill(Cell { written: true, ..Cell::default() });
-        Ok(())
-    }
-
-    pub fn read(&mut self, offset: u64, size: usize, align: usize, now: Now) -> Result<&[u8], Fault> {
-        let range = self.touch(Access::Read, offset, size, align, now)?;
-        Ok(&self.data[range])
-    }
-
-    pub fn write(&mut self, offset: u64, align: usize, data: &[u8], now: Now) -> Result<(), Fault> {
-        let range = self.touch(Access::Write, offset, data.len(), align, now)?;
+    pub fn host_write(&mut self, offset: u64, data: &[u8]) -> Outcome<()> {
+        let range = self.range(Access::Write, offset, data.len(), 1)?;
+        self.cells[words(&range)].fill(Cell { written: true, ..Cell::default() });
         self.data[range].copy_from_slice(data);
         Ok(())
     }
 
-    /// Replaces a 32-bit word by a function of it, in one step.
-    pub fn update(&mut self, offset: u64, now: Now, combine: impl Fn(u32) -> u32) -> Result<(), Fault> {
-        let range = self.touch(Access::Atomic, offset, 4, 4, now)?;
-        let word: &mut [u8] = &mut self.data[range];
+    /// Reads `size` bytes; the address is a multiple of that.
+    pub fn read(&mut self, offset: u64, size: usize, now: Now) -> Outcome<&[u8]> {
+        let range = self.touch(Access::Read, offset, size, |cell| cell.read(now))?;
+        Ok(&self.data[range])
+    }
+
+    /// Writes whole words; the address is a multiple of the data's length.
+    pub fn write(&mut self, offset: u64, data: &[u8], now: Now) -> Outcome<()> {
+        let range = self.touch(Access::Write, offset, data.len(), |cell| cell.write(now))?;
+        self.data[range].copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Replaces a word by a function of it, in one step.
+    pub fn update(&mut self, offset: u64, now: Now, combine: impl Fn(u32) -> u32) -> Outcome<()> {
+        let range = self.touch(Access::Atomic, offset, WORD, |cell| cell.update(now))?;
+        let word = &mut self.data[range];
         let old = u32::from_le_bytes(std::array::from_fn(|byte| word[byte]));
         word.copy_from_slice(&combine(old).to_le_bytes());
         Ok(())
     }
 
     /// Starts an asynchronous copy to here: a write that nobody may see yet.
-    pub fn begin_copy(&mut self, offset: u64, size: usize, now: Now) -> Result<(), Fault> {
-        let range = self.touch(Access::Write, offset, size, size, now)?;
-        self.cells[range].iter_mut().for_each(|cell| cell.copy_under_way = true);
+    pub fn begin_copy(&mut self, offset: u64, size: usize, now: Now) -> Outcome<()> {
+        self.touch(Access::Write, offset, size, |cell| {
+            cell.write(now)?;
+            cell.copy_under_way = true;
+            Ok(())
+        })?;
         Ok(())
     }
 
     /// Ends it: a write at the time of the wait.
-    pub fn end_copy(&mut self, offset: u64, data: &[u8], now: Now) -> Result<(), Fault> {
-        let range = self.range(Access::Write, offset, data.len(), 1)?;
-        self.cells[range].iter_mut().for_each(|cell| cell.copy_under_way = false);
-        self.write(offset, 1, data, now)
+    pub fn end_copy(&mut self, offset: u64, data: &[u8], now: Now) -> Outcome<()> {
+        let range = self.touch(Access::Write, offset, data.len(), |cell| {
+            cell.copy_under_way = false;
+            cell.write(now)
+        })?;
+        self.data[range].copy_from_slice(data);
+        Ok(())
     }
 
+    #[inline]
     fn touch(
         &mut self,
         access: Access,
         offset: u64,
         size: usize,
-        align: usize,
-        now: Now,
-    ) -> Result<std::ops::Range<usize>, Fault> {
-        let range = self.range(access, offset, size, align)?;
-        let space = self.space;
-        for (index, cell) in self.cells[range.clone()].iter_mut().enumerate() {
-            let address = || (offset as usize + index).to_string();
-            cell.touch(access, now).map_err(|wrong| match wrong {
-                Wrong::Uninitialised => Fault::Uninitialised { space, address: address() },
-                Wrong::CopyUnderWay => Fault::CopyUnderWay { access, address: address() },
-                Wrong::Race(other) => Fault::Race { access, space, address: address(), other },
-            })?;
+        mut cell: impl FnMut(&mut Cell) -> Result<(), Wrong>,
+    ) -> Outcome<Range<usize>> {
+        let range = self.range(access, offset, size, size)?;
+        for word in words(&range) {
+            if let Err(wrong) = cell(&mut self.cells[word]) {
+                return Err(self.fault(access, word, wrong));
+            }
         }
         Ok(range)
     }
 
-    fn range(
-        &self,
-        access: Access,
-        offset: u64,
-        size: usize,
-        align: usize,
-    ) -> Result<std::ops::Range<usize>, Fault> {
-        let (space, address) = (self.space, offset.to_string());
-        let end = offset.checked_add(size as u64).filter(|&end| end <= self.len() as u64);
-        let Some(end) = end else {
-            return Err(Fault::OutOfBounds {
+    #[cold]
+    fn fault(&self, access: Access, word: usize, wrong: Wrong) -> Box<Fault> {
+        let (space, address) = (self.space, (word * WORD).to_string());
+        Box::new(match wrong {
+            Wrong::Uninitialised => Fault::Uninitialised { space, address },
+            Wrong::CopyUnderWay => Fault::CopyUnderWay { access, address },
+            Wrong::Race(other) => Fault::Race { access, space, address, other },
+        })
+    }
+
+    fn range(&self, access: Access, offset: u64, size: usize, align: usize) -> Outcome<Range<usize>> {
+        let end = offset.checked_add(size as u64).filter(|&end| end <= self.data.len() as u64);
+        let (space, aligned) = (self.space, align == 0 || offset.is_multiple_of(align as u64));
+        match end {
+            Some(end) if aligned => Ok(offset as usize..end as usize),
+            Some(_) => Err(Box::new(Fault::Misaligned { access, space, size, address: offset.to_string() })),
+            None => Err(Box::new(Fault::OutOfBounds {
                 access,
                 space,
                 size,
-                address,
-                bounds: format!("{} bytes", self.len()),
-            });
-        };
-        if !offset.is_multiple_of(align as u64) {
-            return Err(Fault::Misaligned { access, space, size, address });
+                address: offset.to_string(),
+                bounds: format!("{} bytes", self.data.len()),
+            })),
         }
-        Ok(offset as usize..end as usize)
     }
+}
+
+/// The words that a range of bytes touches.
+fn words(range: &Range<usize>) -> Range<usize> {
+    range.start / WORD..range.end.div_ceil(WORD)
 }
 
 /// Global memory: allocations that no address computation leads from one to another.
@@ -241,7 +269,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`Fault::OutOfBounds`] when the address is not the beginning of one.
-    pub fn free(&mut self, address: u64) -> Result<(), Fault> {
+    pub fn free(&mut self, address: u64) -> Result<(), Box<Fault>> {
         let (index, offset) = split(address);
         let slot = self.allocations.get_mut(index).filter(|slot| offset == 0 && slot.is_some());
         *slot.ok_or_else(|| nowhere(Access::Write, address, 0))? = None;
@@ -252,26 +280,21 @@ impl Memory {
     ///
     /// # Errors
     /// [`Fault::OutOfBounds`]
-    pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), Fault> {
+    pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), Box<Fault>> {
         let (bytes, offset) = self.find(Access::Write, address, data.len())?;
-        bytes.host_write(offset as usize, data)
+        bytes.host_write(offset, data)
     }
 
     /// Copies bytes out, from outside of any launch.
     ///
     /// # Errors
     /// [`Fault::OutOfBounds`], or [`Fault::Uninitialised`] where nobody wrote.
-    pub fn read(&mut self, address: u64, len: usize) -> Result<&[u8], Fault> {
+    pub fn read(&mut self, address: u64, len: usize) -> Result<&[u8], Box<Fault>> {
         let (bytes, offset) = self.find(Access::Read, address, len)?;
-        bytes.host_read(offset as usize, len)
+        bytes.host_read(offset, len)
     }
 
-    pub(crate) fn find(
-        &mut self,
-        access: Access,
-        address: u64,
-        size: usize,
-    ) -> Result<(&mut Bytes, u64), Fault> {
+    pub(crate) fn find(&mut self, access: Access, address: u64, size: usize) -> Outcome<(&mut Bytes, u64)> {
         let (index, offset) = split(address);
         let bytes = self.allocations.get_mut(index).and_then(Option::as_mut);
         Ok((bytes.ok_or_else(|| nowhere(access, address, size))?, offset))
@@ -288,12 +311,8 @@ fn split(address: u64) -> (usize, u64) {
     ((address >> OFFSET_BITS).wrapping_sub(1) as usize, address & ((1 << OFFSET_BITS) - 1))
 }
 
-fn nowhere(access: Access, address: u64, size: usize) -> Fault {
-    Fault::OutOfBounds {
-        access,
-        space: "global",
-        size,
-        address: format!("{address:#x}"),
-        bounds: "every allocation".into(),
-    }
+#[cold]
+fn nowhere(access: Access, address: u64, size: usize) -> Box<Fault> {
+    let (address, bounds) = (format!("{address:#x}"), "every allocation".into());
+    Box::new(Fault::OutOfBounds { access, space: "global", size, address, bounds })
 }

@@ -69,7 +69,7 @@ impl Warp {
             let Group { pc, lanes } = self.groups[index];
             let Some(instruction) = around.kernel.instructions.get(pc) else {
                 let end = Fault::Launch("control leaves the end of the kernel".into());
-                return Err(around.finding(pc - 1, self.first_thread, end));
+                return Err(around.finding(pc - 1, self.first_thread, Box::new(end)));
             };
             let stop = self.step(index, instruction, around);
             let stop = stop.map_err(|(lane, fault)| around.finding(pc, self.first_thread + lane as u32, fault))?;
@@ -87,7 +87,7 @@ impl Warp {
         index: usize,
         instruction: &Instruction,
         around: &mut Surroundings<'_>,
-    ) -> Result<bool, (usize, Fault)> {
+    ) -> Result<bool, (usize, Box<Fault>)> {
         let Group { pc, lanes } = self.groups[index];
         let active = self.active(instruction, lanes)?;
         self.groups[index].pc = pc + 1;
@@ -120,7 +120,7 @@ impl Warp {
     }
 
     /// Those of `lanes` whose predicate holds.
-    fn active(&self, instruction: &Instruction, lanes: u32) -> Result<u32, (usize, Fault)> {
+    fn active(&self, instruction: &Instruction, lanes: u32) -> Result<u32, (usize, Box<Fault>)> {
         let Some((register, negated)) = instruction.predicate else { return Ok(lanes) };
         self.require_written(register, lanes)?;
         let holds = lanes_in(lanes).filter(|&lane| (self.registers[register][lane] != 0) != negated);
@@ -137,9 +137,10 @@ impl Warp {
         }
     }
 
-    fn end(&mut self, index: usize, ending: u32) -> Result<(), (usize, Fault)> {
+    fn end(&mut self, index: usize, ending: u32) -> Result<(), (usize, Box<Fault>)> {
         if let Some(lane) = lanes_in(ending).find(|&lane| self.copies[lane].len() > 0) {
-            return Err((lane, Fault::CopyNeverAwaited { count: self.copies[lane].len() }));
+            let count = self.copies[lane].len();
+            return Err((lane, Box::new(Fault::CopyNeverAwaited { count })));
         }
         self.groups[index].lanes &= !ending;
         self.groups.retain(|group| group.lanes != 0);
@@ -147,20 +148,20 @@ impl Warp {
     }
 
     /// A barrier is for all threads, those that have ended included.
-    fn require_all(&self, active: u32) -> Result<(), (usize, Fault)> {
+    fn require_all(&self, active: u32) -> Result<(), (usize, Box<Fault>)> {
         match lanes_in(self.members & !active).next() {
             None => Ok(()),
             Some(lane) => {
                 let missing = format!("thread {}", self.first_thread as usize + lane);
-                Err((active.trailing_zeros() as usize, Fault::DivergentBarrier { missing }))
+                Err((active.trailing_zeros() as usize, Box::new(Fault::DivergentBarrier { missing })))
             }
         }
     }
 
-    fn require_written(&self, register: Register, lanes: u32) -> Result<(), (usize, Fault)> {
+    fn require_written(&self, register: Register, lanes: u32) -> Result<(), (usize, Box<Fault>)> {
         match lanes & !self.written[register] {
             0 => Ok(()),
-            unwritten => Err((unwritten.trailing_zeros() as usize, Fault::UnwrittenRegister)),
+            unwritten => Err((unwritten.trailing_zeros() as usize, Box::new(Fault::UnwrittenRegister))),
         }
     }
 
@@ -171,7 +172,7 @@ impl Warp {
         active: u32,
         around: &Surroundings<'_>,
         buffer: &'a mut Lanes,
-    ) -> Result<&'a Lanes, (usize, Fault)> {
+    ) -> Result<&'a Lanes, (usize, Box<Fault>)> {
         let uniform = match operand {
             Operand::Register(register) => {
                 self.require_written(register, active)?;

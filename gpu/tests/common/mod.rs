@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod bounds;
+pub mod expected;
 pub mod problem;
 
 use std::env;
@@ -33,6 +34,12 @@ pub fn open(text: &str) -> Device {
         return device;
     }
     assert!(simulate || !is_set("LAPROX_REQUIRE_GPU"), "LAPROX_REQUIRE_GPU is set, and there is no device");
+    simulated(text)
+}
+
+/// The interpreter with kernels of another text, whatever devices there are.
+#[must_use]
+pub fn simulated(text: &str) -> Device {
     laprox_ptxsim::driver::install().unwrap();
     Device::open_with(text).unwrap().expect("the interpreter is a device")
 }

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use super::stream::Work;
 use super::{
-    DEFAULT_SHARED, Driver, INVALID_VALUE, LAUNCH_FAILED, LARGEST_ALLOCATION, OUT_OF_MEMORY, Outcome,
+    DEFAULT_SHARED, Driver, Event, INVALID_VALUE, LAUNCH_FAILED, LARGEST_ALLOCATION, OUT_OF_MEMORY, Outcome,
     Status, driver, failure, host,
 };
 use crate::launch::MOST_SHARED;
@@ -96,8 +96,8 @@ pub extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_int)
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, _device: c_int) -> Status {
     let known = match attribute {
-        // Multiprocessors: few, so that small problems fill them.
-        16 => 4,
+        // Multiprocessors: one, so that the smallest problems fill it.
+        16 => 1,
         // Bytes of L2.
         38 => 1 << 20,
         // Compute capability 9.0.
@@ -373,7 +373,7 @@ pub extern "C" fn cuGraphDestroy(_graph: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> Status {
     call(|driver| {
-        driver.events.push(None);
+        driver.events.push(Event::default());
         give(event, handle(driver.events.len()))
     })
 }
@@ -390,9 +390,18 @@ pub extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: Handle) -> Status {
-    call(|driver| match *driver.event_at(event as usize)? {
+    call(|driver| match driver.event_at(event as usize)?.point {
         Some(point) => driver.reach(point),
         None => Ok(()),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: Handle, end: Handle) -> Status {
+    call(|driver| {
+        let start = driver.event_at(start as usize)?.executed;
+        let executed = driver.event_at(end as usize)?.executed.saturating_sub(start);
+        give(milliseconds, executed as f32 / 1e6)
     })
 }
 

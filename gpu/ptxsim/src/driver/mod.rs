@@ -5,7 +5,8 @@
 //! what a program forgot to wait for has not happened yet.
 //!
 //! Where it differs from a GPU: a fault is told to whoever waits for its stream, in the text of the error, and is then
-//! forgotten, where a real context is lost; and all work of a process takes turns.
+//! forgotten, where a real context is lost; all work of a process takes turns; and time is what was executed, a million
+//! instructions to the millisecond.
 
 pub mod api;
 mod host;
@@ -46,8 +47,8 @@ fn failure(status: Status, text: impl Into<String>) -> Failure {
     Failure { status, text: text.into() }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
+impl From<Box<Fault>> for Failure {
+    fn from(fault: Box<Fault>) -> Self {
         failure(INVALID_VALUE, fault.to_string())
     }
 }
@@ -73,6 +74,13 @@ struct Point {
     position: u64,
 }
 
+/// An event: where it was recorded last, and what had been executed when it happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Event {
+    point: Option<Point>,
+    executed: u64,
+}
+
 /// Everything behind the entry points. A handle is an index and 1.
 #[derive(Default)]
 struct Driver {
@@ -81,9 +89,10 @@ struct Driver {
     loaded: Vec<Arc<Module>>,
     functions: Vec<Function>,
     streams: Vec<Stream>,
-    /// Where each event was recorded last.
-    events: Vec<Option<Point>>,
+    events: Vec<Event>,
     graphs: Vec<Vec<Work>>,
+    /// Instructions that were executed, counted for every thread: the only clock there is.
+    executed: u64,
 }
 
 static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(Mutex::default);
@@ -134,7 +143,7 @@ impl Driver {
         &mut self.streams[handle]
     }
 
-    fn event_at(&mut self, handle: usize) -> Outcome<&mut Option<Point>> {
+    fn event_at(&mut self, handle: usize) -> Outcome<&mut Event> {
         self.events.get_mut(handle.wrapping_sub(1)).ok_or_else(|| failure(INVALID_HANDLE, "no such event"))
     }
 }

@@ -20,8 +20,8 @@ pub(super) enum Work {
     Free { address: u64 },
     Wait(Point),
     Launch { function: usize, grid: [u32; 3], block: [u32; 3], dynamic_shared: usize, parameters: Vec<u8> },
-    /// Keeps the place of an event in the order.
-    Mark,
+    /// Notes when an event happens.
+    Mark { event: usize },
 }
 
 #[derive(Default)]
@@ -51,15 +51,16 @@ impl Driver {
 
     /// Records an event behind all work of a stream.
     pub(super) fn record(&mut self, event: usize, stream: usize) -> Outcome<()> {
-        self.enqueue(stream, Work::Mark);
+        self.event_at(event)?;
+        self.enqueue(stream, Work::Mark { event });
         let position = self.stream_at(stream).end();
-        *self.event_at(event)? = Some(Point { stream, position });
+        self.event_at(event)?.point = Some(Point { stream, position });
         Ok(())
     }
 
     /// Lets a stream wait for an event; one that was never recorded has happened.
     pub(super) fn wait(&mut self, stream: usize, event: usize) -> Outcome<()> {
-        if let Some(point) = *self.event_at(event)? {
+        if let Some(point) = self.event_at(event)?.point {
             self.enqueue(stream, Work::Wait(point));
         }
         Ok(())
@@ -125,9 +126,10 @@ impl Driver {
                 let function = &self.functions[function - 1];
                 let kernel = &function.module.kernels[function.index];
                 let launch = Launch { kernel, grid, block, dynamic_shared, parameters: &parameters };
-                launch.run(&mut self.memory).map_err(|finding| failure(LAUNCH_FAILED, finding.to_string()))?;
+                let statistics = launch.run(&mut self.memory);
+                self.executed += statistics.map_err(|finding| failure(LAUNCH_FAILED, finding.to_string()))?.executed;
             }
-            Work::Mark => {}
+            Work::Mark { event } => self.events[event - 1].executed = self.executed,
         }
         Ok(())
     }
