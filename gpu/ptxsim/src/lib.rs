@@ -30,10 +30,12 @@
 //! It sees no effect of a weak memory model, no resource limits but shared memory and threads, and no speed.
 //!
 //! The crate is also a shared library, [`driver`], that stands in for `libcuda.so`.
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 mod copies;
 mod decode;
+#[allow(unsafe_code, reason = "entry points that a caller's raw addresses come through")]
 pub mod driver;
 mod execute;
 mod finding;

@@ -32,6 +32,12 @@ fn call(action: impl FnOnce(&mut Driver) -> Outcome<()>) -> Status {
     failure.status
 }
 
+/// Why the last call on this thread failed that did.
+#[must_use]
+pub fn last_failure() -> String {
+    TEXT.with_borrow(|last| last.to_string_lossy().into_owned())
+}
+
 /// Puts a result where the caller wants it.
 fn give<T>(place: *mut T, value: T) -> Outcome<()> {
     if place.is_null() {

@@ -20,6 +20,7 @@ use crate::finding::Fault;
 use crate::memory::Memory;
 use crate::program::Module;
 
+pub use api::last_failure;
 pub use install::install;
 use stream::{Stream, Work};
 
