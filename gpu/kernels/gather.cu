@@ -6,7 +6,8 @@
 // | gather_rows  | a thread 16 bytes of a row of K and the same of V, in flight  | not measured          |
 // |              | together                                                      |                       |
 //
-// `offsets` [Hkv + 1] are the layer's own part of those of the model, `positions` all of the model's.
+// `offsets` [Hkv + 1] are the layer's own part of those of the model, `positions` all of the model's. Nothing is written
+// behind the `capacity` rows that there is room for.
 
 struct Retained {
     const u32 *offsets, *positions;
@@ -21,11 +22,12 @@ struct Retained {
 // grid (any, Hkv), block 256: packed_key, packed_value [retained rows, words].
 extern "C" __global__ void __launch_bounds__(256)
 gather_naive(const u32* key, const u32* value, const u32* offsets, const u32* positions, u32* packed_key,
-             u32* packed_value, int cached_len, int words) {
+             u32* packed_value, int cached_len, int words, int capacity) {
     Retained retained{offsets, positions};
     int kv_head = blockIdx.y;
     for (int c = blockIdx.x * 256 + threadIdx.x; c < retained.rows(kv_head) * words; c += gridDim.x * 256) {
         int from = (kv_head * cached_len + retained.from(kv_head, c / words)) * words + c % words;
+        if (retained.to(kv_head, c / words) >= capacity) return;
         int to = retained.to(kv_head, c / words) * words + c % words;
         packed_key[to] = key[from];
         packed_value[to] = value[from];
@@ -37,13 +39,14 @@ gather_naive(const u32* key, const u32* value, const u32* offsets, const u32* po
 // The same with words of 16 bytes, `row_words` a row: a power of two.
 extern "C" __global__ void __launch_bounds__(256)
 gather_rows(const uint4* key, const uint4* value, const u32* offsets, const u32* positions, uint4* packed_key,
-            uint4* packed_value, int cached_len, int row_words) {
+            uint4* packed_value, int cached_len, int row_words, int capacity) {
     Retained retained{offsets, positions};
     int kv_head = blockIdx.y;
     int word = threadIdx.x % row_words;
     int step = 256 / row_words;
     for (int row = blockIdx.x * step + threadIdx.x / row_words; row < retained.rows(kv_head); row += gridDim.x * step) {
         int from = (kv_head * cached_len + retained.from(kv_head, row)) * row_words + word;
+        if (retained.to(kv_head, row) >= capacity) return;
         int to = retained.to(kv_head, row) * row_words + word;
         uint4 own_key = key[from], own_value = value[from];
         packed_key[to] = own_key;

@@ -3,7 +3,7 @@
 use cudarc::driver::CudaSlice;
 
 use crate::device::Device;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, require};
 use crate::launch::Grid;
 use crate::layer::DeviceLayer;
 use crate::upload::Format;
@@ -22,22 +22,61 @@ const BLOCKS_EACH: usize = 3;
 
 /// For each split of the keys and each row of `Q_h K^T`: the largest logit, before scaling, and the sum of exponentials
 /// relative to it, both `[splits, H, w]`.
-pub(crate) struct RowParts {
-    pub splits: usize,
-    pub largest: CudaSlice<f32>,
-    pub sums: CudaSlice<f32>,
+pub struct RowParts {
+    splits: usize,
+    pub(crate) largest: CudaSlice<f32>,
+    pub(crate) sums: CudaSlice<f32>,
+}
+
+impl RowParts {
+    /// Room for a layer's.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+        Self::with_splits(layer, Self::splits_of(layer))
+    }
+
+    fn splits_of(layer: &DeviceLayer<'_>) -> usize {
+        if layer.halves().is_some() { Division::new(layer, layer.shape().context_len).splits } else { 1 }
+    }
+
+    fn with_splits(layer: &DeviceLayer<'_>, splits: usize) -> Result<Self, DeviceError> {
+        let (device, shape) = (&layer.device, layer.shape());
+        let extents = [splits, shape.query_heads, shape.window_len];
+        Ok(Self { splits, largest: device.allocate(&extents)?, sums: device.allocate(&extents)? })
+    }
+
+    pub(crate) fn is_joined(&self) -> bool {
+        self.splits == 1
+    }
 }
 
 /// Sums of squares, sums and maxima over the rows of each candidate's column, `[row tiles, H, n - w]`. Whoever reads them
 /// adds up (or takes the larger of) the row tiles.
 pub struct WindowStatistics {
-    pub(crate) row_tiles: usize,
+    row_tiles: usize,
     pub(crate) squares: CudaSlice<f32>,
     pub(crate) sums: CudaSlice<f32>,
     pub(crate) maxima: CudaSlice<f32>,
 }
 
 impl WindowStatistics {
+    /// Room for a layer's.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+        let (device, shape, row_tiles) = (&layer.device, layer.shape(), Self::row_tiles_of(layer));
+        let extents = [row_tiles, shape.query_heads, shape.candidate_len()];
+        let allocate = || device.allocate(&extents);
+        Ok(Self { row_tiles, squares: allocate()?, sums: allocate()?, maxima: allocate()? })
+    }
+
+    fn row_tiles_of(layer: &DeviceLayer<'_>) -> usize {
+        if layer.halves().is_some() { layer.shape().window_len.div_ceil(ROWS) } else { 1 }
+    }
+
     /// The squares, the sums and the maxima, `[row tiles * H * (n - w)]`.
     ///
     /// # Errors
@@ -86,50 +125,51 @@ fn kernel(pass: &str, format: Format, head_dim: usize) -> String {
 }
 
 /// First pass: what each row's softmax divides by.
-pub(crate) fn row_parts(layer: &DeviceLayer<'_>) -> Result<RowParts, DeviceError> {
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
+    require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
     let (device, shape) = (&layer.device, layer.shape());
     let [query_extents, key_extents] = extents(layer);
+    let rows = [parts.splits, shape.query_heads, shape.window_len];
     let lengths = [shape.context_len, shape.cached_len()];
-    let allocate = |splits: usize| device.allocate(&[splits, shape.query_heads, shape.window_len]);
-    let Some(halves) = layer.halves() else {
-        let singles = layer.singles()?;
-        let mut parts = RowParts { splits: 1, largest: allocate(1)?, sums: allocate(1)? };
-        let rows = [shape.query_heads, shape.window_len];
-        device
-            .launch("attend_rows_naive", Grid::new([shape.window_len, shape.query_heads, 1], 128))?
-            .input(&singles.query, &query_extents)
-            .input(&singles.key, &key_extents)
-            .output(&mut parts.largest, &rows)
-            .output(&mut parts.sums, &rows)
-            .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
-            .ints(&lengths)
-            .real(layer.scale_log2())
-            .run()?;
-        return Ok(parts);
-    };
-    let division = Division::new(layer, shape.context_len);
-    let splits = division.splits;
-    let mut parts = RowParts { splits, largest: allocate(splits)?, sums: allocate(splits)? };
-    let rows = [splits, shape.query_heads, shape.window_len];
-    device
-        .launch(&kernel("rows", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
-        .input(&halves.query, &query_extents)
-        .input(&halves.key, &key_extents)
-        .output(&mut parts.largest, &rows)
-        .output(&mut parts.sums, &rows)
-        .ints(&[shape.group_size(), shape.window_len])
-        .ints(&lengths)
-        .real(layer.scale_log2())
-        .int(division.tiles_per_split)
-        .run()?;
-    Ok(parts)
+    match layer.halves() {
+        Some(halves) => {
+            let division = Division::new(layer, shape.context_len);
+            device
+                .launch(&kernel("rows", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
+                .input(&halves.query, &query_extents)
+                .input(&halves.key, &key_extents)
+                .output(&mut parts.largest, &rows)
+                .output(&mut parts.sums, &rows)
+                .ints(&[shape.group_size(), shape.window_len])
+                .ints(&lengths)
+                .real(layer.scale_log2())
+                .int(division.tiles_per_split)
+                .run()
+        }
+        None => {
+            let singles = layer.singles()?;
+            device
+                .launch("attend_rows_naive", Grid::new([shape.window_len, shape.query_heads, 1], 128))?
+                .input(&singles.query, &query_extents)
+                .input(&singles.key, &key_extents)
+                .output(&mut parts.largest, &rows)
+                .output(&mut parts.sums, &rows)
+                .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
+                .ints(&lengths)
+                .real(layer.scale_log2())
+                .run()
+        }
+    }
 }
 
 /// Joins the splits, for kernels that do not join themselves.
 pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let rows = shape.query_heads * shape.window_len;
-    let mut joined = RowParts { splits: 1, largest: device.allocate(&[rows])?, sums: device.allocate(&[rows])? };
+    let mut joined = RowParts::with_splits(layer, 1)?;
     device
         .launch("attend_rows_join", Grid::new([rows.div_ceil(128), 1, 1], 128))?
         .input(&parts.largest, &[parts.splits, rows])
@@ -142,55 +182,60 @@ pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts
     Ok(joined)
 }
 
-/// Second pass: the weights again, reduced over the rows. A layer without candidates has empty statistics.
-pub(crate) fn window_statistics(layer: &DeviceLayer<'_>) -> Result<WindowStatistics, DeviceError> {
+/// Second pass: the weights again, reduced over the rows. A layer without candidates has no columns.
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn enqueue_columns(
+    layer: &DeviceLayer<'_>,
+    parts: &RowParts,
+    statistics: &mut WindowStatistics,
+) -> Result<(), DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
-    let (candidates, parts) = (shape.candidate_len(), layer.row_parts()?);
-    let [query_extents, key_extents] = extents(layer);
-    let division = Division::new(layer, candidates.max(1));
-    let row_tiles = if layer.halves().is_some() { division.row_tiles } else { 1 };
-    let columns = [row_tiles, shape.query_heads, candidates];
-    let allocate = || device.allocate(&columns);
-    let mut statistics =
-        WindowStatistics { row_tiles, squares: allocate()?, sums: allocate()?, maxima: allocate()? };
+    let candidates = shape.candidate_len();
+    require("tiles of rows", WindowStatistics::row_tiles_of(layer), statistics.row_tiles)?;
     if candidates == 0 {
-        return Ok(statistics);
+        return Ok(());
     }
+    let [query_extents, key_extents] = extents(layer);
     let rows = [parts.splits, shape.query_heads, shape.window_len];
+    let columns = [statistics.row_tiles, shape.query_heads, candidates];
     let lengths = [shape.context_len, shape.cached_len()];
-    let launch = match layer.halves() {
-        Some(halves) => device
-            .launch(&kernel("columns", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
-            .input(&halves.query, &query_extents)
-            .input(&halves.key, &key_extents),
+    match layer.halves() {
+        Some(halves) => {
+            let division = Division::new(layer, candidates);
+            device
+                .launch(&kernel("columns", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
+                .input(&halves.query, &query_extents)
+                .input(&halves.key, &key_extents)
+                .input(&parts.largest, &rows)
+                .input(&parts.sums, &rows)
+                .output(&mut statistics.squares, &columns)
+                .output(&mut statistics.sums, &columns)
+                .output(&mut statistics.maxima, &columns)
+                .ints(&[parts.splits, shape.group_size(), shape.window_len])
+                .ints(&lengths)
+                .real(layer.scale_log2())
+                .int(division.tiles_per_split)
+                .run()
+        }
         None => {
-            let grid = Grid::new([candidates.div_ceil(128), shape.query_heads, 1], 128);
             let singles = layer.singles()?;
             device
-                .launch("attend_columns_naive", grid)?
+                .launch("attend_columns_naive", Grid::new([candidates.div_ceil(128), shape.query_heads, 1], 128))?
                 .input(&singles.query, &query_extents)
                 .input(&singles.key, &key_extents)
+                .input(&parts.largest, &rows)
+                .input(&parts.sums, &rows)
+                .output(&mut statistics.squares, &columns)
+                .output(&mut statistics.sums, &columns)
+                .output(&mut statistics.maxima, &columns)
+                .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
+                .ints(&lengths)
+                .real(layer.scale_log2())
+                .run()
         }
-    };
-    let launch = launch
-        .input(&parts.largest, &rows)
-        .input(&parts.sums, &rows)
-        .output(&mut statistics.squares, &columns)
-        .output(&mut statistics.sums, &columns)
-        .output(&mut statistics.maxima, &columns);
-    let launch = match layer.halves() {
-        Some(_) => launch
-            .ints(&[parts.splits, shape.group_size(), shape.window_len])
-            .ints(&lengths)
-            .real(layer.scale_log2())
-            .int(division.tiles_per_split),
-        None => launch
-            .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
-            .ints(&lengths)
-            .real(layer.scale_log2()),
-    };
-    launch.run()?;
-    Ok(statistics)
+    }
 }
 
 /// `sum over rows of (mean over the group of A_h[t, i])^2`, `[Hkv, n - w]`.

@@ -53,6 +53,18 @@ pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, 
     result.map_err(|cause| DeviceError::Driver { doing: what.to_owned(), cause })
 }
 
+/// Refuses what was made for another layer.
+pub(crate) fn require<T: PartialEq + std::fmt::Debug>(
+    what: &'static str,
+    expected: T,
+    found: T,
+) -> Result<(), DeviceError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(DeviceError::Request { what, expected: format!("{expected:?}"), found: format!("{found:?}") })
+}
+
 impl From<DeviceError> for Error {
     fn from(error: DeviceError) -> Self {
         Self::Path { path: "gpu", reason: error.to_string() }

@@ -90,6 +90,11 @@ pub struct SplitFactor {
 }
 
 impl SplitFactor {
+    /// How many numbers the parts of a factor of this width are.
+    pub(crate) fn len_of(width: usize) -> usize {
+        (0..width / 8).map(|tile| (width / 32 - tile / 4) * 2 * 256).sum()
+    }
+
     fn new(factor: &Factor, format: Format) -> Self {
         let exponent = match format {
             // High up, so that the low part of what matters is no subnormal number.

@@ -8,7 +8,7 @@ use laprox_reference::{LayerProblem, LayerShape, Policy};
 use crate::attend::{self, RowParts, WindowStatistics};
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
-use crate::project;
+use crate::project::{self, DeviceFactors};
 use crate::score::{self, DeviceScores};
 use crate::upload::{self, Format};
 
@@ -119,13 +119,17 @@ impl<'a> DeviceLayer<'a> {
 
     /// The rows' sums, in splits of the keys.
     pub(crate) fn row_parts(&self) -> Result<&RowParts, DeviceError> {
-        once(&self.row_parts, || attend::row_parts(self))
+        once(&self.row_parts, || {
+            let mut parts = RowParts::allocate(self)?;
+            attend::enqueue_rows(self, &mut parts)?;
+            Ok(parts)
+        })
     }
 
     /// The rows' sums over all keys.
     pub(crate) fn joined_rows(&self) -> Result<&RowParts, DeviceError> {
         let parts = self.row_parts()?;
-        if parts.splits == 1 { Ok(parts) } else { once(&self.joined_rows, || attend::join(self, parts)) }
+        if parts.is_joined() { Ok(parts) } else { once(&self.joined_rows, || attend::join(self, parts)) }
     }
 
     /// Sums of squares, sums and maxima of the columns of `A_h`.
@@ -133,12 +137,22 @@ impl<'a> DeviceLayer<'a> {
     /// # Errors
     /// [`DeviceError`]
     pub fn window_statistics(&self) -> Result<&WindowStatistics, DeviceError> {
-        once(&self.statistics, || attend::window_statistics(self))
+        once(&self.statistics, || {
+            let mut statistics = WindowStatistics::allocate(self)?;
+            attend::enqueue_columns(self, self.row_parts()?, &mut statistics)?;
+            Ok(statistics)
+        })
     }
 
     /// `norm2(b_{h,i})` of the candidates, `[H, n - w]`.
     pub(crate) fn value_norms(&self) -> Result<&CudaSlice<f32>, DeviceError> {
-        once(&self.value_norms, || project::value_norms(self))
+        once(&self.value_norms, || {
+            let mut norms = project::allocate_norms(self)?;
+            if self.shape().candidate_len() > 0 {
+                project::enqueue_norms(self, &DeviceFactors::upload(self)?, &mut norms)?;
+            }
+            Ok(norms)
+        })
     }
 
     /// A policy's scores, left on the device; `None` where there is no kernel for it.
@@ -146,7 +160,8 @@ impl<'a> DeviceLayer<'a> {
     /// # Errors
     /// [`DeviceError`]
     pub fn score(&self, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
-        score::score(self, policy)
+        let mut scores = DeviceScores::allocate(self)?;
+        Ok(score::enqueue_scores(self, policy, &mut scores)?.then_some(scores))
     }
 
     /// `norm2(b_{h,i})` of the candidates, query head by query head.

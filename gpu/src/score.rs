@@ -37,11 +37,26 @@ impl Rule {
 pub struct DeviceScores {
     /// After pooling, before normalising, `[Hkv, n - w]`.
     pub(crate) scores: CudaSlice<f32>,
-    /// The sum of their magnitudes, `[1]`.
+    /// The sums of the fused kernel's blocks.
+    block_sums: CudaSlice<f32>,
+    /// The sum of the scores' magnitudes, `[1]`.
     pub(crate) sum: CudaSlice<f32>,
 }
 
 impl DeviceScores {
+    /// Room for a layer's.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+        let (device, shape) = (&layer.device, layer.shape());
+        Ok(Self {
+            scores: device.allocate(&[shape.kv_heads, shape.candidate_len()])?,
+            block_sums: device.allocate(&[shape.kv_heads, shape.candidate_len().div_ceil(FUSED)])?,
+            sum: device.copy_in(&[0.0])?,
+        })
+    }
+
     /// The scores, KV head by KV head.
     ///
     /// # Errors
@@ -74,22 +89,28 @@ fn pooling(pool: Pooling) -> (usize, usize) {
     }
 }
 
-/// A policy's scores of one layer; `None` where there is no kernel for it.
-pub(crate) fn score(layer: &DeviceLayer<'_>, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
-    let Some(rule) = Rule::of(policy) else { return Ok(None) };
+/// Scores of a layer by a policy, enqueued; false where there is no kernel for it. Without candidates there are none.
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn enqueue_scores(
+    layer: &DeviceLayer<'_>,
+    policy: &Policy,
+    scores: &mut DeviceScores,
+) -> Result<bool, DeviceError> {
+    let Some(rule) = Rule::of(policy) else { return Ok(false) };
     if layer.shape().candidate_len() == 0 {
-        let none = DeviceScores { scores: layer.device.allocate(&[0])?, sum: layer.device.copy_in(&[0.0])? };
-        return Ok(Some(none));
+        return Ok(true);
     }
     let (width, average) = pooling(policy.options().pool);
-    let scores = match rule {
-        Rule::LaproxExact => pooled(layer, &exact(layer)?, width, average)?,
+    match rule {
+        Rule::LaproxExact => pooled(layer, &exact(layer)?, width, average, scores)?,
         _ if layer.device.version() == Version::Naive || width > WIDEST => {
-            pooled(layer, &raw(layer, rule)?, width, average)?
+            pooled(layer, &raw(layer, rule)?, width, average, scores)?;
         }
-        _ => fused(layer, rule, width, average)?,
-    };
-    Ok(Some(scores))
+        _ => fused(layer, rule, width, average, scores)?,
+    }
+    Ok(true)
 }
 
 /// What both versions of the group's score read, with extents.
@@ -114,7 +135,7 @@ impl<'a> Inputs<'a> {
             return Ok(Self { parts, part_extents, norms: Some(layer.value_norms()?) });
         }
         let statistics = layer.window_statistics()?;
-        let part_extents = [statistics.row_tiles, shape.query_heads, candidates];
+        let part_extents = [statistics.row_tiles(), shape.query_heads, candidates];
         Ok(match rule {
             Rule::LaproxMean => {
                 Self { parts: &statistics.squares, part_extents, norms: Some(layer.value_norms()?) }
@@ -125,33 +146,35 @@ impl<'a> Inputs<'a> {
 }
 
 /// One block for everything, its neighbours included.
-fn fused(layer: &DeviceLayer<'_>, rule: Rule, width: usize, average: usize) -> Result<DeviceScores, DeviceError> {
+fn fused(
+    layer: &DeviceLayer<'_>,
+    rule: Rule,
+    width: usize,
+    average: usize,
+    scores: &mut DeviceScores,
+) -> Result<(), DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let mut group_squares = None;
     let inputs = Inputs::new(layer, rule, &mut group_squares)?;
     let columns = [shape.kv_heads, shape.candidate_len()];
     let blocks = shape.candidate_len().div_ceil(FUSED);
-    let mut scores = device.allocate(&columns)?;
-    let mut block_sums = device.allocate::<f32>(&[shape.kv_heads, blocks])?;
     let grid = Grid::new([blocks, shape.kv_heads, 1], FUSED);
     device
         .launch("score_fused", grid.with_shared((FUSED + width - 1) * size_of::<f32>()))?
         .input(inputs.parts, &inputs.part_extents)
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
-        .output(&mut scores, &columns)
-        .output(&mut block_sums, &[shape.kv_heads, blocks])
+        .output(&mut scores.scores, &columns)
+        .output(&mut scores.block_sums, &[shape.kv_heads, blocks])
         .ints(&[rule as usize, inputs.part_extents[0], shape.group_size(), shape.candidate_len(), shape.window_len])
         .ints(&[width, average])
         .run()?;
-    let mut sum = device.allocate(&[1])?;
     let count = shape.kv_heads * blocks;
     device
         .launch("score_sum", Grid::new([1; 3], FUSED))?
-        .input(&block_sums, &[count])
-        .output(&mut sum, &[1])
+        .input(&scores.block_sums, &[count])
+        .output(&mut scores.sum, &[1])
         .int(count)
-        .run()?;
-    Ok(DeviceScores { scores, sum })
+        .run()
 }
 
 /// The group's scores before pooling, `[Hkv, n - w]`.
@@ -206,21 +229,21 @@ fn pooled(
     raw: &CudaSlice<f32>,
     width: usize,
     average: usize,
-) -> Result<DeviceScores, DeviceError> {
+    scores: &mut DeviceScores,
+) -> Result<(), DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let columns = [shape.kv_heads, shape.candidate_len()];
-    let (mut scores, mut sum) = (device.allocate(&columns)?, device.allocate(&[1])?);
     device
         .launch("score_pool_naive", Grid::new([columns[1].div_ceil(128), shape.kv_heads, 1], 128))?
         .input(raw, &columns)
-        .output(&mut scores, &columns)
+        .output(&mut scores.scores, &columns)
         .ints(&[shape.candidate_len(), width, average])
         .run()?;
+    let count = scores.scores.len();
     device
         .launch("score_sum_naive", Grid::new([1; 3], 1))?
-        .input(&scores, &columns)
-        .output(&mut sum, &[1])
-        .int(scores.len())
-        .run()?;
-    Ok(DeviceScores { scores, sum })
+        .input(&scores.scores, &columns)
+        .output(&mut scores.sum, &[1])
+        .int(count)
+        .run()
 }

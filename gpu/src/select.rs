@@ -6,7 +6,7 @@ use cudarc::driver::CudaSlice;
 use laprox_reference::{LayerShape, RetainedSet};
 
 use crate::device::{Device, Version};
-use crate::error::{DeviceError, doing};
+use crate::error::{DeviceError, doing, require};
 use crate::launch::Grid;
 use crate::score::DeviceScores;
 
@@ -39,11 +39,7 @@ impl ModelScores {
     ) -> Result<Self, DeviceError> {
         let slots = shape.kv_heads * shape.candidate_len();
         if layers.is_empty() || slots == 0 || layers.iter().any(|layer| layer.scores.len() != slots) {
-            return Err(DeviceError::Request {
-                what: "scores of a model",
-                expected: format!("at least one layer, {slots} candidates each, at least one"),
-                found: format!("{:?}", layers.iter().map(|layer| layer.scores.len()).collect::<Vec<_>>()),
-            });
+            return Err(refuse_scores(slots, layers.iter().map(|layer| layer.scores.len()).sum()));
         }
         let mut scores = device.allocate(&[layers.len(), slots])?;
         let mut sums = device.allocate(&[layers.len()])?;
@@ -67,11 +63,16 @@ impl ModelScores {
         shape: LayerShape,
     ) -> Result<Self, DeviceError> {
         let slots = shape.kv_heads * shape.candidate_len();
-        let layers = scores.chunks_exact(slots.max(1)).zip(sums);
-        let layers = layers.map(|(scores, &sum)| {
-            Ok(DeviceScores { scores: device.copy_in(scores)?, sum: device.copy_in(&[sum])? })
-        });
-        Self::join(device, &layers.collect::<Result<Vec<_>, _>>()?, shape)
+        if slots == 0 || sums.is_empty() || scores.len() != sums.len() * slots {
+            return Err(refuse_scores(slots, scores.len()));
+        }
+        Ok(Self {
+            device: Arc::clone(device),
+            scores: device.copy_in(scores)?,
+            sums: device.copy_in(sums)?,
+            layers: sums.len(),
+            shape,
+        })
     }
 
     /// The first `count` slots by the highest normalised score, ties to the lower (layer, KV head, position), and the
@@ -80,32 +81,37 @@ impl ModelScores {
     /// # Errors
     /// [`DeviceError::Request`] when there are not that many, or none is asked for.
     pub fn top(&self, count: usize) -> Result<Selected, DeviceError> {
-        let slots = self.scores.len();
-        if count == 0 || count > slots {
-            return Err(DeviceError::Request {
-                what: "number of slots to keep",
-                expected: format!("1 to {slots}"),
-                found: count.to_string(),
-            });
-        }
+        let mut selected = Selected::allocate(self, count)?;
+        self.enqueue_top(&mut selected)?;
+        Ok(selected)
+    }
+
+    /// The same into room that is there.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        require("model of the selection", (self.layers, self.shape), (selected.layers, selected.shape))?;
         match self.device.version() {
-            Version::Naive => self.top_naive(count),
-            Version::Shipped => self.top_radix(count),
+            Version::Naive => self.top_naive(selected),
+            Version::Shipped => {
+                self.find_cut(selected)?;
+                self.compact(selected)
+            }
         }
     }
 
     /// Ranks every slot against every other one; the host packs what stays.
-    fn top_naive(&self, count: usize) -> Result<Selected, DeviceError> {
+    fn top_naive(&self, selected: &mut Selected) -> Result<(), DeviceError> {
         let slots = self.scores.len();
         let mut kept = self.device.allocate(&[slots])?;
-        let mut refused = self.device.copy_in(&[u32::MAX])?;
         self.device
             .launch("select_naive", Grid::new([slots.div_ceil(128), 1, 1], 128))?
             .input(&self.scores, &[slots])
             .input(&self.sums, &[self.layers])
             .output(&mut kept, &[slots])
-            .output(&mut refused, &[1])
-            .ints(&[slots / self.layers, slots, count])
+            .output(&mut selected.refused, &[1])
+            .ints(&[slots / self.layers, slots, selected.count])
             .run()?;
         let kept: Vec<u32> = self.device.copy_out(&kept)?;
         let (mut offsets, mut positions) = (vec![0], Vec::new());
@@ -114,80 +120,80 @@ impl ModelScores {
             positions.extend((0..).zip(all).filter(|(_, kept)| *kept == 1).map(|(position, _): (u32, u32)| position));
             offsets.push(positions.len() as u32);
         }
-        let (offsets, positions) = (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
-        Ok(self.selected(offsets, positions, refused))
-    }
-
-    fn top_radix(&self, count: usize) -> Result<Selected, DeviceError> {
-        let LayerShape { kv_heads, window_len, .. } = self.shape;
-        let candidates = self.shape.candidate_len();
-        let (device, heads) = (&self.device, self.layers * kv_heads);
-        let [cut, refused] = self.cut(count)?;
-        let per_head = candidates.div_ceil(CHUNK);
-        let grid = Grid::new([per_head, heads, 1], 256);
-        let (scores, chunk_extents) = ([heads, candidates], [heads, per_head, 2]);
-        let mut chunks = device.allocate::<u32>(&chunk_extents)?;
-        device
-            .launch("select_count", grid)?
-            .input(&self.scores, &scores)
-            .input(&self.sums, &[self.layers])
-            .input(&cut, &[2])
-            .output(&mut chunks, &chunk_extents)
-            .ints(&[kv_heads, candidates])
-            .run()?;
-        let mut offsets = device.allocate(&[heads + 1])?;
-        device
-            .launch("select_scan", Grid::new([1; 3], 256))?
-            .output(&mut chunks, &chunk_extents)
-            .input(&cut, &[2])
-            .output(&mut offsets, &[heads + 1])
-            .ints(&[heads, per_head, window_len])
-            .run()?;
-        let retained = [count + heads * window_len];
-        let mut positions = device.allocate(&retained)?;
-        device
-            .launch("select_compact", grid)?
-            .input(&self.scores, &scores)
-            .input(&self.sums, &[self.layers])
-            .input(&cut, &[2])
-            .input(&chunks, &chunk_extents)
-            .input(&offsets, &[heads + 1])
-            .output(&mut positions, &retained)
-            .ints(&[kv_heads, candidates, window_len])
-            .run()?;
-        Ok(self.selected(offsets, positions, refused))
-    }
-
-    fn selected(&self, offsets: CudaSlice<u32>, positions: CudaSlice<u32>, refused: CudaSlice<u32>) -> Selected {
-        Selected { device: Arc::clone(&self.device), shape: self.shape, offsets, positions, refused }
+        (selected.offsets, selected.positions) = (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
+        Ok(())
     }
 
     /// The key of the last slot that stays and how many of its ties do, digit by digit; and the first slot without a finite
     /// score.
-    fn cut(&self, count: usize) -> Result<[CudaSlice<u32>; 2], DeviceError> {
+    fn find_cut(&self, selected: &mut Selected) -> Result<(), DeviceError> {
         let (device, slots) = (&self.device, self.scores.len());
-        let mut histogram = doing("clearing the histogram", device.compute.alloc_zeros::<u32>(BINS))?;
-        let mut cut = device.copy_in(&[0, count as u32])?;
-        let mut refused = device.copy_in(&[u32::MAX])?;
+        let what = "starting a selection";
+        doing(what, device.compute.memcpy_dtod(&selected.start.slice(..2), &mut selected.cut))?;
+        doing(what, device.compute.memcpy_dtod(&selected.start.slice(2..), &mut selected.refused))?;
         let blocks = slots.div_ceil(4096).clamp(1, 8 * device.multiprocessors());
         for pass in 0..3 {
             device
                 .launch("select_histogram", Grid::new([blocks, 1, 1], 256))?
                 .input(&self.scores, &[slots])
                 .input(&self.sums, &[self.layers])
-                .output(&mut histogram, &[BINS])
-                .input(&cut, &[2])
-                .output(&mut refused, &[1])
+                .output(&mut selected.histogram, &[BINS])
+                .input(&selected.cut, &[2])
+                .output(&mut selected.refused, &[1])
                 .ints(&[pass, slots / self.layers, slots])
                 .run()?;
             device
                 .launch("select_bin", Grid::new([1; 3], 256))?
-                .output(&mut histogram, &[BINS])
-                .output(&mut cut, &[2])
+                .output(&mut selected.histogram, &[BINS])
+                .output(&mut selected.cut, &[2])
                 .int(pass)
                 .run()?;
         }
-        Ok([cut, refused])
+        Ok(())
+    }
+
+    /// Positions of what the cut leaves, in order.
+    fn compact(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        let LayerShape { kv_heads, window_len, .. } = self.shape;
+        let candidates = self.shape.candidate_len();
+        let (device, heads) = (&self.device, self.layers * kv_heads);
+        let per_head = candidates.div_ceil(CHUNK);
+        let grid = Grid::new([per_head, heads, 1], 256);
+        let (scores, chunks) = ([heads, candidates], [heads, per_head, 2]);
+        let retained = [selected.count + heads * window_len];
+        device
+            .launch("select_count", grid)?
+            .input(&self.scores, &scores)
+            .input(&self.sums, &[self.layers])
+            .input(&selected.cut, &[2])
+            .output(&mut selected.chunks, &chunks)
+            .ints(&[kv_heads, candidates])
+            .run()?;
+        device
+            .launch("select_scan", Grid::new([1; 3], 256))?
+            .output(&mut selected.chunks, &chunks)
+            .input(&selected.cut, &[2])
+            .output(&mut selected.offsets, &[heads + 1])
+            .ints(&[heads, per_head, window_len])
+            .run()?;
+        device
+            .launch("select_compact", grid)?
+            .input(&self.scores, &scores)
+            .input(&self.sums, &[self.layers])
+            .input(&selected.cut, &[2])
+            .input(&selected.chunks, &chunks)
+            .input(&selected.offsets, &[heads + 1])
+            .output(&mut selected.positions, &retained)
+            .ints(&[kv_heads, candidates, window_len])
+            .run()
+    }
+}
+
+fn refuse_scores(slots: usize, found: usize) -> DeviceError {
+    DeviceError::Request {
+        what: "scores of a model",
+        expected: format!("at least one layer of {slots} candidates, at least one"),
+        found: format!("{found} scores"),
     }
 }
 
@@ -195,14 +201,54 @@ impl ModelScores {
 pub struct Selected {
     pub(crate) device: Arc<Device>,
     pub(crate) shape: LayerShape,
+    pub(crate) layers: usize,
+    /// How many candidates stay.
+    count: usize,
     /// `[layers * Hkv + 1]`
     pub(crate) offsets: CudaSlice<u32>,
     pub(crate) positions: CudaSlice<u32>,
     /// The first slot whose score is not finite.
     refused: CudaSlice<u32>,
+    /// What `cut` and `refused` begin as.
+    start: CudaSlice<u32>,
+    /// The leading digits of the last key that stays, and how many with these do.
+    cut: CudaSlice<u32>,
+    /// Empty but between two kernels.
+    histogram: CudaSlice<u32>,
+    /// For each chunk of slots, how many before it are above the cut and on it.
+    chunks: CudaSlice<u32>,
 }
 
 impl Selected {
+    /// Room for the first `count` slots.
+    ///
+    /// # Errors
+    /// [`DeviceError::Request`] when there are not that many, or none is asked for.
+    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self, DeviceError> {
+        let (device, shape, slots) = (&scores.device, scores.shape, scores.scores.len());
+        if count == 0 || count > slots {
+            return Err(DeviceError::Request {
+                what: "number of slots to keep",
+                expected: format!("1 to {slots}"),
+                found: count.to_string(),
+            });
+        }
+        let heads = scores.layers * shape.kv_heads;
+        Ok(Self {
+            device: Arc::clone(device),
+            shape,
+            layers: scores.layers,
+            count,
+            offsets: device.allocate(&[heads + 1])?,
+            positions: device.allocate(&[count + heads * shape.window_len])?,
+            refused: device.copy_in(&[u32::MAX])?,
+            start: device.copy_in(&[0, count as u32, u32::MAX])?,
+            cut: device.allocate(&[2])?,
+            histogram: doing("clearing the histogram", device.compute.alloc_zeros(BINS))?,
+            chunks: device.allocate(&[heads, shape.candidate_len().div_ceil(CHUNK), 2])?,
+        })
+    }
+
     /// The set on the host.
     ///
     /// # Errors
