@@ -222,7 +222,10 @@ pub fn enqueue_columns(
         None => {
             let singles = layer.singles()?;
             device
-                .launch("attend_columns_naive", Grid::new([candidates.div_ceil(128), shape.query_heads, 1], 128))?
+                .launch(
+                    "attend_columns_naive",
+                    Grid::new([candidates.div_ceil(128), shape.query_heads, 1], 128),
+                )?
                 .input(&singles.query, &query_extents)
                 .input(&singles.key, &key_extents)
                 .input(&parts.largest, &rows)

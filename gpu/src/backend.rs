@@ -28,13 +28,13 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError::NoDriver`] where there is none; otherwise as [`Device::open`].
     pub fn open() -> Result<Self, DeviceError> {
-        Device::open()?.map(Self::new).ok_or(DeviceError::NoDriver)
+        Device::open()?.map(|device| Self::new(Arc::new(device))).ok_or(DeviceError::NoDriver)
     }
 
     /// Takes a device.
     #[must_use]
-    pub fn new(device: Device) -> Self {
-        Self { device: Arc::new(device) }
+    pub fn new(device: Arc<Device>) -> Self {
+        Self { device }
     }
 
     /// The device.
@@ -113,7 +113,8 @@ impl<'a> GpuLayer<'a> {
     fn host_scores(&self, scores: &DeviceScores) -> Result<HeadScores, Error> {
         let numbers = scores.download(&self.layer.device)?;
         let candidates = self.shape().candidate_len();
-        let head = |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
+        let head =
+            |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
         let heads: Vec<Vec<f64>> = (0..self.shape().kv_heads).map(|index| head(index).collect()).collect();
         HeadScores::new(self.layer.problem.layer(), &heads)
     }

@@ -21,11 +21,21 @@ pub enum Version {
     Shipped,
 }
 
+/// How work is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streams {
+    /// Kernels and copies to the device each in a stream of their own, events between them.
+    Two,
+    /// All in one, without events.
+    One,
+}
+
 /// An open device. Kernels run on one stream, copies to the device on another.
 pub struct Device {
     name: String,
     multiprocessors: usize,
     version: Version,
+    streams: Streams,
     pub(crate) compute: Arc<CudaStream>,
     pub(crate) copy: Arc<CudaStream>,
     pub(crate) staging: Mutex<Staging>,
@@ -34,7 +44,10 @@ pub struct Device {
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Device")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,12 +70,23 @@ impl Device {
         }
         // A driver without a device refuses to start.
         match CudaContext::device_count() {
-            Ok(1..) => Self::start(text).map(Some),
+            Ok(1..) => Self::start(text, Streams::Two).map(Some),
             _ => Ok(None),
         }
     }
 
-    fn start(text: &str) -> Result<Self, DeviceError> {
+    /// The same with one stream for everything, whose launches can be recorded as a graph.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_for_timing() -> Result<Option<Self>, DeviceError> {
+        match Self::open()? {
+            Some(_) => Self::start(ptx::TEXT, Streams::One).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn start(text: &str, streams: Streams) -> Result<Self, DeviceError> {
         let context = doing("opening the device", CudaContext::new(0))?;
         let name = doing("asking for the device's name", context.name())?;
         let capability = doing("asking for the compute capability", context.compute_capability())?;
@@ -79,9 +103,25 @@ impl Device {
             kernels.insert(name.clone(), Kernel { name, function, signature });
         }
         let stream = || doing("creating a stream", context.new_stream());
-        let (compute, copy) = (stream()?, stream()?);
+        let compute = stream()?;
+        let copy = match streams {
+            Streams::Two => stream()?,
+            Streams::One => Arc::clone(&compute),
+        };
         let staging = Mutex::new(Staging::new(&context)?);
-        Ok(Self { name, multiprocessors, version: Version::Shipped, compute, copy, staging, kernels })
+        if streams == Streams::One {
+            launch::forget_events(&context);
+        }
+        Ok(Self {
+            name,
+            multiprocessors,
+            version: Version::Shipped,
+            streams,
+            compute,
+            copy,
+            staging,
+            kernels,
+        })
     }
 
     /// The same device on which the naive versions run.
@@ -104,6 +144,14 @@ impl Device {
 
     pub(crate) fn multiprocessors(&self) -> usize {
         self.multiprocessors
+    }
+
+    /// Waits for a copy from pinned memory where no event tells when it is done.
+    pub(crate) fn settle(&self) -> Result<(), DeviceError> {
+        match self.streams {
+            Streams::Two => Ok(()),
+            Streams::One => doing("waiting for a copy", self.copy.synchronize()),
+        }
     }
 
     /// Begins a launch; its arguments follow.

@@ -54,7 +54,7 @@ pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, 
 }
 
 /// Refuses what was made for another layer.
-pub(crate) fn require<T: PartialEq + std::fmt::Debug>(
+pub(crate) fn require<T: Copy + PartialEq + std::fmt::Debug>(
     what: &'static str,
     expected: T,
     found: T,

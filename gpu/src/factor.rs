@@ -23,7 +23,8 @@ impl Factor {
     #[must_use]
     pub fn new(weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
         let [hidden_dim, width] = weight.shape();
-        let row = |c: usize| weight.elements().slice(c * width + columns.start..c * width + columns.end).to_f64();
+        let row =
+            |c: usize| weight.elements().slice(c * width + columns.start..c * width + columns.end).to_f64();
         let rows: Vec<Vec<f64>> = (0..hidden_dim).map(row).collect();
         let transposed = Mat::from_fn(hidden_dim, columns.len(), |c, k| rows[c][k]);
         Self { upper: transposed.qr().thin_R().to_owned() }
@@ -43,7 +44,10 @@ impl Factor {
     }
 
     fn of_blocks(weight: &TensorView<'_, 2>, count: usize, width: usize) -> Vec<Self> {
-        (0..count).into_par_iter().map(|block| Self::new(weight, block * width..(block + 1) * width)).collect()
+        (0..count)
+            .into_par_iter()
+            .map(|block| Self::new(weight, block * width..(block + 1) * width))
+            .collect()
     }
 
     /// Columns of `T`.
@@ -106,10 +110,14 @@ impl SplitFactor {
         for tile in 0..factor.width() / 8 {
             for chunk in tile / 4..factor.width() / 32 {
                 let entries = (0..32).flat_map(|lane| (0..8).map(move |inner| (lane, inner)));
-                let entries = entries.map(|(lane, inner)| (32 * chunk + 8 * (lane % 4) + inner, 8 * tile + lane / 4));
+                let entries =
+                    entries.map(|(lane, inner)| (32 * chunk + 8 * (lane % 4) + inner, 8 * tile + lane / 4));
                 let numbers: Vec<f64> = entries.map(|(k, column)| factor.entry(k, column) * scale).collect();
                 let high: Vec<u16> = numbers.iter().map(|&number| format.bits(number)).collect();
-                let low = numbers.iter().zip(&high).map(|(number, &high)| format.bits(number - format.number(high)));
+                let low = numbers
+                    .iter()
+                    .zip(&high)
+                    .map(|(number, &high)| format.bits(number - format.number(high)));
                 let low: Vec<u16> = low.collect();
                 bits.extend(high);
                 bits.extend(low);
@@ -127,4 +135,3 @@ impl Factor {
         if largest > 0.0 { largest.log2().floor() as i32 } else { 0 }
     }
 }
-

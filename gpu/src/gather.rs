@@ -81,9 +81,11 @@ impl Selected {
         let (device, shape) = (&self.device, self.shape);
         let row_bytes = shape.head_dim * size_of::<T>();
         let row_words = row_bytes / WORD;
-        let is_fast =
-            device.version() == Version::Shipped && row_bytes % WORD == 0 && 256_usize.is_multiple_of(row_words);
-        let (name, words) = if is_fast { ("gather_rows", row_words) } else { ("gather_naive", row_bytes / 4) };
+        let is_fast = device.version() == Version::Shipped
+            && row_bytes.is_multiple_of(WORD)
+            && 256_usize.is_multiple_of(row_words);
+        let (name, words) =
+            if is_fast { ("gather_rows", row_words) } else { ("gather_naive", row_bytes / 4) };
         let rows = packed_key.len() / shape.head_dim;
         let blocks = (rows * words).div_ceil(256 * shape.kv_heads).clamp(1, 8 * device.multiprocessors());
         let [_, extents] = extents(layer);

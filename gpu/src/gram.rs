@@ -152,13 +152,15 @@ impl Operator {
         // Columns lie next to each other, those of the candidates first.
         let columns = attention.weights.iter().flat_map(|weights| &weights.as_slice()[..candidates * rows]);
         let values = layer.values.iter().map(|values| values.rows(0, candidates).transpose());
-        let weight = |c: usize| layer.output_projection.iter().flat_map(move |block| block.column(c).into_iter());
+        let weight =
+            |c: usize| layer.output_projection.iter().flat_map(move |block| block.column(c).into_iter());
         Ok(Self {
             device: Arc::clone(device),
             shape,
             rows,
             attention: device.copy_in(&columns.copied().collect::<Vec<_>>())?,
-            value: device.copy_in(&values.flat_map(|values| values.as_slice().to_vec()).collect::<Vec<_>>())?,
+            value: device
+                .copy_in(&values.flat_map(|values| values.as_slice().to_vec()).collect::<Vec<_>>())?,
             weight: device.copy_in(&(0..shape.hidden_dim).flat_map(weight).copied().collect::<Vec<_>>())?,
         })
     }
@@ -241,7 +243,9 @@ impl Operator {
         Sizes { columns, inner, batch }: Sizes,
     ) -> Result<(), DeviceError> {
         let (name, grid) = match self.device.version() {
-            Version::Naive => ("gram_multiply_naive", Grid::new([columns.div_ceil(32), self.rows, batch], 32)),
+            Version::Naive => {
+                ("gram_multiply_naive", Grid::new([columns.div_ceil(32), self.rows, batch], 32))
+            }
             Version::Shipped => {
                 let blocks = [columns.div_ceil(TILE), self.rows.div_ceil(TILE), batch];
                 ("gram_multiply", Grid::new(blocks, 256))

@@ -28,6 +28,12 @@ pub(crate) fn driver_is_present() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
+/// Stops cudarc from recording an event at every use of a buffer, which no graph could be captured with.
+pub(crate) fn forget_events(context: &CudaContext) {
+    // SAFETY: the device that asks for this has one stream, which orders all its work.
+    unsafe { context.disable_event_tracking() };
+}
+
 /// Device memory that nobody has written yet.
 pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result<CudaSlice<T>, DeviceError> {
     // SAFETY: whatever the memory holds is a `T`, and kernels write before they read.
@@ -239,7 +245,8 @@ mod tests {
         let device = device();
         let parts = device.copy_in(&[1.0_f32; 300]).unwrap();
         let mut sum = device.allocate::<f32>(&[1]).unwrap();
-        let launch = device.launch("score_sum", FITS).unwrap().input(&parts, &[3, 100]).output(&mut sum, &[1]);
+        let launch =
+            device.launch("score_sum", FITS).unwrap().input(&parts, &[3, 100]).output(&mut sum, &[1]);
         launch.int(300).run().unwrap();
         assert_eq!(device.copy_out(&sum).unwrap(), [300.0]);
     }
@@ -263,14 +270,17 @@ mod tests {
         for threads in [0, 1025] {
             assert!(refusal(Grid { threads, ..FITS }, 5, &[5], 5).contains("threads"), "{threads}");
         }
-        assert!(refusal(Grid { shared: 1 << 20, ..FITS }, 5, &[5], 5).contains("1048576 bytes of shared memory"));
+        assert!(
+            refusal(Grid { shared: 1 << 20, ..FITS }, 5, &[5], 5).contains("1048576 bytes of shared memory")
+        );
     }
 
     #[test]
     fn arguments_that_are_too_few_are_refused() {
         let device = device();
         let parts = device.copy_in(&[1.0_f32; 5]).unwrap();
-        let refusal = device.launch("score_sum", FITS).unwrap().input(&parts, &[5]).run().unwrap_err().to_string();
+        let refusal =
+            device.launch("score_sum", FITS).unwrap().input(&parts, &[5]).run().unwrap_err().to_string();
         assert!(refusal.contains("expected parameters of [8, 8, 4] bytes, found [8]"), "{refusal}");
     }
 }

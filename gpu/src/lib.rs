@@ -34,6 +34,7 @@ pub mod project;
 pub mod ptx;
 pub mod score;
 pub mod select;
+pub mod timing;
 pub mod upload;
 
 pub use backend::{Gpu, GpuLayer};

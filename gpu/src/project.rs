@@ -112,7 +112,11 @@ pub fn enqueue_norms(
             .ints(&[shape.group_size(), shape.head_dim, *rank])
             .ints(&lengths)
             .run(),
-        (DeviceFactors::Split { format, .. }, None) => require("format of the factors", layer.format(), *format),
-        (DeviceFactors::Single { .. }, Some(_)) => require("format of the factors", layer.format(), Format::F32),
+        (DeviceFactors::Split { format, .. }, None) => {
+            require("format of the factors", layer.format(), *format)
+        }
+        (DeviceFactors::Single { .. }, Some(_)) => {
+            require("format of the factors", layer.format(), Format::F32)
+        }
     }
 }

@@ -165,7 +165,13 @@ fn fused(
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
         .output(&mut scores.scores, &columns)
         .output(&mut scores.block_sums, &[shape.kv_heads, blocks])
-        .ints(&[rule as usize, inputs.part_extents[0], shape.group_size(), shape.candidate_len(), shape.window_len])
+        .ints(&[
+            rule as usize,
+            inputs.part_extents[0],
+            shape.group_size(),
+            shape.candidate_len(),
+            shape.window_len,
+        ])
         .ints(&[width, average])
         .run()?;
     let count = shape.kv_heads * blocks;
@@ -189,7 +195,13 @@ fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>, DeviceErro
         .input(inputs.parts, &inputs.part_extents)
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
         .output(&mut raw, &columns)
-        .ints(&[rule as usize, inputs.part_extents[0], shape.group_size(), shape.candidate_len(), shape.window_len])
+        .ints(&[
+            rule as usize,
+            inputs.part_extents[0],
+            shape.group_size(),
+            shape.candidate_len(),
+            shape.window_len,
+        ])
         .run()?;
     Ok(raw)
 }

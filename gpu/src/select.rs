@@ -117,10 +117,13 @@ impl ModelScores {
         let (mut offsets, mut positions) = (vec![0], Vec::new());
         for head in kept.chunks_exact(self.shape.candidate_len()) {
             let all = head.iter().copied().chain(std::iter::repeat_n(1, self.shape.window_len));
-            positions.extend((0..).zip(all).filter(|(_, kept)| *kept == 1).map(|(position, _): (u32, u32)| position));
+            positions.extend(
+                (0..).zip(all).filter(|(_, kept)| *kept == 1).map(|(position, _): (u32, u32)| position),
+            );
             offsets.push(positions.len() as u32);
         }
-        (selected.offsets, selected.positions) = (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
+        (selected.offsets, selected.positions) =
+            (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use cudarc::driver::{CudaContext, CudaSlice, PinnedHostSlice};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use laprox_reference::{Activations, Elements};
+use laprox_reference::{Activations, Elements, TensorView};
 
 use crate::device::Device;
 use crate::error::{DeviceError, doing};
@@ -27,7 +27,7 @@ impl Format {
     /// The narrowest format that holds queries, keys and values exactly; f32 where none does.
     #[must_use]
     pub fn of(activations: &Activations<'_>) -> Self {
-        let tensors = [&activations.query, &activations.key, &activations.value].map(|tensor| tensor.elements());
+        let tensors = [&activations.query, &activations.key, &activations.value].map(TensorView::elements);
         [Self::Bf16, Self::F16]
             .into_iter()
             .find(|format| tensors.iter().all(|elements| format.holds(*elements)))
@@ -148,6 +148,7 @@ fn upload<T: Staged>(
         // Waits until the buffer's last copy is done.
         convert(elements.slice(range.clone()), doing(what, buffer.as_mut_slice())?);
         doing(what, device.copy.memcpy_htod(buffer, &mut target.slice_mut(range)))?;
+        device.settle()?;
     }
     // A rest that fills no buffer goes the way of all host memory: the driver copies it before it returns.
     let rest = whole * CHUNK..elements.len();
@@ -160,7 +161,11 @@ fn upload<T: Staged>(
 }
 
 /// Uploads elements in a 16-bit format that holds them.
-pub(crate) fn halves(device: &Device, format: Format, elements: Elements<'_>) -> Result<CudaSlice<u16>, DeviceError> {
+pub(crate) fn halves(
+    device: &Device,
+    format: Format,
+    elements: Elements<'_>,
+) -> Result<CudaSlice<u16>, DeviceError> {
     upload(device, elements, |elements, bits: &mut [u16]| format.write_bits(elements, bits))
 }
 
@@ -170,7 +175,11 @@ pub(crate) fn singles(device: &Device, elements: Elements<'_>) -> Result<CudaSli
 }
 
 /// 16-bit numbers on the device as f32.
-pub(crate) fn widened(device: &Device, format: Format, narrow: &CudaSlice<u16>) -> Result<CudaSlice<f32>, DeviceError> {
+pub(crate) fn widened(
+    device: &Device,
+    format: Format,
+    narrow: &CudaSlice<u16>,
+) -> Result<CudaSlice<f32>, DeviceError> {
     let count = narrow.len();
     let mut wide = device.allocate(&[count])?;
     let blocks = count.div_ceil(256).clamp(1, 32 * device.multiprocessors());

@@ -51,7 +51,8 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
         "attend" => drop(DeviceLayer::upload(&device, &lent)?.window_statistics()?.download(&device)?),
         "project" => drop(DeviceLayer::upload(&device, &lent)?.projected_value_norms()?),
         "score" => {
-            let policy: Policy = if kernel == "score_exact_naive" { "laprox:gqa=exact" } else { "snapkv" }.parse()?;
+            let policy: Policy =
+                if kernel == "score_exact_naive" { "laprox:gqa=exact" } else { "snapkv" }.parse()?;
             let scores = DeviceLayer::upload(&device, &lent)?.score(&policy)?;
             scores.ok_or("no kernel")?.download_sum(&device)?;
         }
@@ -78,7 +79,8 @@ fn every_barrier_and_every_wait_is_missed() {
     assert!(waits >= 8 && synchronisations.len() > waits + 20, "{} places", synchronisations.len());
     let mut survivors = Vec::new();
     for (line, kernel) in &synchronisations {
-        let report = exercise(kernel, common::simulated(&without_line(ptx::TEXT, *line)));
+        let text = without_line(ptx::TEXT, *line);
+        let report = exercise(kernel, common::simulated(|| Device::open_with(&text)));
         let report = report.map_err(|error| error.to_string());
         let instruction = ptx::TEXT.lines().nth(*line).unwrap_or_default().trim();
         match report {
@@ -95,9 +97,10 @@ fn every_barrier_and_every_wait_is_missed() {
 /// What runs above is right as it ships, so that a report is about the deletion.
 #[test]
 fn nothing_is_reported_of_the_text_that_ships() {
-    let mut kernels: Vec<String> = synchronisations(ptx::TEXT).into_iter().map(|(_, kernel)| kernel).collect();
+    let mut kernels: Vec<String> =
+        synchronisations(ptx::TEXT).into_iter().map(|(_, kernel)| kernel).collect();
     kernels.dedup();
     for kernel in kernels {
-        exercise(&kernel, common::simulated(ptx::TEXT)).unwrap();
+        exercise(&kernel, common::simulated(Device::open)).unwrap();
     }
 }

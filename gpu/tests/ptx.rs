@@ -10,7 +10,8 @@ use laprox_gpu::{DeviceLayer, Format, ptx};
 use common::problem::{Problem, Sizes};
 
 fn kernels() -> PathBuf {
-    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
+    let crate_folder =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
     crate_folder.join("kernels")
 }
 
@@ -38,7 +39,8 @@ fn any_change_of_a_source_changes_the_stamp() {
 
 #[test]
 fn every_source_is_part_of_the_text() {
-    let mut found: Vec<_> = std::fs::read_dir(kernels()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut found: Vec<_> =
+        std::fs::read_dir(kernels()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     found.retain(|name| name.to_string_lossy().ends_with(".cu"));
     assert_eq!(found.len(), ptx::SOURCES.len());
     assert!(ptx::SOURCES.iter().all(|source| found.iter().any(|name| name == source)));

@@ -21,7 +21,8 @@ pub(crate) fn instruction(statement: &Statement, names: &Names) -> Result<Instru
     let mut text = statement.text.as_str();
     let mut predicate = None;
     if let Some(guarded) = text.strip_prefix('@') {
-        let (name, rest) = guarded.split_once(char::is_whitespace).ok_or_else(|| decoder.refuse("no instruction"))?;
+        let (name, rest) =
+            guarded.split_once(char::is_whitespace).ok_or_else(|| decoder.refuse("no instruction"))?;
         let negated = name.starts_with('!');
         predicate = Some((decoder.register(name.trim_start_matches('!'))?, negated));
         text = rest.trim();
@@ -61,8 +62,12 @@ impl Decoder<'_> {
             "cp.async.cg.shared.global" => return self.copy(operands),
             "shfl.sync.bfly.b32" => return self.shuffle(Shuffle::Butterfly, operands),
             "shfl.sync.up.b32" => return self.shuffle(Shuffle::Up, operands),
-            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => return self.multiply(Format::Bf16, operands),
-            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => return self.multiply(Format::F16, operands),
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => {
+                return self.multiply(Format::Bf16, operands);
+            }
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => {
+                return self.multiply(Format::F16, operands);
+            }
             "bfi.b32" => return self.insert(operands),
             _ => {}
         }
@@ -76,7 +81,8 @@ impl Decoder<'_> {
     }
 
     fn compute(&self, opcode: &str, operands: &[&str]) -> Result<Op, ParseError> {
-        let (count, statement) = scalar::statement(opcode).ok_or_else(|| self.refuse("unknown instruction"))?;
+        let (count, statement) =
+            scalar::statement(opcode).ok_or_else(|| self.refuse("unknown instruction"))?;
         let (to, sources) = operands.split_first().ok_or_else(|| self.refuse("no operands"))?;
         if sources.len() != count {
             return Err(self.refuse(format!("expected {count} sources, found {}", sources.len())));
@@ -93,7 +99,8 @@ impl Decoder<'_> {
             Some(("v4", kind)) => (4, kind),
             _ => (1, kind),
         };
-        let space = ["global", "shared", "param"].into_iter().find(|known| *known == space).ok_or_else(refuse)?;
+        let space =
+            ["global", "shared", "param"].into_iter().find(|known| *known == space).ok_or_else(refuse)?;
         Ok((space, count, width(kind).ok_or_else(refuse)?))
     }
 
@@ -108,7 +115,8 @@ impl Decoder<'_> {
     fn load(&self, kind: &str, operands: &[&str]) -> Result<Op, ParseError> {
         let (space, count, size) = self.access(kind)?;
         let [to, address] = self.exactly(operands)?;
-        let to = self.vector(to, count)?.iter().map(|name| self.register(name)).collect::<Result<Vec<_>, _>>()?;
+        let to =
+            self.vector(to, count)?.iter().map(|name| self.register(name)).collect::<Result<Vec<_>, _>>()?;
         if space == "param" {
             let name = address.trim_start_matches('[').trim_end_matches(']');
             let offset = self.names.parameters.get(name).copied();
@@ -154,7 +162,11 @@ impl Decoder<'_> {
 
     /// Only barrier 0 of the whole block is known.
     fn barrier(&self, operands: &[&str]) -> Result<Op, ParseError> {
-        if operands == ["0"] { Ok(Op::Barrier) } else { Err(self.refuse("expected barrier 0 of all threads")) }
+        if operands == ["0"] {
+            Ok(Op::Barrier)
+        } else {
+            Err(self.refuse("expected barrier 0 of all threads"))
+        }
     }
 
     fn wait(&self, operands: &[&str]) -> Result<Op, ParseError> {
@@ -215,13 +227,19 @@ impl Decoder<'_> {
     }
 
     fn exactly<'t, const COUNT: usize>(&self, operands: &[&'t str]) -> Result<[&'t str; COUNT], ParseError> {
-        operands.try_into().map_err(|_| self.refuse(format!("expected {COUNT} operands, found {}", operands.len())))
+        operands
+            .try_into()
+            .map_err(|_| self.refuse(format!("expected {COUNT} operands, found {}", operands.len())))
     }
 
     /// `{a, b}` or, for a single one, `a`.
     fn vector<'t>(&self, text: &'t str, count: usize) -> Result<Vec<&'t str>, ParseError> {
         let parts = split_operands(text.trim_start_matches('{').trim_end_matches('}'));
-        if parts.len() == count { Ok(parts) } else { Err(self.refuse(format!("expected a vector of {count}"))) }
+        if parts.len() == count {
+            Ok(parts)
+        } else {
+            Err(self.refuse(format!("expected a vector of {count}")))
+        }
     }
 
     fn operands(&self, texts: &[&str]) -> Result<Vec<Operand>, ParseError> {
@@ -256,7 +274,9 @@ impl Decoder<'_> {
 
 /// `-3`, `0x1F`, `0f3F800000` (the bits of an f32), `0d3FF0000000000000`.
 fn number(text: &str) -> Option<u64> {
-    if let Some(bits) = text.strip_prefix("0f").or_else(|| text.strip_prefix("0d")).or_else(|| text.strip_prefix("0x")) {
+    if let Some(bits) =
+        text.strip_prefix("0f").or_else(|| text.strip_prefix("0d")).or_else(|| text.strip_prefix("0x"))
+    {
         return u64::from_str_radix(bits, 16).ok();
     }
     text.parse::<i64>().ok().map(i64::cast_unsigned)

@@ -84,7 +84,9 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
             Ok(())
         }
         Op::Load { space, size, to, address } => load(warp, (*space, *size), to, *address, active, around),
-        Op::Store { space, size, from, address } => store(warp, (*space, *size), from, *address, active, around),
+        Op::Store { space, size, from, address } => {
+            store(warp, (*space, *size), from, *address, active, around)
+        }
         &Op::Reduce { space, combine, address, value } => {
             let addresses = addresses(warp, address, active, around)?;
             let value = copied(warp, value, active, around)?;
@@ -104,12 +106,7 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
             let fragment = |operand: Operand| copied(warp, operand, active, around);
             let [a0, a1, a2, a3] = a.map(fragment);
             let ([b0, b1], [c0, c1, c2, c3]) = (b.map(fragment), c.map(fragment));
-            let d = mma::multiply(
-                format,
-                [&a0?, &a1?, &a2?, &a3?],
-                [&b0?, &b1?],
-                [&c0?, &c1?, &c2?, &c3?],
-            );
+            let d = mma::multiply(format, [&a0?, &a1?, &a2?, &a3?], [&b0?, &b1?], [&c0?, &c1?, &c2?, &c3?]);
             to.into_iter().zip(&d).for_each(|(register, lanes)| warp.set(register, active, lanes));
             Ok(())
         }
@@ -164,7 +161,8 @@ fn load(
         let now = around.now(warp, lane);
         let found = around.bytes(space, Access::Read, addresses[lane], whole);
         let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, now));
-        for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size)) {
+        for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size))
+        {
             value[lane] = little_endian(element);
         }
     }

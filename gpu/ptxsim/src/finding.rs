@@ -40,7 +40,9 @@ pub enum Fault {
         address: String,
     },
     /// Two accesses that no barrier orders, one of them a write.
-    #[error("race: {access} of {space} memory at {address} that {other} also accesses, with no barrier between them")]
+    #[error(
+        "race: {access} of {space} memory at {address} that {other} also accesses, with no barrier between them"
+    )]
     Race {
         /// What the later one does.
         access: Access,
@@ -52,7 +54,9 @@ pub enum Fault {
         other: String,
     },
     /// An access to bytes that an asynchronous copy is still writing.
-    #[error("{access} of shared memory at {address} while an asynchronous copy to it is under way: no wait completed it")]
+    #[error(
+        "{access} of shared memory at {address} while an asynchronous copy to it is under way: no wait completed it"
+    )]
     CopyUnderWay {
         /// What the access does.
         access: Access,
@@ -126,7 +130,10 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kernel, block: [x, y, z], thread, line, instruction, fault } = self;
-        write!(f, "kernel {kernel}, block ({x}, {y}, {z}), thread {thread}, PTX line {line} ({instruction}): {fault}")
+        write!(
+            f,
+            "kernel {kernel}, block ({x}, {y}, {z}), thread {thread}, PTX line {line} ({instruction}): {fault}"
+        )
     }
 }
 

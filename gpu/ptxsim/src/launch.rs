@@ -107,7 +107,8 @@ impl Launch<'_> {
 
 /// A warp that does not wait where another one waits, and where that is.
 fn left_behind(pauses: &[Pause]) -> Option<(usize, usize)> {
-    let waiting = pauses.iter().find_map(|pause| if let Pause::Barrier(pc) = pause { Some(*pc) } else { None })?;
+    let waiting =
+        pauses.iter().find_map(|pause| if let Pause::Barrier(pc) = pause { Some(*pc) } else { None })?;
     let elsewhere = pauses.iter().position(|&pause| pause != Pause::Barrier(waiting))?;
     Some((elsewhere, waiting))
 }

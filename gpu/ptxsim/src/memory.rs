@@ -36,7 +36,8 @@ impl Mark {
     #[inline]
     fn require_ordered(self, now: Now) -> Result<(), Wrong> {
         let own_block = self.epoch >= now.block;
-        let ordered = self.epoch < now.launch || (own_block && (self.epoch < now.epoch || self.thread == now.thread));
+        let ordered =
+            self.epoch < now.launch || (own_block && (self.epoch < now.epoch || self.thread == now.thread));
         if ordered { Ok(()) } else { Err(Wrong::Race(self.who(now))) }
     }
 

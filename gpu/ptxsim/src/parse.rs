@@ -223,7 +223,8 @@ fn mentions(text: &str, name: &str) -> bool {
 /// `.maxntid 128, 1, 1` among an entry's attributes.
 fn most_threads(attributes: &str, statement: &Statement) -> Result<usize, ParseError> {
     let Some((_, extents)) = attributes.split_once(".maxntid") else { return Ok(1024) };
-    let extents = extents.split('.').next().unwrap_or_default().split(',').map(|extent| extent.trim().parse());
+    let extents =
+        extents.split('.').next().unwrap_or_default().split(',').map(|extent| extent.trim().parse());
     let extents: Result<Vec<usize>, _> = extents.collect();
     extents.map(|extents| extents.iter().product()).map_err(|_| statement.refuse("expected .maxntid X, Y, Z"))
 }

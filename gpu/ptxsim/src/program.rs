@@ -103,20 +103,71 @@ pub(crate) enum Format {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Compute { statement: Statement, to: Register, sources: Vec<Operand> },
-    InsertBits { to: Register, bits: Operand, base: Operand, position: u32, length: u32 },
-    LoadParameter { to: Register, offset: usize, size: usize },
-    Load { space: Space, size: usize, to: Vec<Register>, address: Address },
-    Store { space: Space, size: usize, from: Vec<Operand>, address: Address },
-    Reduce { space: Space, combine: Combine, address: Address, value: Operand },
-    Branch { target: usize },
+    Compute {
+        statement: Statement,
+        to: Register,
+        sources: Vec<Operand>,
+    },
+    InsertBits {
+        to: Register,
+        bits: Operand,
+        base: Operand,
+        position: u32,
+        length: u32,
+    },
+    LoadParameter {
+        to: Register,
+        offset: usize,
+        size: usize,
+    },
+    Load {
+        space: Space,
+        size: usize,
+        to: Vec<Register>,
+        address: Address,
+    },
+    Store {
+        space: Space,
+        size: usize,
+        from: Vec<Operand>,
+        address: Address,
+    },
+    Reduce {
+        space: Space,
+        combine: Combine,
+        address: Address,
+        value: Operand,
+    },
+    Branch {
+        target: usize,
+    },
     Return,
     Barrier,
-    Shuffle { kind: Shuffle, to: Register, in_range: Option<Register>, value: Operand, distance: Operand, clamp: Operand, members: Operand },
-    Multiply { format: Format, to: [Register; 4], a: [Operand; 4], b: [Operand; 2], c: [Operand; 4] },
-    CopyAsync { to: Address, from: Address, bytes: Operand },
+    Shuffle {
+        kind: Shuffle,
+        to: Register,
+        in_range: Option<Register>,
+        value: Operand,
+        distance: Operand,
+        clamp: Operand,
+        members: Operand,
+    },
+    Multiply {
+        format: Format,
+        to: [Register; 4],
+        a: [Operand; 4],
+        b: [Operand; 2],
+        c: [Operand; 4],
+    },
+    CopyAsync {
+        to: Address,
+        from: Address,
+        bytes: Operand,
+    },
     CommitCopies,
-    WaitCopies { pending: usize },
+    WaitCopies {
+        pending: usize,
+    },
 }
 
 /// An operation, the predicate under which it happens, and where it stands.

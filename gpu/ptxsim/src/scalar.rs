@@ -1,6 +1,7 @@
 //! What each arithmetic instruction does to one lane, and the table that finds it by its opcode.
 
 use std::array::from_fn;
+use std::cmp::Ordering;
 
 use half::f16;
 
@@ -53,20 +54,29 @@ impl Bits for bool {
 /// Lifts a statement about one lane to all of them. Every operand is typed.
 macro_rules! lanes {
     (|$a:ident: $ta:ty| $result:expr) => {
-        Some((1, |a, _, _| from_fn(|i| { let $a = <$ta as Bits>::from_bits(a[i]); Bits::bits($result) })))
+        Some((1, |a, _, _| {
+            from_fn(|i| {
+                let $a = <$ta as Bits>::from_bits(a[i]);
+                Bits::bits($result)
+            })
+        }))
     };
     (|$a:ident: $ta:ty, $b:ident: $tb:ty| $result:expr) => {
-        Some((2, |a, b, _| from_fn(|i| {
-            let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
-            Bits::bits($result)
-        })))
+        Some((2, |a, b, _| {
+            from_fn(|i| {
+                let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
+                Bits::bits($result)
+            })
+        }))
     };
     (|$a:ident: $ta:ty, $b:ident: $tb:ty, $c:ident: $tc:ty| $result:expr) => {
-        Some((3, |a, b, c| from_fn(|i| {
-            let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
-            let $c = <$tc as Bits>::from_bits(c[i]);
-            Bits::bits($result)
-        })))
+        Some((3, |a, b, c| {
+            from_fn(|i| {
+                let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
+                let $c = <$tc as Bits>::from_bits(c[i]);
+                Bits::bits($result)
+            })
+        }))
     };
 }
 
@@ -95,8 +105,12 @@ pub(crate) fn statement(opcode: &str) -> Option<(usize, Statement)> {
             "s32" => compare!(relation, i32),
             "u64" | "b64" => compare!(relation, u64),
             "s64" => compare!(relation, i64),
-            "f32" if relation == "ne" => lanes!(|a: f32, b: f32| a < b || a > b),
-            "f64" if relation == "ne" => lanes!(|a: f64, b: f64| a < b || a > b),
+            "f32" if relation == "ne" => {
+                lanes!(|a: f32, b: f32| a.partial_cmp(&b).is_some_and(Ordering::is_ne))
+            }
+            "f64" if relation == "ne" => {
+                lanes!(|a: f64, b: f64| a.partial_cmp(&b).is_some_and(Ordering::is_ne))
+            }
             "f32" => compare!(relation, f32),
             "f64" => compare!(relation, f64),
             _ => None,
@@ -111,9 +125,15 @@ fn moves(opcode: &str) -> Option<(usize, Statement)> {
         "mov.pred" => lanes!(|a: bool| a),
         "mov.b16" | "mov.u16" => lanes!(|a: u16| a),
         "mov.b32" | "mov.u32" | "mov.s32" | "mov.f32" => lanes!(|a: u32| a),
-        "mov.b64" | "mov.u64" | "mov.s64" | "mov.f64" | "cvta.to.global.u64" | "cvta.to.shared.u64" => lanes!(|a: u64| a),
-        "selp.b32" | "selp.u32" | "selp.s32" | "selp.f32" => lanes!(|a: u32, b: u32, p: bool| if p { a } else { b }),
-        "selp.b64" | "selp.u64" | "selp.s64" | "selp.f64" => lanes!(|a: u64, b: u64, p: bool| if p { a } else { b }),
+        "mov.b64" | "mov.u64" | "mov.s64" | "mov.f64" | "cvta.to.global.u64" | "cvta.to.shared.u64" => {
+            lanes!(|a: u64| a)
+        }
+        "selp.b32" | "selp.u32" | "selp.s32" | "selp.f32" => {
+            lanes!(|a: u32, b: u32, p: bool| if p { a } else { b })
+        }
+        "selp.b64" | "selp.u64" | "selp.s64" | "selp.f64" => {
+            lanes!(|a: u64, b: u64, p: bool| if p { a } else { b })
+        }
         "cvt.u16.u32" | "cvt.u16.u64" => lanes!(|a: u64| a as u16),
         "cvt.u32.u16" => lanes!(|a: u16| u32::from(a)),
         "cvt.u32.u64" => lanes!(|a: u64| a as u32),

@@ -46,7 +46,8 @@ impl Warp {
     pub fn new(index: usize, extents: [u32; 3], registers: usize) -> Self {
         let threads: u32 = extents.iter().product();
         let first_thread = (index * WARP) as u32;
-        let members = if threads - first_thread >= WARP as u32 { ALL } else { (1 << (threads - first_thread)) - 1 };
+        let members =
+            if threads - first_thread >= WARP as u32 { ALL } else { (1 << (threads - first_thread)) - 1 };
         let thread = |lane: usize| first_thread + lane as u32;
         let (x, y) = (extents[0], extents[1]);
         let places: [fn(u32, u32, u32) -> u32; 3] =
@@ -72,7 +73,8 @@ impl Warp {
                 return Err(around.finding(pc - 1, self.first_thread, Box::new(end)));
             };
             let stop = self.step(index, instruction, around);
-            let stop = stop.map_err(|(lane, fault)| around.finding(pc, self.first_thread + lane as u32, fault))?;
+            let stop =
+                stop.map_err(|(lane, fault)| around.finding(pc, self.first_thread + lane as u32, fault))?;
             self.executed += u64::from(lanes.count_ones());
             if stop {
                 return Ok(Pause::Barrier(pc));

@@ -15,7 +15,7 @@ fn lanes_part_and_meet_again() {
         MEET: shfl.sync.bfly.b32 %r5|%p1, %r5, 1, 31, -1;
         {STORE}"
     );
-    let own = |thread: u32| if thread % 2 == 0 { thread + 1000 } else { thread * 10 };
+    let own = |thread: u32| if thread.is_multiple_of(2) { thread + 1000 } else { thread * 10 };
     assert_eq!(Bench::new(&body).words(1, 32), (0..32).map(|thread| own(thread ^ 1)).collect::<Vec<_>>());
 }
 
@@ -30,7 +30,7 @@ fn lanes_leave_a_loop_one_by_one() {
         SKIP: add.s32 %r1, %r1, 1; bra.uni LOOP;
         DONE: {STORE}"
     );
-    let sum = |thread: u32| (0..thread).filter(|round| round % 2 == 0).sum::<u32>();
+    let sum = |thread: u32| (0..thread).filter(|round| round.is_multiple_of(2)).sum::<u32>();
     assert_eq!(Bench::new(&body).words(1, 32), (0..32).map(sum).collect::<Vec<_>>());
 }
 
@@ -76,8 +76,10 @@ fn shuffles_read_from_other_lanes() {
 /// Variables without a size begin behind those with one.
 #[test]
 fn dynamic_shared_memory_lies_behind_the_static() {
-    let body = format!("mov.u64 %rd6, dynamic; mov.u64 %rd7, tile; sub.s64 %rd8, %rd6, %rd7; cvt.u32.u64 %r5, %rd8;
-        st.shared.u32 [dynamic+124], %r5; {STORE}");
+    let body = format!(
+        "mov.u64 %rd6, dynamic; mov.u64 %rd7, tile; sub.s64 %rd8, %rd6, %rd7; cvt.u32.u64 %r5, %rd8;
+        st.shared.u32 [dynamic+124], %r5; {STORE}"
+    );
     let mut bench = Bench::new(&body).threads(1);
     bench.dynamic_shared = 128;
     assert_eq!(bench.words(1, 1), [1024]);

@@ -6,7 +6,8 @@ use common::Bench;
 use laprox_ptxsim::{Access, Fault, Launch, Memory, Module};
 
 /// `%rd3` = address of this thread's word in `a`, `%rd4` in `b`, `%r1` in the shared tile.
-const PLACES: &str = "mul.wide.u32 %rd5, %r0, 4; add.s64 %rd3, %rd0, %rd5; add.s64 %rd4, %rd1, %rd5; mul.lo.s32 %r1, %r0, 4;";
+const PLACES: &str =
+    "mul.wide.u32 %rd5, %r0, 4; add.s64 %rd3, %rd0, %rd5; add.s64 %rd4, %rd1, %rd5; mul.lo.s32 %r1, %r0, 4;";
 
 fn bench(body: &str) -> Bench {
     Bench::new(&format!("{PLACES}\n{body}"))
@@ -18,13 +19,20 @@ fn an_access_outside_of_its_allocation_is_reported() {
         ("ld.global.u32 %r2, [%rd0+1024];", Access::Read, 0),
         ("ld.global.v4.u32 {%r2, %r3, %r4, %r5}, [%rd0+1024];", Access::Read, 0),
         ("st.global.u32 [%rd0+-4], %r0;", Access::Write, 0),
-        ("mul.lo.s32 %r2, %r0, 64; cvt.u64.u32 %rd6, %r2; add.s64 %rd6, %rd6, %rd1; st.global.u32 [%rd6], %r0;", Access::Write, 16),
+        (
+            "mul.lo.s32 %r2, %r0, 64; cvt.u64.u32 %rd6, %r2; add.s64 %rd6, %rd6, %rd1; st.global.u32 [%rd6], %r0;",
+            Access::Write,
+            16,
+        ),
         ("mov.u64 %rd6, 0; ld.global.u32 %r2, [%rd6];", Access::Read, 0),
         ("red.global.add.u32 [%rd0+2048], 1;", Access::Atomic, 0),
         ("st.shared.u32 [%r1+1020], %r0;", Access::Write, 1),
     ] {
         let (fault, found_thread, instruction) = bench(body).with(0, &[1; 256]).fault();
-        assert!(matches!(fault, Fault::OutOfBounds { access: found, .. } if found == access), "{body}: {fault}");
+        assert!(
+            matches!(fault, Fault::OutOfBounds { access: found, .. } if found == access),
+            "{body}: {fault}"
+        );
         assert_eq!(found_thread, thread, "{body}");
         assert!(body.contains(instruction.split_whitespace().next().unwrap()), "{instruction}");
     }
@@ -40,9 +48,12 @@ fn freed_memory_is_no_memory() {
 
 #[test]
 fn an_address_between_elements_is_reported() {
-    for body in ["ld.global.u32 %r2, [%rd0+2];", "ld.global.v2.u32 {%r2, %r3}, [%rd0+4];", "ld.global.f64 %fd0, [%rd0+12];",
-        "st.shared.v4.u32 [%r1+4], {%r0, %r0, %r0, %r0};"]
-    {
+    for body in [
+        "ld.global.u32 %r2, [%rd0+2];",
+        "ld.global.v2.u32 {%r2, %r3}, [%rd0+4];",
+        "ld.global.f64 %fd0, [%rd0+12];",
+        "st.shared.v4.u32 [%r1+4], {%r0, %r0, %r0, %r0};",
+    ] {
         let (fault, thread, _) = bench(body).with(0, &[1; 256]).fault();
         assert!(matches!(fault, Fault::Misaligned { .. }), "{body}: {fault}");
         assert_eq!(thread, 0);
@@ -73,7 +84,8 @@ fn another_block_starts_with_empty_shared_memory() {
 fn a_register_that_was_not_written_is_not_read() {
     assert_eq!(bench("add.s32 %r2, %r3, 1;").fault().0, Fault::UnwrittenRegister);
     // Written by some lanes only, read by all.
-    let (fault, thread, _) = bench("setp.lt.u32 %p0, %r0, 20; @%p0 mov.u32 %r3, 1; add.s32 %r2, %r3, 1;").fault();
+    let (fault, thread, _) =
+        bench("setp.lt.u32 %p0, %r0, 20; @%p0 mov.u32 %r3, 1; add.s32 %r2, %r3, 1;").fault();
     assert_eq!((fault, thread), (Fault::UnwrittenRegister, 20));
     assert_eq!(bench("@%p3 mov.u32 %r3, 1;").fault().0, Fault::UnwrittenRegister);
 }
@@ -104,20 +116,32 @@ fn accesses_that_no_barrier_orders_are_races() {
 #[test]
 fn blocks_of_a_launch_are_never_ordered() {
     assert_eq!(race("st.global.u32 [%rd3], %r0;", 2, 32), "another block");
-    assert_eq!(race("ld.global.u32 %r2, [%rd3]; mov.u32 %r3, %ctaid.x; setp.eq.s32 %p0, %r3, 2; @%p0 st.global.u32 [%rd3], %r0;", 3, 32), "another block");
+    assert_eq!(
+        race(
+            "ld.global.u32 %r2, [%rd3]; mov.u32 %r3, %ctaid.x; setp.eq.s32 %p0, %r3, 2; @%p0 st.global.u32 [%rd3], %r0;",
+            3,
+            32
+        ),
+        "another block"
+    );
     let one_writes = "mov.u32 %r3, %ctaid.x; setp.eq.s32 %p0, %r3, 0; @%p0 st.global.u32 [%rd3], %r0; ld.global.u32 %r2, [%rd3];";
     assert_eq!(race(one_writes, 2, 32), "another block");
 }
 
 #[test]
 fn atomic_operations_are_ordered_among_each_other_only() {
-    assert_eq!(race("red.global.add.u32 [%rd0], 1; ld.global.u32 %r2, [%rd0];", 1, 32), "an atomic operation");
+    assert_eq!(
+        race("red.global.add.u32 [%rd0], 1; ld.global.u32 %r2, [%rd0];", 1, 32),
+        "an atomic operation"
+    );
     assert_eq!(race("red.global.add.u32 [%rd0], 1; ld.global.u32 %r2, [%rd0];", 2, 1), "an atomic operation");
     assert_eq!(race("st.global.u32 [%rd3], %r0; red.global.add.u32 [%rd0+4], 1;", 1, 32), "thread 1");
     let counted = bench("red.global.add.u32 [%rd0], 3; red.global.min.u32 [%rd0+4], %r0;").with(0, &[1, 7]);
     assert_eq!(counted.blocks(3).threads(64).words(0, 2), [1 + 3 * 3 * 64, 0]);
-    let shared = bench("setp.eq.s32 %p0, %r0, 0; @%p0 st.shared.u32 [tile], 5; bar.sync 0; red.shared.add.u32 [tile], 2;
-        bar.sync 0; ld.shared.u32 %r2, [tile]; st.global.u32 [%rd4], %r2;");
+    let shared = bench(
+        "setp.eq.s32 %p0, %r0, 0; @%p0 st.shared.u32 [tile], 5; bar.sync 0; red.shared.add.u32 [tile], 2;
+        bar.sync 0; ld.shared.u32 %r2, [tile]; st.global.u32 [%rd4], %r2;",
+    );
     assert_eq!(shared.threads(96).words(1, 96), [5 + 2 * 96; 96]);
 }
 
@@ -129,7 +153,8 @@ fn what_is_ordered_is_no_race() {
     let reversed: Vec<u32> = (0..64).map(|thread| thread ^ 63).collect();
     assert_eq!(bench(exchange).threads(64).words(1, 64), reversed);
 
-    let mut bench = bench("ld.global.u32 %r2, [%rd3]; add.s32 %r2, %r2, 1; st.global.u32 [%rd3], %r2;").with(0, &[0; 32]);
+    let mut bench =
+        bench("ld.global.u32 %r2, [%rd3]; add.s32 %r2, %r2, 1; st.global.u32 [%rd3], %r2;").with(0, &[0; 32]);
     bench.run().unwrap();
     bench.run().unwrap();
     assert_eq!(bench.words(0, 32), [3; 32]);
@@ -153,7 +178,8 @@ fn a_barrier_that_some_threads_do_not_reach_is_reported() {
 }
 
 /// Copies 16 bytes for each thread from `a` to the tile.
-const COPY: &str = "mul.wide.u32 %rd6, %r0, 16; add.s64 %rd7, %rd0, %rd6; mul.lo.s32 %r9, %r0, 16; mov.u32 %r8, 16;
+const COPY: &str =
+    "mul.wide.u32 %rd6, %r0, 16; add.s64 %rd7, %rd0, %rd6; mul.lo.s32 %r9, %r0, 16; mov.u32 %r8, 16;
     cp.async.cg.shared.global [%r9], [%rd7], 16, %r8; cp.async.commit_group;";
 
 fn copying(body: &str) -> Bench {
@@ -172,7 +198,8 @@ fn a_copy_that_nobody_waited_for_is_reported() {
     let late = "cp.async.wait_group 1; ld.shared.u32 %r2, [%r9];";
     assert!(matches!(copying(late).fault().0, Fault::CopyUnderWay { .. }));
     // What was not committed belongs to no group that a wait completes.
-    let uncommitted = COPY.replace("cp.async.commit_group;", "cp.async.wait_group 0; ld.shared.u32 %r2, [%r9];");
+    let uncommitted =
+        COPY.replace("cp.async.commit_group;", "cp.async.wait_group 0; ld.shared.u32 %r2, [%r9];");
     assert!(matches!(bench(&uncommitted).with(0, &[0; 256]).fault().0, Fault::CopyUnderWay { .. }));
 }
 
@@ -187,7 +214,9 @@ fn a_wait_is_for_the_waiting_thread_alone() {
 
 #[test]
 fn a_copy_into_what_others_still_read_is_a_race() {
-    let body = format!("st.shared.u32 [%r1], %r0; bar.sync 0; ld.shared.u32 %r2, [tile+64]; {COPY} cp.async.wait_group 0;");
+    let body = format!(
+        "st.shared.u32 [%r1], %r0; bar.sync 0; ld.shared.u32 %r2, [tile+64]; {COPY} cp.async.wait_group 0;"
+    );
     let (fault, ..) = bench(&body).with(0, &[0; 256]).fault();
     assert!(matches!(fault, Fault::Race { access: Access::Write, .. }), "{fault}");
 }
@@ -218,16 +247,21 @@ fn launch(change: impl FnOnce(&mut Launch<'_>)) -> String {
     let module = Module::parse(&common::text("")).unwrap();
     let parameters = [0; 24];
     let kernel = module.kernel("k").unwrap();
-    let mut launch = Launch { kernel, grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, parameters: &parameters };
+    let mut launch =
+        Launch { kernel, grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, parameters: &parameters };
     change(&mut launch);
-    let Fault::Launch(reason) = *launch.run(&mut Memory::default()).unwrap_err().fault else { panic!("another fault") };
+    let Fault::Launch(reason) = *launch.run(&mut Memory::default()).unwrap_err().fault else {
+        panic!("another fault")
+    };
     reason
 }
 
 #[test]
 fn a_launch_that_does_not_fit_is_refused() {
     assert!(launch(|launch| launch.parameters = &[0; 20]).contains("20 bytes of parameters, expected 24"));
-    assert!(launch(|launch| launch.block = [257, 1, 1]).contains("257 threads a block, expected at most 256"));
+    assert!(
+        launch(|launch| launch.block = [257, 1, 1]).contains("257 threads a block, expected at most 256")
+    );
     assert!(launch(|launch| launch.grid = [1, 0, 1]).contains("empty"));
     assert!(launch(|launch| launch.grid = [1, 70_000, 1]).contains("too large"));
     assert!(launch(|launch| launch.dynamic_shared = 232_000).contains("shared memory"));
@@ -237,7 +271,13 @@ fn a_launch_that_does_not_fit_is_refused() {
 fn control_that_leaves_the_kernel_is_reported() {
     let text = common::text("").replace("    ret;\n", "");
     let module = Module::parse(&text).unwrap();
-    let launch = Launch { kernel: &module.kernels[0], grid: [1; 3], block: [1; 3], dynamic_shared: 0, parameters: &[0; 24] };
+    let launch = Launch {
+        kernel: &module.kernels[0],
+        grid: [1; 3],
+        block: [1; 3],
+        dynamic_shared: 0,
+        parameters: &[0; 24],
+    };
     let finding = launch.run(&mut Memory::default()).unwrap_err();
     assert!(matches!(*finding.fault, Fault::Launch(_)), "{finding}");
 }

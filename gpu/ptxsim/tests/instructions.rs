@@ -106,8 +106,12 @@ const CASES: &[Case] = &[
     case("div.u32", &[B32, B32], B32, |x| x[0].checked_div(x[1])),
     case("rem.s32", &[B32, B32], B32, |x| (u32s(x[1]) != 0).then(|| (s32s(x[0]) % s32s(x[1])) as u32 as u64)),
     case("rem.u32", &[B32, B32], B32, |x| x[0].checked_rem(x[1])),
-    case("min.s32", &[B32, B32], B32, |x| cut32(if s32s(x[0]) < s32s(x[1]) { s32s(x[0]) } else { s32s(x[1]) })),
-    case("max.s32", &[B32, B32], B32, |x| cut32(if s32s(x[0]) > s32s(x[1]) { s32s(x[0]) } else { s32s(x[1]) })),
+    case("min.s32", &[B32, B32], B32, |x| {
+        cut32(if s32s(x[0]) < s32s(x[1]) { s32s(x[0]) } else { s32s(x[1]) })
+    }),
+    case("max.s32", &[B32, B32], B32, |x| {
+        cut32(if s32s(x[0]) > s32s(x[1]) { s32s(x[0]) } else { s32s(x[1]) })
+    }),
     case("min.u32", &[B32, B32], B32, |x| Some(if x[0] < x[1] { x[0] } else { x[1] })),
     case("max.u32", &[B32, B32], B32, |x| Some(if x[0] > x[1] { x[0] } else { x[1] })),
     case("and.pred", &[Predicate, Predicate], Predicate, |x| truth(x[0] + x[1] == 2)),
@@ -146,7 +150,9 @@ const CASES: &[Case] = &[
     case("setp.le.u32", &[B32, B32], Predicate, |x| truth(u32s(x[0]) - u32s(x[1]) <= 0)),
     case("setp.gt.u32", &[B32, B32], Predicate, |x| truth(u32s(x[0]) - u32s(x[1]) > 0)),
     case("setp.ge.u32", &[B32, B32], Predicate, |x| truth(u32s(x[0]) - u32s(x[1]) >= 0)),
-    case("setp.eq.f32", &[B32, B32], Predicate, |x| truth(single(x[0]) - single(x[1]) == 0.0 || same_infinity(x))),
+    case("setp.eq.f32", &[B32, B32], Predicate, |x| {
+        truth(single(x[0]) - single(x[1]) == 0.0 || same_infinity(x))
+    }),
     case("setp.ne.f32", &[B32, B32], Predicate, |x| truth((single(x[0]) - single(x[1])).abs() > 0.0)),
     case("setp.gt.f32", &[B32, B32], Predicate, |x| truth(single(x[0]) - single(x[1]) > 0.0)),
 ];
@@ -188,7 +194,9 @@ impl Case {
             body += &format!("ld.global.u64 %rd{wide}, [%rd11+{}];\n", 8 * index);
             body += &match kind {
                 Predicate => {
-                    format!("cvt.u32.u64 %r{register}, %rd{wide}; setp.ne.s32 %p{register}, %r{register}, 0;\n")
+                    format!(
+                        "cvt.u32.u64 %r{register}, %rd{wide}; setp.ne.s32 %p{register}, %r{register}, 0;\n"
+                    )
                 }
                 B16 => format!("cvt.u16.u64 %rs{register}, %rd{wide};\n"),
                 B32 => format!("cvt.u32.u64 %r{register}, %rd{wide};\n"),
@@ -219,15 +227,13 @@ impl Case {
         let module = Module::parse(&self.text()).unwrap();
         let mut memory = Memory::default();
         let (from, to) = (memory.allocate(1024), memory.allocate(256));
-        let words: Vec<u8> = sources
-            .iter()
-            .flat_map(|[a, b, c]| [*a, *b, *c, 0])
-            .flat_map(u64::to_le_bytes)
-            .collect();
+        let words: Vec<u8> =
+            sources.iter().flat_map(|[a, b, c]| [*a, *b, *c, 0]).flat_map(u64::to_le_bytes).collect();
         memory.write(from, &words).unwrap();
         let parameters: Vec<u8> = [from, to, 0].into_iter().flat_map(u64::to_le_bytes).collect();
         let kernel = module.kernel("k").unwrap();
-        let launch = Launch { kernel, grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, parameters: &parameters };
+        let launch =
+            Launch { kernel, grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, parameters: &parameters };
         launch.run(&mut memory).unwrap();
         let bytes = memory.read(to, 256).unwrap();
         bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
@@ -252,9 +258,14 @@ impl Case {
         for (sources, found) in sources.iter().zip(self.run(&sources)) {
             let operands = &sources[..self.sources.len()];
             let Some(expected) = (self.statement)(operands) else { continue };
-            let both_nan = self.opcode.ends_with("f32") && single(expected).is_nan() && single(found).is_nan()
-                || self.opcode.ends_with("f64") && double(expected).is_nan() && double(found).is_nan();
-            assert!(found == expected || both_nan, "{} {operands:x?}: {found:#x}, expected {expected:#x}", self.opcode);
+            let both_nan =
+                self.opcode.ends_with("f32") && single(expected).is_nan() && single(found).is_nan()
+                    || self.opcode.ends_with("f64") && double(expected).is_nan() && double(found).is_nan();
+            assert!(
+                found == expected || both_nan,
+                "{} {operands:x?}: {found:#x}, expected {expected:#x}",
+                self.opcode
+            );
         }
     }
 }
@@ -263,8 +274,31 @@ impl Case {
 fn bits() -> impl Strategy<Value = u64> {
     let ones = f64::from_bits(0x3ff0_0000_0000_0000);
     let edges = vec![
-        0, 1, 2, 31, 32, 33, 63, 64, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, u64::MAX, 1 << 63,
-        0x3f80_0000, 0xbf80_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x0080_0000, 0x0000_0400, 0x7c00, 0x3c00,
+        0,
+        1,
+        2,
+        31,
+        32,
+        33,
+        63,
+        64,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+        u64::MAX,
+        1 << 63,
+        0x3f80_0000,
+        0xbf80_0000,
+        0x7f80_0000,
+        0xff80_0000,
+        0x7fc0_0000,
+        0x0080_0000,
+        0x0000_0400,
+        0x7c00,
+        0x3c00,
         ones.to_bits(),
     ];
     prop_oneof![prop::sample::select(edges), any::<u64>(), any::<f32>().prop_map(|x| u64::from(x.to_bits()))]
@@ -341,9 +375,26 @@ fn bits_are_inserted_at_their_position() {
 
 /// What other tests of this crate are about.
 const ELSEWHERE: [&str; 20] = [
-    "ld.param", "ld.global", "ld.shared", "st.global", "st.shared", "red.global.add.u32", "red.shared.add.u32",
-    "red.global.min.u32", "bra", "bra.uni", "ret", "bar.sync", "shfl.sync.bfly.b32", "shfl.sync.up.b32",
-    "cp.async.cg.shared.global", "cp.async.commit_group", "cp.async.wait_group", "mma.sync", "fma.rn", "bfi.b32",
+    "ld.param",
+    "ld.global",
+    "ld.shared",
+    "st.global",
+    "st.shared",
+    "red.global.add.u32",
+    "red.shared.add.u32",
+    "red.global.min.u32",
+    "bra",
+    "bra.uni",
+    "ret",
+    "bar.sync",
+    "shfl.sync.bfly.b32",
+    "shfl.sync.up.b32",
+    "cp.async.cg.shared.global",
+    "cp.async.commit_group",
+    "cp.async.wait_group",
+    "mma.sync",
+    "fma.rn",
+    "bfi.b32",
 ];
 
 #[test]
@@ -370,14 +421,28 @@ fn every_instruction_that_ships_is_tested() {
 
 #[test]
 fn what_is_not_known_is_an_error_that_names_its_line() {
-    for unknown in ["sin.approx.f32 %f1, %f0;", "setp.ltu.f32 %p0, %f0, %f1;", "ld.local.u32 %r1, [%rd0];",
-        "st.global.u16 [%rd0], %rs0;", "bar.sync 1;", "bar.warp.sync 1;", "add.s32 %r1, %r2;", "add.s32 %r1, %r2, %q3;",
-        "bra nowhere;", "ld.param.u64 %rd3, [d];", "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0}, {%r0};",
-        "shfl.sync.idx.b32 %r1, %r2, 0, 31, -1;", "cp.async.ca.shared.global [%r1], [%rd0], 4, 4;", "vote.sync.all.pred %p0, %p1, -1;"]
-    {
+    for unknown in [
+        "sin.approx.f32 %f1, %f0;",
+        "setp.ltu.f32 %p0, %f0, %f1;",
+        "ld.local.u32 %r1, [%rd0];",
+        "st.global.u16 [%rd0], %rs0;",
+        "bar.sync 1;",
+        "bar.warp.sync 1;",
+        "add.s32 %r1, %r2;",
+        "add.s32 %r1, %r2, %q3;",
+        "bra nowhere;",
+        "ld.param.u64 %rd3, [d];",
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0}, {%r0};",
+        "shfl.sync.idx.b32 %r1, %r2, 0, 31, -1;",
+        "cp.async.ca.shared.global [%r1], [%rd0], 4, 4;",
+        "vote.sync.all.pred %p0, %p1, -1;",
+    ] {
         let error = Module::parse(&common::text(unknown)).unwrap_err();
         assert_eq!(error.line, 23, "{error}");
-        assert!(error.to_string().contains(unknown.split_whitespace().next().unwrap().trim_end_matches(';')), "{error}");
+        assert!(
+            error.to_string().contains(unknown.split_whitespace().next().unwrap().trim_end_matches(';')),
+            "{error}"
+        );
     }
     assert!(Module::parse(".global .align 4 .u32 counter;").is_err());
 }

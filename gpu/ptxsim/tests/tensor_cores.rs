@@ -20,19 +20,32 @@ fn body(format: &str) -> String {
     )
 }
 
+/// A row and a column.
+type Place = (usize, usize);
+
 /// The matrices that PTX's documentation puts into a lane's words: `(row, column)` of each.
-fn places(lane: usize) -> ([[(usize, usize); 2]; 4], [[(usize, usize); 2]; 2], [(usize, usize); 4]) {
+fn places(lane: usize) -> ([[Place; 2]; 4], [[Place; 2]; 2], [Place; 4]) {
     let (group, member) = (lane >> 2, lane & 3);
     let a = |row: usize, column: usize| [(row, column), (row, column + 1)];
     let b = |row: usize| [(row, group), (row + 1, group)];
     (
-        [a(group, 2 * member), a(group + 8, 2 * member), a(group, 2 * member + 8), a(group + 8, 2 * member + 8)],
+        [
+            a(group, 2 * member),
+            a(group + 8, 2 * member),
+            a(group, 2 * member + 8),
+            a(group + 8, 2 * member + 8),
+        ],
         [b(2 * member), b(2 * member + 8)],
         [(group, 2 * member), (group, 2 * member + 1), (group + 8, 2 * member), (group + 8, 2 * member + 1)],
     )
 }
 
-fn check(format: &str, bits: impl Fn(f64) -> u16, number: impl Fn(u16) -> f64, draw: impl Fn(&mut ChaCha8Rng) -> f64) {
+fn check(
+    format: &str,
+    bits: impl Fn(f64) -> u16,
+    number: impl Fn(u16) -> f64,
+    draw: impl Fn(&mut ChaCha8Rng) -> f64,
+) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for _ in 0..20 {
         let mut matrix = |len: usize| -> Vec<u16> { (0..len).map(|_| bits(draw(&mut rng))).collect() };
@@ -41,8 +54,8 @@ fn check(format: &str, bits: impl Fn(f64) -> u16, number: impl Fn(u16) -> f64, d
         let mut words = Vec::new();
         for lane in 0..32 {
             let (of_a, of_b, of_c) = places(lane);
-            let word = |matrix: &[u16], width: usize, [low, high]: [(usize, usize); 2]| {
-                let at = |(row, column): (usize, usize)| u32::from(matrix[row * width + column]);
+            let word = |matrix: &[u16], width: usize, [low, high]: [Place; 2]| {
+                let at = |(row, column): Place| u32::from(matrix[row * width + column]);
                 at(low) | at(high) << 16
             };
             words.extend(of_a.map(|pair| word(&a, 16, pair)));
@@ -69,13 +82,15 @@ fn check(format: &str, bits: impl Fn(f64) -> u16, number: impl Fn(u16) -> f64, d
 
 #[test]
 fn bf16_products_are_matrix_products() {
-    let draw = |rng: &mut ChaCha8Rng| rng.random_range(-3.0..3.0_f64) * 2.0_f64.powi(rng.random_range(-20..20));
+    let draw =
+        |rng: &mut ChaCha8Rng| rng.random_range(-3.0..3.0_f64) * 2.0_f64.powi(rng.random_range(-20..20));
     check("bf16", |x| bf16::from_f64(x).to_bits(), |bits| bf16::from_bits(bits).to_f64(), draw);
 }
 
 #[test]
 fn f16_products_are_matrix_products() {
-    let draw = |rng: &mut ChaCha8Rng| rng.random_range(-3.0..3.0_f64) * 2.0_f64.powi(rng.random_range(-20..10));
+    let draw =
+        |rng: &mut ChaCha8Rng| rng.random_range(-3.0..3.0_f64) * 2.0_f64.powi(rng.random_range(-20..10));
     check("f16", |x| f16::from_f64(x).to_bits(), |bits| f16::from_bits(bits).to_f64(), draw);
 }
 

@@ -46,7 +46,8 @@ impl Bounded {
 
     #[must_use]
     pub fn times(self, other: Self) -> Self {
-        let error = self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error;
+        let error =
+            self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error;
         Self { value: self.value * other.value, error }.rounded(1, U)
     }
 
@@ -154,7 +155,13 @@ fn row(layer: &Layer, scale: f64, head: QueryHead, t: usize, query: &[f64], key:
 ///
 /// With `|y - v T| <= (theta + gamma) |v| |T|` entry by entry, the norm is off by that times `norm2(v) norm_F(W)`.
 #[must_use]
-pub fn value_norm(format: Format, head_dim: usize, norm: f64, value_norm: f64, projection_norm: f64) -> Bounded {
+pub fn value_norm(
+    format: Format,
+    head_dim: usize,
+    norm: f64,
+    value_norm: f64,
+    projection_norm: f64,
+) -> Bounded {
     let theta = factor_rounding(format) + gamma(2 * head_dim, 2.0 * U);
     Bounded { value: norm, error: theta * value_norm * projection_norm }.rounded(head_dim + 4, U)
 }

@@ -45,13 +45,17 @@ impl Expected {
     pub fn per_column(&self, statistic: impl Fn(&[Bounded]) -> Bounded) -> Vec<Bounded> {
         let heads = 0..self.layer.shape.query_heads;
         let candidates = self.layer.shape.candidate_len();
-        heads.flat_map(|head| (0..candidates).map(move |i| (head, i))).map(|(h, i)| statistic(&self.column(h, i))).collect()
+        heads
+            .flat_map(|head| (0..candidates).map(move |i| (head, i)))
+            .map(|(h, i)| statistic(&self.column(h, i)))
+            .collect()
     }
 
     /// One score for each KV head and candidate, `[Hkv][n - w]`.
     fn per_slot(&self, score: impl Fn(&[usize], usize) -> Bounded) -> Vec<Vec<Bounded>> {
         let shape = self.layer.shape;
-        let group = |kv_head: KvHead| -> Vec<usize> { shape.query_group(kv_head).map(|head| head.0).collect() };
+        let group =
+            |kv_head: KvHead| -> Vec<usize> { shape.query_group(kv_head).map(|head| head.0).collect() };
         let head = |group: Vec<usize>| (0..shape.candidate_len()).map(|i| score(&group, i)).collect();
         shape.kv_heads().map(|kv_head| head(group(kv_head))).collect()
     }
@@ -69,7 +73,9 @@ impl Expected {
     #[must_use]
     pub fn laprox_attention(&self) -> Vec<Vec<Bounded>> {
         self.per_slot(|group, i| {
-            let row = |t: usize| Bounded::mean(&group.iter().map(|&head| self.weights[head][t][i]).collect::<Vec<_>>());
+            let row = |t: usize| {
+                Bounded::mean(&group.iter().map(|&head| self.weights[head][t][i]).collect::<Vec<_>>())
+            };
             let mean: Vec<Bounded> = (0..self.layer.shape.window_len).map(row).collect();
             let norms: Vec<Bounded> = group.iter().map(|&head| self.norms[head][i]).collect();
             Bounded::norm(&mean).times(Bounded::mean(&norms))
@@ -106,7 +112,9 @@ impl Expected {
     #[must_use]
     pub fn snapkv_max(&self) -> Vec<Vec<Bounded>> {
         self.per_slot(|group, i| {
-            Bounded::largest(&group.iter().map(|&head| Bounded::mean(&self.column(head, i))).collect::<Vec<_>>())
+            Bounded::largest(
+                &group.iter().map(|&head| Bounded::mean(&self.column(head, i))).collect::<Vec<_>>(),
+            )
         })
     }
 }

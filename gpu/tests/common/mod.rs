@@ -7,39 +7,47 @@ pub mod expected;
 pub mod problem;
 
 use std::env;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use laprox_gpu::{Device, ptx};
+use laprox_gpu::{Device, DeviceError, ptx};
 
-/// A device, whichever there is: the real one, or the interpreter where there is none or `LAPROX_GPU_SIM=1`.
+/// The device that ships, one for all tests: the real one, or the interpreter where there is none or `LAPROX_GPU_SIM=1`.
 ///
 /// With `LAPROX_REQUIRE_GPU=1` a device that is not real is a failure.
 #[must_use]
 pub fn device() -> Arc<Device> {
-    Arc::new(open(ptx::TEXT))
+    static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Arc::new(open(ptx::TEXT)));
+    Arc::clone(&DEVICE)
 }
 
 /// The same with the naive kernels.
 #[must_use]
 pub fn naive_device() -> Arc<Device> {
-    Arc::new(open(ptx::TEXT).naive())
+    static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Arc::new(open(ptx::TEXT).naive()));
+    Arc::clone(&DEVICE)
 }
 
 /// A device with kernels of another text.
 #[must_use]
 pub fn open(text: &str) -> Device {
+    open_with(|| Device::open_with(text))
+}
+
+/// A device that is opened in some way, by the rules of [`device`].
+#[must_use]
+pub fn open_with(open: impl Fn() -> Result<Option<Device>, DeviceError>) -> Device {
     let is_set = |name| env::var_os(name).is_some_and(|value| value == "1");
     let simulate = is_set("LAPROX_GPU_SIM");
-    if !simulate && let Some(device) = Device::open_with(text).unwrap() {
+    if !simulate && let Some(device) = open().unwrap() {
         return device;
     }
     assert!(simulate || !is_set("LAPROX_REQUIRE_GPU"), "LAPROX_REQUIRE_GPU is set, and there is no device");
-    simulated(text)
+    simulated(open)
 }
 
-/// The interpreter with kernels of another text, whatever devices there are.
+/// The interpreter, whatever devices there are.
 #[must_use]
-pub fn simulated(text: &str) -> Device {
+pub fn simulated(open: impl Fn() -> Result<Option<Device>, DeviceError>) -> Device {
     laprox_ptxsim::driver::install().unwrap();
-    Device::open_with(text).unwrap().expect("the interpreter is a device")
+    open().unwrap().expect("the interpreter is a device")
 }

@@ -94,7 +94,8 @@ impl Problem {
 
     #[must_use]
     pub fn layer_problem(&self) -> LayerProblem<'_> {
-        let LayerShape { query_heads, kv_heads, head_dim, hidden_dim, window_len, future_len, .. } = self.shape;
+        let LayerShape { query_heads, kv_heads, head_dim, hidden_dim, window_len, future_len, .. } =
+            self.shape;
         let cached = [kv_heads, self.shape.cached_len(), head_dim];
         let future = [query_heads, future_len, head_dim];
         let activations = Activations {

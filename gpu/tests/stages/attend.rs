@@ -70,7 +70,11 @@ fn naive_and_shipped_kernels_agree() {
     });
     assert_eq!((shipped.0, naive.0), (Format::Bf16, Format::F32));
     let expected = Expected::new(&problem, Format::Bf16);
-    let bounds = [expected.per_column(square_sum), expected.per_column(Bounded::sum), expected.per_column(Bounded::largest)];
+    let bounds = [
+        expected.per_column(square_sum),
+        expected.per_column(Bounded::sum),
+        expected.per_column(Bounded::largest),
+    ];
     for ((shipped, naive), bounds) in shipped.1.iter().zip(&naive.1).zip(bounds) {
         let around: Vec<Bounded> = naive
             .iter()

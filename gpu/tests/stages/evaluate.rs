@@ -48,7 +48,10 @@ fn errors_of_a_retained_set_are_the_reference_s() {
     let set = RetainedSet::from_candidates(1, 60, 32, &[vec![0, 3, 17, 27]]).unwrap();
     assert_eq!(layer.evaluate(set.layer(0)).unwrap(), reference.evaluate(set.layer(0)).unwrap());
     for form in [Form::LayerWise, Form::HeadWise] {
-        assert_eq!(layer.improve(form, set.layer(0)).unwrap(), reference.improve(form, set.layer(0)).unwrap());
+        assert_eq!(
+            layer.improve(form, set.layer(0)).unwrap(),
+            reference.improve(form, set.layer(0)).unwrap()
+        );
     }
     let other = RetainedSet::everything(1, 2, 60).unwrap();
     assert!(layer.evaluate(other.layer(0)).is_err());

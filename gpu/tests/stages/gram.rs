@@ -1,7 +1,7 @@
 //! The oracle's operator: products within the bounds that they come with.
 
 use laprox_gpu::gram::DeviceGram;
-use laprox_gpu::{Format, Gpu, ptx};
+use laprox_gpu::{Format, Gpu};
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{PairGram, Product};
 use laprox_reference::oracle::{Form, Oracle, Rows, search};
@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::problem::{Problem, Sizes};
-use crate::common::{device, naive_device, open};
+use crate::common::{device, naive_device};
 
 /// Both are within their own bound of the same number.
 fn assert_meet(what: &str, one: &Product, two: &Product) {
@@ -39,7 +39,8 @@ fn products_agree_with_the_reference_within_their_bounds() {
         (2, 1, 1, 1, 3, 2),
     ];
     for (seed, (kv_heads, group_size, head_dim, hidden_dim, context_len, window_len)) in (0..).zip(sizes) {
-        let sizes = Sizes { kv_heads, group_size, head_dim, hidden_dim, context_len, window_len, future_len: 3 };
+        let sizes =
+            Sizes { kv_heads, group_size, head_dim, hidden_dim, context_len, window_len, future_len: 3 };
         let problem = Problem::alive(sizes, Format::F32, seed);
         let layer = Layer::new(&problem.layer_problem());
         for form in [Form::LayerWise, Form::HeadWise] {
@@ -66,7 +67,10 @@ fn the_bounds_of_a_product_are_small() {
     let gram = DeviceGram::new(&device(), &layer, Form::LayerWise, Rows::Window).unwrap();
     let product = gram.try_product(&shares(gram.slots(), 1)).unwrap();
     let (errors, values) = (product.errors.iter().sum::<f64>(), product.values.iter().sum::<f64>());
-    assert!(errors < 1e-9 * values.abs() && product.drift < 1e-9 * product.value.sqrt(), "{errors:e} of {values}");
+    assert!(
+        errors < 1e-9 * values.abs() && product.drift < 1e-9 * product.value.sqrt(),
+        "{errors:e} of {values}"
+    );
 }
 
 #[test]
@@ -79,9 +83,10 @@ fn a_layer_without_later_queries_has_no_future_form() {
 /// A certified search over the device's products proves what one over the reference's proves.
 #[test]
 fn oracles_prove_the_same_on_either_path() {
-    let sizes = Sizes { group_size: 2, head_dim: 8, hidden_dim: 12, window_len: 4, ..Sizes::with_context(44) };
+    let sizes =
+        Sizes { group_size: 2, head_dim: 8, hidden_dim: 12, window_len: 4, ..Sizes::with_context(44) };
     let problems = [1, 2].map(|seed| Problem::alive(sizes, Format::F32, seed));
-    let gpu = Gpu::new(open(ptx::TEXT));
+    let gpu = Gpu::new(device());
     let policy: Policy = "oracle:certified:nodes=4".parse().unwrap();
     let proven = |backend: &dyn Backend| {
         let lent = problems.each_ref().map(Problem::layer_problem);

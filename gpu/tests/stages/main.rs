@@ -12,3 +12,4 @@ mod project;
 mod score;
 mod select;
 mod shapes;
+mod timing;

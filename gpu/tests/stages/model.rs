@@ -3,23 +3,31 @@
 use std::path::PathBuf;
 
 use laprox_fixtures::Dump;
-use laprox_gpu::{DeviceLayer, Format, Gpu, GpuLayer, ptx};
+use laprox_gpu::{DeviceLayer, Format, Gpu, GpuLayer};
 use laprox_reference::{
     Backend, LayerProblem, ModelScores, Policy, PreparedLayer, Reference, RetainedSet, evict,
 };
 
-use crate::common::bounds::{Bounded, assert_within, gamma, U, wide};
+use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
+use crate::common::device;
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
-use crate::common::open;
 
 /// Sets of one size whose every difference lies where scores cannot be told apart: within twice the bound of the cut.
-fn assert_same_cut(found: &RetainedSet, expected: &RetainedSet, normalised: &[Bounded], candidates: usize) -> usize {
+fn assert_same_cut(
+    found: &RetainedSet,
+    expected: &RetainedSet,
+    normalised: &[Bounded],
+    candidates: usize,
+) -> usize {
     let slots = |set: &RetainedSet| -> Vec<usize> {
         let heads = set.offsets().windows(2).enumerate();
         let head = |(head, pair): (usize, &[usize])| -> Vec<usize> {
             let positions = set.positions()[pair[0]..pair[1]].iter().map(|&position| position as usize);
-            positions.filter(|&position| position < candidates).map(|position| head * candidates + position).collect()
+            positions
+                .filter(|&position| position < candidates)
+                .map(|position| head * candidates + position)
+                .collect()
         };
         heads.flat_map(head).collect()
     };
@@ -29,7 +37,11 @@ fn assert_same_cut(found: &RetainedSet, expected: &RetainedSet, normalised: &[Bo
     let largest = normalised.iter().filter(|score| score.value >= cut).map(|score| score.error / score.value);
     let relative = largest.fold(0.0, f64::max);
     let mut differences = 0;
-    for slot in found.iter().filter(|slot| !expected.contains(slot)).chain(expected.iter().filter(|slot| !found.contains(slot))) {
+    for slot in found
+        .iter()
+        .filter(|slot| !expected.contains(slot))
+        .chain(expected.iter().filter(|slot| !found.contains(slot)))
+    {
         let score = normalised[*slot];
         let allowed = 2.0 * score.error.max(relative * cut);
         assert!((score.value - cut).abs() <= allowed, "slot {slot}: {score:?}, cut {cut}");
@@ -67,7 +79,7 @@ fn a_streamed_model_retains_what_the_reference_retains() {
     let problems: Vec<Problem> = (0..4).map(|seed| Problem::alive(sizes, Format::Bf16, seed)).collect();
     let lent: Vec<LayerProblem<'_>> = problems.iter().map(Problem::layer_problem).collect();
     let policy: Policy = "laprox:pool=none".parse().unwrap();
-    let gpu = Gpu::new(open(ptx::TEXT));
+    let gpu = Gpu::new(device());
     let scores = gpu.score_model(lent.iter().copied(), &policy).unwrap().unwrap();
     let bounds: Vec<Vec<Bounded>> =
         problems.iter().map(|problem| Expected::new(problem, Format::Bf16).laprox_mean().concat()).collect();
@@ -81,14 +93,15 @@ fn a_streamed_model_retains_what_the_reference_retains() {
 #[test]
 fn a_model_of_a_policy_without_a_kernel_is_not_scored_on_the_device() {
     let problem = Problem::alive(Sizes::with_context(50), Format::Bf16, 1);
-    let gpu = Gpu::new(open(ptx::TEXT));
+    let gpu = Gpu::new(device());
     assert!(gpu.score_model([problem.layer_problem()], &"tova".parse().unwrap()).unwrap().is_none());
     assert!(gpu.score_model([], &"laprox".parse().unwrap()).is_err());
 }
 
 /// Where the tests run: the crate's folder under cargo, the repository's where the binaries were carried to.
 fn committed_dump() -> Dump {
-    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
+    let crate_folder =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
     Dump::open(crate_folder.join("../fixtures/data/smollm2-135m")).unwrap()
 }
 
@@ -97,16 +110,18 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
     let dump = committed_dump();
     let layers: Vec<_> = [0, 3].map(|slot| dump.layer(0, slot).unwrap()).into();
     let problems: Vec<LayerProblem<'_>> = layers.iter().map(|layer| layer.problem().unwrap()).collect();
-    let gpu = Gpu::new(open(ptx::TEXT));
+    let gpu = Gpu::new(device());
     let policy: Policy = "laprox:pool=none".parse().unwrap();
     let mut bounds = Vec::new();
     for problem in &problems {
         let layer = DeviceLayer::upload(gpu.device(), problem).unwrap();
         assert_eq!(layer.format(), Format::F16);
         let expected = Expected::new(&Problem::of(problem, Format::F32), Format::F16);
-        let scored = [("laprox:pool=none", expected.laprox_mean()), ("snapkv:pool=none", expected.snapkv_mean())];
+        let scored =
+            [("laprox:pool=none", expected.laprox_mean()), ("snapkv:pool=none", expected.snapkv_mean())];
         for (policy, bounds) in &scored {
-            let scores = layer.score(&policy.parse().unwrap()).unwrap().unwrap().download(gpu.device()).unwrap();
+            let scores =
+                layer.score(&policy.parse().unwrap()).unwrap().unwrap().download(gpu.device()).unwrap();
             let used = assert_within(policy, &wide(&scores), &bounds.concat());
             println!("layer {}, {policy}: {used:.4} of the bound used", problem.layer());
         }
@@ -128,9 +143,14 @@ fn the_backend_prepares_the_committed_dump() {
     let dump = committed_dump();
     let layer = dump.layer(0, 1).unwrap();
     let problem = layer.problem().unwrap();
-    let prepared = GpuLayer::new(Gpu::new(open(ptx::TEXT)).device(), &problem).unwrap();
+    let prepared = GpuLayer::new(Gpu::new(device()).device(), &problem).unwrap();
     let reference = Reference.prepare(&problem).unwrap();
     let apart = (prepared.output_norm() - reference.output_norm()).abs();
-    assert!(apart < 1e-4 * reference.output_norm(), "{} and {}", prepared.output_norm(), reference.output_norm());
-    assert_eq!((prepared.shape(), Gpu::new(open(ptx::TEXT)).name()), (reference.shape(), "gpu"));
+    assert!(
+        apart < 1e-4 * reference.output_norm(),
+        "{} and {}",
+        prepared.output_norm(),
+        reference.output_norm()
+    );
+    assert_eq!((prepared.shape(), Gpu::new(device()).name()), (reference.shape(), "gpu"));
 }

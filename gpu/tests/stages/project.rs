@@ -24,7 +24,8 @@ fn projected_value_norms_agree_with_the_reference() {
 
 /// `norm2(v T)` in f64 for the factor of some columns of the weight.
 fn norm_through(factor: &Factor, value: &[f64]) -> f64 {
-    let column = |column: usize| -> f64 { value.iter().enumerate().map(|(k, v)| v * factor.entry(k, column)).sum() };
+    let column =
+        |column: usize| -> f64 { value.iter().enumerate().map(|(k, v)| v * factor.entry(k, column)).sum() };
     (0..factor.rank()).map(|c| column(c).powi(2)).sum::<f64>().sqrt()
 }
 
@@ -40,8 +41,10 @@ fn a_factor_keeps_every_norm_and_is_triangular() {
             assert!((0..16).all(|k| (k + 1..16).all(|column| factor.entry(k, column) == 0.0)));
             for value in layer.values[0].row_iter() {
                 let value: Vec<f64> = value.iter().copied().collect();
-                let exact = (nalgebra::RowDVector::from_vec(value.clone()) * &layer.output_projection[head]).norm();
-                let reach = layer.output_projection[head].norm() * nalgebra::DVector::from_vec(value.clone()).norm();
+                let exact =
+                    (nalgebra::RowDVector::from_vec(value.clone()) * &layer.output_projection[head]).norm();
+                let reach =
+                    layer.output_projection[head].norm() * nalgebra::DVector::from_vec(value.clone()).norm();
                 assert!((norm_through(factor, &value) - exact).abs() <= 1e3 * f64::EPSILON * reach);
             }
         }
@@ -70,7 +73,8 @@ fn one_bf16_part_would_not_pass() {
     let factor = &Factor::of_heads(&weight, problem.shape)[0];
     let bounds = &Expected::new(&problem, Format::Bf16).norms[0];
     let rounded = |value: &[f64], round: &dyn Fn(f64) -> f64| -> f64 {
-        let column = |c: usize| -> f64 { value.iter().enumerate().map(|(k, v)| v * round(factor.entry(k, c))).sum() };
+        let column =
+            |c: usize| -> f64 { value.iter().enumerate().map(|(k, v)| v * round(factor.entry(k, c))).sum() };
         (0..factor.rank()).map(|c| column(c).powi(2)).sum::<f64>().sqrt()
     };
     let high = |number: f64| half::bf16::from_f64(number).to_f64();
@@ -87,7 +91,8 @@ fn one_bf16_part_would_not_pass() {
 
 #[test]
 fn split_factors_hold_the_bits_that_the_bounds_count_on() {
-    let problem = Problem::alive(Sizes { head_dim: 128, hidden_dim: 160, ..Sizes::with_context(40) }, Format::F32, 2);
+    let problem =
+        Problem::alive(Sizes { head_dim: 128, hidden_dim: 160, ..Sizes::with_context(40) }, Format::F32, 2);
     let weight = problem.layer_problem().activations().output_projection;
     let factor = &Factor::of_heads(&weight, problem.shape)[0];
     let largest = (0..128).flat_map(|k| (0..128).map(move |c| (k, c))).map(|(k, c)| factor.entry(k, c).abs());
@@ -107,7 +112,8 @@ fn split_factors_hold_the_bits_that_the_bounds_count_on() {
                     let (lane, inner) = (index / 8, index % 8);
                     let entry = factor.entry(32 * chunk + 8 * (lane % 4) + inner, 8 * tile + lane / 4);
                     let kept = (number(high) + number(low)) * f64::from(split.unscale);
-                    let bound = factor_rounding(format) * if format == Format::F16 { largest } else { entry.abs() };
+                    let bound =
+                        factor_rounding(format) * if format == Format::F16 { largest } else { entry.abs() };
                     assert!((kept - entry).abs() <= bound, "{format:?}: {kept} for {entry}");
                 }
             }

@@ -93,16 +93,33 @@ fn exact_scores_agree_with_the_reference() {
 /// Widths up to and beyond the candidates, beyond the room of the fused kernel, and around its blocks of 256.
 #[test]
 fn pooling_agrees_with_the_reference() {
-    let problem = Problem::alive(Sizes { kv_heads: 2, group_size: 1, ..Sizes::with_context(32 + 257) }, Format::F16, 4);
+    let problem =
+        Problem::alive(Sizes { kv_heads: 2, group_size: 1, ..Sizes::with_context(32 + 257) }, Format::F16, 4);
     let lent = problem.layer_problem();
     let expected = Expected::new(&problem, Format::F16);
     let raw = expected.laprox_mean();
     for device in [device(), naive_device()] {
         let layer = DeviceLayer::upload(&device, &lent).unwrap();
-        let raw = if layer.format() == Format::F16 { raw.clone() } else { Expected::new(&problem, Format::F32).laprox_mean() };
+        let raw = if layer.format() == Format::F16 {
+            raw.clone()
+        } else {
+            Expected::new(&problem, Format::F32).laprox_mean()
+        };
         for width in [1, 3, 7, 255, 513, 4001, 8193] {
-            assert_scores(&layer, &device, &format!("laprox:pool=avg:{width}"), &averaged(&raw, width), "average");
-            assert_scores(&layer, &device, &format!("laprox:pool=max:{width}"), &maximal(&raw, width), "largest");
+            assert_scores(
+                &layer,
+                &device,
+                &format!("laprox:pool=avg:{width}"),
+                &averaged(&raw, width),
+                "average",
+            );
+            assert_scores(
+                &layer,
+                &device,
+                &format!("laprox:pool=max:{width}"),
+                &maximal(&raw, width),
+                "largest",
+            );
         }
     }
 }
@@ -116,7 +133,8 @@ fn scores_and_sums_are_the_same_bits_every_time() {
         let device = device();
         let layer = DeviceLayer::upload(&device, &lent).unwrap();
         let scores = layer.score(&"laprox".parse().unwrap()).unwrap().unwrap();
-        let numbers: Vec<u32> = scores.download(&device).unwrap().iter().map(|score| score.to_bits()).collect();
+        let numbers: Vec<u32> =
+            scores.download(&device).unwrap().iter().map(|score| score.to_bits()).collect();
         (numbers, scores.download_sum(&device).unwrap().to_bits())
     };
     assert_eq!(bits(), bits());

@@ -39,7 +39,9 @@ impl Model {
 
     fn normalised(&self) -> Vec<f32> {
         let layer_slots = self.scores.len() / self.sums.len();
-        let divide = |(slot, &score): (usize, &f32)| if score == 0.0 { 0.0 } else { score / self.sums[slot / layer_slots] };
+        let divide = |(slot, &score): (usize, &f32)| {
+            if score == 0.0 { 0.0 } else { score / self.sums[slot / layer_slots] }
+        };
         self.scores.iter().enumerate().map(divide).collect()
     }
 
@@ -65,7 +67,11 @@ impl Model {
             let scores = self.upload(&device);
             for &count in counts {
                 let version = device.version();
-                assert_eq!(scores.top(count).unwrap().download().unwrap(), self.top(count), "{what}, {count}, {version:?}");
+                assert_eq!(
+                    scores.top(count).unwrap().download().unwrap(),
+                    self.top(count),
+                    "{what}, {count}, {version:?}"
+                );
             }
         }
     }
@@ -92,7 +98,11 @@ fn chunks_of_1024_slots_are_put_together_in_order() {
         let model = Model::drawn(1, shape(2, candidates, 2), |rng| rng.random_range(0..40_u8).into());
         let scores = model.upload(&device());
         for count in [1, candidates / 3, candidates, 2 * candidates - 1] {
-            assert_eq!(scores.top(count).unwrap().download().unwrap(), model.top(count), "{candidates}, {count}");
+            assert_eq!(
+                scores.top(count).unwrap().download().unwrap(),
+                model.top(count),
+                "{candidates}, {count}"
+            );
         }
     }
 }
@@ -100,7 +110,8 @@ fn chunks_of_1024_slots_are_put_together_in_order() {
 /// Scores that only differ in one digit of the radix, of every sign and size.
 #[test]
 fn every_digit_counts() {
-    let digits: Vec<f32> = (0..31).flat_map(|bit| [0, 1 << bit]).map(f32::from_bits).filter(|x| x.is_finite()).collect();
+    let digits: Vec<f32> =
+        (0..31).flat_map(|bit| [0, 1 << bit]).map(f32::from_bits).filter(|x| x.is_finite()).collect();
     let numbers: Vec<f32> = digits.iter().flat_map(|&x| [x, -x]).collect();
     let mut model = Model::drawn(1, shape(1, numbers.len(), 1), |_| 0.0);
     model.scores = numbers;
@@ -163,8 +174,17 @@ fn the_top_is_what_the_shared_allocation_retains() {
 /// Rows of 128, 256, 20 and 4 bytes: whole words of 16 bytes or not.
 #[test]
 fn gathered_rows_are_the_retained_ones() {
-    for (format, head_dim) in [(Format::Bf16, 64), (Format::F16, 128), (Format::F32, 5), (Format::F32, 1), (Format::F32, 12)] {
-        let sizes = Sizes { kv_heads: 3, group_size: 1, head_dim, window_len: 3, future_len: 2, ..Sizes::with_context(90) };
+    for (format, head_dim) in
+        [(Format::Bf16, 64), (Format::F16, 128), (Format::F32, 5), (Format::F32, 1), (Format::F32, 12)]
+    {
+        let sizes = Sizes {
+            kv_heads: 3,
+            group_size: 1,
+            head_dim,
+            window_len: 3,
+            future_len: 2,
+            ..Sizes::with_context(90)
+        };
         let problems = [1, 2].map(|seed| Problem::alive(sizes, format, seed));
         for device in [device(), naive_device()] {
             let model = Model::drawn(2, problems[0].shape, |rng| rng.random_range(0.0..1.0));

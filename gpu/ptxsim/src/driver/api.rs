@@ -1,5 +1,10 @@
 //! The entry points. Each does what the CUDA driver API's documentation says of its name, as far as cudarc uses it.
-#![allow(non_snake_case, clippy::missing_safety_doc, missing_docs, reason = "the driver's own names and contracts")]
+#![allow(
+    non_snake_case,
+    clippy::missing_safety_doc,
+    missing_docs,
+    reason = "the driver's own names and contracts"
+)]
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "an extern function cannot be called from safe code")]
 
 use std::cell::{Cell, RefCell};
@@ -7,7 +12,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use super::stream::Work;
 use super::{
-    DEFAULT_SHARED, Driver, Event, INVALID_VALUE, LAUNCH_FAILED, LARGEST_ALLOCATION, OUT_OF_MEMORY, Outcome,
+    DEFAULT_SHARED, Driver, Event, INVALID_VALUE, LARGEST_ALLOCATION, LAUNCH_FAILED, OUT_OF_MEMORY, Outcome,
     Status, driver, failure, host,
 };
 use crate::launch::MOST_SHARED;
@@ -184,7 +189,8 @@ pub extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemHostAlloc(address: *mut Handle, len: usize, _flags: c_uint) -> Status {
     call(|_| {
-        let pinned = host::allocate(len).ok_or_else(|| failure(OUT_OF_MEMORY, format!("{len} pinned bytes")))?;
+        let pinned =
+            host::allocate(len).ok_or_else(|| failure(OUT_OF_MEMORY, format!("{len} pinned bytes")))?;
         give(address, handle(pinned))
     })
 }
@@ -269,7 +275,8 @@ pub extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Handle, nam
 pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_int, value: c_int) -> Status {
     call(|driver| {
         let bytes = usize::try_from(value).ok().filter(|&bytes| attribute == 8 && bytes <= MOST_SHARED);
-        let bytes = bytes.ok_or_else(|| failure(INVALID_VALUE, format!("attribute {attribute} of {value}")))?;
+        let bytes =
+            bytes.ok_or_else(|| failure(INVALID_VALUE, format!("attribute {attribute} of {value}")))?;
         driver.function_at(function as usize)?.most_dynamic_shared = bytes.max(DEFAULT_SHARED);
         Ok(())
     })
@@ -295,7 +302,8 @@ pub extern "C" fn cuLaunchKernel(
         let kernel = &known.module.kernels[known.index];
         if dynamic_shared > known.most_dynamic_shared {
             let most = known.most_dynamic_shared;
-            let text = format!("{}: {dynamic_shared} bytes of dynamic shared memory, {most} asked for", kernel.name);
+            let text =
+                format!("{}: {dynamic_shared} bytes of dynamic shared memory, {most} asked for", kernel.name);
             return Err(failure(INVALID_VALUE, text));
         }
         let mut buffer = Vec::new();
@@ -357,7 +365,11 @@ pub extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Stat
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: Handle, _flags: c_ulonglong) -> Status {
+pub extern "C" fn cuGraphInstantiateWithFlags(
+    exec: *mut Handle,
+    graph: Handle,
+    _flags: c_ulonglong,
+) -> Status {
     call(|_| give(exec, graph))
 }
 

@@ -126,12 +126,17 @@ impl Driver {
     }
 
     fn function_at(&mut self, handle: usize) -> Outcome<&mut Function> {
-        self.functions.get_mut(handle.wrapping_sub(1)).ok_or_else(|| failure(INVALID_HANDLE, "no such function"))
+        self.functions
+            .get_mut(handle.wrapping_sub(1))
+            .ok_or_else(|| failure(INVALID_HANDLE, "no such function"))
     }
 
     fn allocate(&mut self, len: usize) -> Outcome<u64> {
         if len > LARGEST_ALLOCATION {
-            return Err(failure(OUT_OF_MEMORY, format!("out of memory: {len} bytes, of at most {LARGEST_ALLOCATION}")));
+            return Err(failure(
+                OUT_OF_MEMORY,
+                format!("out of memory: {len} bytes, of at most {LARGEST_ALLOCATION}"),
+            ));
         }
         Ok(self.memory.allocate(len))
     }

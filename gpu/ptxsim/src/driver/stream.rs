@@ -10,18 +10,47 @@ use super::{Driver, Failure, LAUNCH_FAILED, NOT_SUPPORTED, Outcome, Point, failu
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     /// Bytes that the caller may change at once.
-    CopyIn { to: u64, data: Vec<u8> },
+    CopyIn {
+        to: u64,
+        data: Vec<u8>,
+    },
     /// Bytes of pinned memory, read when the work is done.
-    CopyInPinned { to: u64, from: usize, len: usize },
+    CopyInPinned {
+        to: u64,
+        from: usize,
+        len: usize,
+    },
     /// Bytes to pinned memory.
-    CopyOutPinned { from: u64, to: usize, len: usize },
-    CopyInside { from: u64, to: u64, len: usize },
-    Fill { to: u64, value: u8, len: usize },
-    Free { address: u64 },
+    CopyOutPinned {
+        from: u64,
+        to: usize,
+        len: usize,
+    },
+    CopyInside {
+        from: u64,
+        to: u64,
+        len: usize,
+    },
+    Fill {
+        to: u64,
+        value: u8,
+        len: usize,
+    },
+    Free {
+        address: u64,
+    },
     Wait(Point),
-    Launch { function: usize, grid: [u32; 3], block: [u32; 3], dynamic_shared: usize, parameters: Vec<u8> },
+    Launch {
+        function: usize,
+        grid: [u32; 3],
+        block: [u32; 3],
+        dynamic_shared: usize,
+        parameters: Vec<u8>,
+    },
     /// Notes when an event happens.
-    Mark { event: usize },
+    Mark {
+        event: usize,
+    },
 }
 
 #[derive(Default)]
@@ -127,7 +156,8 @@ impl Driver {
                 let kernel = &function.module.kernels[function.index];
                 let launch = Launch { kernel, grid, block, dynamic_shared, parameters: &parameters };
                 let statistics = launch.run(&mut self.memory);
-                self.executed += statistics.map_err(|finding| failure(LAUNCH_FAILED, finding.to_string()))?.executed;
+                self.executed +=
+                    statistics.map_err(|finding| failure(LAUNCH_FAILED, finding.to_string()))?.executed;
             }
             Work::Mark { event } => self.events[event - 1].executed = self.executed,
         }
