@@ -401,7 +401,7 @@ const ELSEWHERE: [&str; 20] = [
 fn every_instruction_that_ships_is_tested() {
     let mut untested = Vec::new();
     for line in SHIPPED.lines().filter(|line| line.starts_with('\t') && line.ends_with(';')) {
-        let code = line.trim().trim_start_matches(|c: char| c == '@' || c == '!');
+        let code = line.trim().trim_start_matches(['@', '!']);
         let mut words = code.split_whitespace();
         let mut opcode = words.next().unwrap_or_default();
         if opcode.starts_with("%p") {
