@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, sys::CUdevice_attribute};
+use cudarc::driver::sys::{CUdevice_attribute, CUresult};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError};
 use cudarc::nvrtc::Ptx;
 
 use crate::error::{DeviceError, doing};
@@ -68,10 +69,11 @@ impl Device {
         if !launch::driver_is_present() {
             return Ok(None);
         }
-        // A driver without a device refuses to start.
         match CudaContext::device_count() {
-            Ok(1..) => Self::start(text, Streams::Two).map(Some),
-            _ => Ok(None),
+            // A driver without a device refuses to start.
+            Ok(..1) | Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(None),
+            Ok(_) => Self::start(text, Streams::Two).map(Some),
+            Err(cause) => Err(DeviceError::Driver { doing: "starting the driver".into(), cause }),
         }
     }
 
