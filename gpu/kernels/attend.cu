@@ -24,7 +24,7 @@ __device__ inline float dot(const float* one, const float* two, int length) {
 // grid (w, H), block 128: row_max, row_sum [H, w].
 extern "C" __global__ void __launch_bounds__(128)
 attend_rows_naive(const float* query, const float* key, float* row_max, float* row_sum, int group_size, int window_len,
-                  int head_dim, int context_len, int cached_len, float scale_log2) {
+                  int context_len, int cached_len, float scale_log2, int head_dim) {
     __shared__ float part_max[128], part_sum[128];
     int row = blockIdx.x, head = blockIdx.y;
     const float* q = query + (head * window_len + row) * head_dim;
@@ -61,8 +61,8 @@ __device__ inline float weight(const float* query, const float* key, float row_m
 // grid (ceil((n - w) / 128), H), block 128: squares, sums, maxima [H, n - w].
 extern "C" __global__ void __launch_bounds__(128)
 attend_columns_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* squares,
-                     float* sums, float* maxima, int group_size, int window_len, int head_dim, int context_len,
-                     int cached_len, float scale_log2) {
+                     float* sums, float* maxima, int group_size, int window_len, int context_len, int cached_len,
+                     float scale_log2, int head_dim) {
     int candidates = context_len - window_len;
     int i = blockIdx.x * blockDim.x + threadIdx.x, head = blockIdx.y;
     if (i >= candidates) return;
@@ -83,7 +83,7 @@ attend_columns_naive(const float* query, const float* key, const float* row_max,
 // grid (ceil((n - w) / 128), Hkv), block 128: sum over rows of (mean over the group of A_h[t,i])^2, [Hkv, n - w].
 extern "C" __global__ void __launch_bounds__(128)
 attend_group_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* squares,
-                   int group_size, int window_len, int head_dim, int context_len, int cached_len, float scale_log2) {
+                   int group_size, int window_len, int context_len, int cached_len, float scale_log2, int head_dim) {
     int candidates = context_len - window_len;
     int i = blockIdx.x * blockDim.x + threadIdx.x, kv_head = blockIdx.y;
     if (i >= candidates) return;
@@ -331,9 +331,9 @@ struct Normalisers {
 
 template <typename E, int D>
 __device__ inline void attend_columns(const uint4* query, const uint4* key, const float* row_max, const float* row_sum,
-                                      float* squares, float* sums, float* maxima, int splits, int group_size,
-                                      int window_len, int context_len, int cached_len, float scale_log2,
-                                      int tiles_per_split) {
+                                      float* squares, float* sums, float* maxima, int group_size, int window_len,
+                                      int context_len, int cached_len, float scale_log2, int tiles_per_split,
+                                      int splits) {
     int candidates = context_len - window_len;
     Part part(group_size, candidates, tiles_per_split);
     Rows<D> rows;
@@ -390,10 +390,10 @@ __device__ inline void attend_columns(const uint4* query, const uint4* key, cons
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(128) attend_columns_##NAME(                                           \
         const uint4* query, const uint4* key, const float* row_max, const float* row_sum, float* squares, float* sums, \
-        float* maxima, int splits, int group_size, int window_len, int context_len, int cached_len, float scale_log2,  \
-        int tiles_per_split) {                                                                                         \
-        attend_columns<E, D>(query, key, row_max, row_sum, squares, sums, maxima, splits, group_size, window_len,      \
-                             context_len, cached_len, scale_log2, tiles_per_split);                                    \
+        float* maxima, int group_size, int window_len, int context_len, int cached_len, float scale_log2,              \
+        int tiles_per_split, int splits) {                                                                             \
+        attend_columns<E, D>(query, key, row_max, row_sum, squares, sums, maxima, group_size, window_len, context_len, \
+                             cached_len, scale_log2, tiles_per_split, splits);                                         \
     }
 
 ATTEND(bf16_d64, Bf16, 64)

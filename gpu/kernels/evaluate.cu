@@ -9,8 +9,8 @@
 // grid (w, H), block 128: attended [H, w, d] = A_h V. Weights of 128 keys at a time.
 extern "C" __global__ void __launch_bounds__(128)
 evaluate_attended_naive(const float* query, const float* key, const float* value, const float* row_max,
-                        const float* row_sum, float* attended, int group_size, int window_len, int head_dim,
-                        int context_len, int cached_len, float scale_log2) {
+                        const float* row_sum, float* attended, int group_size, int window_len, int context_len,
+                        int cached_len, float scale_log2, int head_dim) {
     __shared__ float weights[128];
     int head = blockIdx.y;
     int row = head * window_len + blockIdx.x;

@@ -72,8 +72,8 @@ score_group_naive(const float* parts, const float* norms, float* raw, int rule, 
 // Shared memory: d + G * w + 128 * G + 4 floats.
 extern "C" __global__ void __launch_bounds__(128)
 score_exact_naive(const float* query, const float* key, const float* row_max, const float* row_sum, const float* value,
-                  const float* factor, float* raw, int group_size, int window_len, int head_dim, int rank,
-                  int context_len, int cached_len, float scale_log2) {
+                  const float* factor, float* raw, int group_size, int window_len, int context_len, int cached_len,
+                  float scale_log2, int head_dim, int rank) {
     extern __shared__ float shared[];
     int candidates = context_len - window_len;
     int i = blockIdx.x, kv_head = blockIdx.y;

@@ -6,7 +6,6 @@ use crate::device::Device;
 use crate::error::{DeviceError, require};
 use crate::launch::Grid;
 use crate::layer::DeviceLayer;
-use crate::upload::Format;
 
 /// Keys that a block of the tensor-core kernels takes at a time.
 const KEYS: usize = 64;
@@ -42,9 +41,14 @@ impl RowParts {
     }
 
     fn with_splits(layer: &DeviceLayer<'_>, splits: usize) -> Result<Self, DeviceError> {
-        let (device, shape) = (&layer.device, layer.shape());
-        let extents = [splits, shape.query_heads, shape.window_len];
-        Ok(Self { splits, largest: device.allocate(&extents)?, sums: device.allocate(&extents)? })
+        let extents = [splits, layer.shape().query_heads, layer.shape().window_len];
+        let allocate = || layer.device.allocate(&extents);
+        Ok(Self { splits, largest: allocate()?, sums: allocate()? })
+    }
+
+    /// Of either buffer.
+    pub(crate) fn extents(&self, layer: &DeviceLayer<'_>) -> [usize; 3] {
+        [self.splits, layer.shape().query_heads, layer.shape().window_len]
     }
 
     pub(crate) fn is_joined(&self) -> bool {
@@ -120,8 +124,8 @@ impl Division {
 }
 
 /// `attend_rows_bf16_d128`
-fn kernel(pass: &str, format: Format, head_dim: usize) -> String {
-    format!("attend_{pass}_{}_d{head_dim}", format.name())
+fn kernel(pass: &str, layer: &DeviceLayer<'_>) -> String {
+    format!("attend_{pass}_{}_d{}", layer.format().name(), layer.shape().head_dim)
 }
 
 /// First pass: what each row's softmax divides by.
@@ -130,39 +134,20 @@ fn kernel(pass: &str, format: Format, head_dim: usize) -> String {
 /// [`DeviceError`]
 pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
     require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
-    let (device, shape) = (&layer.device, layer.shape());
-    let [query_extents, key_extents] = extents(layer);
-    let rows = [parts.splits, shape.query_heads, shape.window_len];
-    let lengths = [shape.context_len, shape.cached_len()];
-    match layer.halves() {
+    let (shape, rows) = (layer.shape(), parts.extents(layer));
+    let (launch, last) = match layer.halves() {
         Some(halves) => {
             let division = Division::new(layer, shape.context_len);
-            device
-                .launch(&kernel("rows", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
-                .input(&halves.query, &query_extents)
-                .input(&halves.key, &key_extents)
-                .output(&mut parts.largest, &rows)
-                .output(&mut parts.sums, &rows)
-                .ints(&[shape.group_size(), shape.window_len])
-                .ints(&lengths)
-                .real(layer.scale_log2())
-                .int(division.tiles_per_split)
-                .run()
+            let launch = layer.device.launch(&kernel("rows", layer), division.grid(shape.kv_heads))?;
+            (layer.reading(launch, halves), division.tiles_per_split)
         }
         None => {
-            let singles = layer.singles()?;
-            device
-                .launch("attend_rows_naive", Grid::new([shape.window_len, shape.query_heads, 1], 128))?
-                .input(&singles.query, &query_extents)
-                .input(&singles.key, &key_extents)
-                .output(&mut parts.largest, &rows)
-                .output(&mut parts.sums, &rows)
-                .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
-                .ints(&lengths)
-                .real(layer.scale_log2())
-                .run()
+            let grid = Grid::new([shape.window_len, shape.query_heads, 1], 128);
+            (layer.reading(layer.device.launch("attend_rows_naive", grid)?, layer.singles()?), shape.head_dim)
         }
-    }
+    };
+    let launch = launch.output(&mut parts.largest, &rows).output(&mut parts.sums, &rows);
+    layer.attending(launch).int(last).run()
 }
 
 /// Joins the splits, for kernels that do not join themselves.
@@ -191,82 +176,43 @@ pub fn enqueue_columns(
     parts: &RowParts,
     statistics: &mut WindowStatistics,
 ) -> Result<(), DeviceError> {
-    let (device, shape) = (&layer.device, layer.shape());
-    let candidates = shape.candidate_len();
+    let (shape, rows) = (layer.shape(), parts.extents(layer));
     require("tiles of rows", WindowStatistics::row_tiles_of(layer), statistics.row_tiles)?;
-    if candidates == 0 {
+    let columns = [statistics.row_tiles, shape.query_heads, shape.candidate_len()];
+    if shape.candidate_len() == 0 {
         return Ok(());
     }
-    let [query_extents, key_extents] = extents(layer);
-    let rows = [parts.splits, shape.query_heads, shape.window_len];
-    let columns = [statistics.row_tiles, shape.query_heads, candidates];
-    let lengths = [shape.context_len, shape.cached_len()];
-    match layer.halves() {
+    let (launch, last) = match layer.halves() {
         Some(halves) => {
-            let division = Division::new(layer, candidates);
-            device
-                .launch(&kernel("columns", layer.format(), shape.head_dim), division.grid(shape.kv_heads))?
-                .input(&halves.query, &query_extents)
-                .input(&halves.key, &key_extents)
-                .input(&parts.largest, &rows)
-                .input(&parts.sums, &rows)
-                .output(&mut statistics.squares, &columns)
-                .output(&mut statistics.sums, &columns)
-                .output(&mut statistics.maxima, &columns)
-                .ints(&[parts.splits, shape.group_size(), shape.window_len])
-                .ints(&lengths)
-                .real(layer.scale_log2())
-                .int(division.tiles_per_split)
-                .run()
+            let division = Division::new(layer, shape.candidate_len());
+            let launch = layer.device.launch(&kernel("columns", layer), division.grid(shape.kv_heads))?;
+            (layer.reading(launch, halves), vec![division.tiles_per_split, parts.splits])
         }
         None => {
-            let singles = layer.singles()?;
-            device
-                .launch(
-                    "attend_columns_naive",
-                    Grid::new([candidates.div_ceil(128), shape.query_heads, 1], 128),
-                )?
-                .input(&singles.query, &query_extents)
-                .input(&singles.key, &key_extents)
-                .input(&parts.largest, &rows)
-                .input(&parts.sums, &rows)
-                .output(&mut statistics.squares, &columns)
-                .output(&mut statistics.sums, &columns)
-                .output(&mut statistics.maxima, &columns)
-                .ints(&[shape.group_size(), shape.window_len, shape.head_dim])
-                .ints(&lengths)
-                .real(layer.scale_log2())
-                .run()
+            let launch = layer.device.launch("attend_columns_naive", layer.column_grid(shape.query_heads))?;
+            (layer.reading(launch, layer.singles()?), vec![shape.head_dim])
         }
-    }
+    };
+    let launch = launch
+        .input(&parts.largest, &rows)
+        .input(&parts.sums, &rows)
+        .output(&mut statistics.squares, &columns)
+        .output(&mut statistics.sums, &columns)
+        .output(&mut statistics.maxima, &columns);
+    layer.attending(launch).ints(&last).run()
 }
 
 /// `sum over rows of (mean over the group of A_h[t, i])^2`, `[Hkv, n - w]`.
 pub(crate) fn group_squares(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
-    let (device, shape) = (&layer.device, layer.shape());
-    let (singles, rows) = (layer.singles()?, layer.joined_rows()?);
-    let [query_extents, key_extents] = extents(layer);
-    let row_extents = [shape.query_heads, shape.window_len];
+    let (shape, rows) = (layer.shape(), layer.joined_rows()?);
     let columns = [shape.kv_heads, shape.candidate_len()];
-    let mut squares = device.allocate(&columns)?;
-    device
-        .launch("attend_group_naive", Grid::new([columns[1].div_ceil(128), shape.kv_heads, 1], 128))?
-        .input(&singles.query, &query_extents)
-        .input(&singles.key, &key_extents)
-        .input(&rows.largest, &row_extents)
-        .input(&rows.sums, &row_extents)
-        .output(&mut squares, &columns)
-        .ints(&[shape.group_size(), shape.window_len, shape.head_dim, shape.context_len, shape.cached_len()])
-        .real(layer.scale_log2())
-        .run()?;
+    let mut squares = layer.device.allocate(&columns)?;
+    let launch = layer.device.launch("attend_group_naive", layer.column_grid(shape.kv_heads))?;
+    let launch = layer
+        .reading(launch, layer.singles()?)
+        .input(&rows.largest, &rows.extents(layer))
+        .input(&rows.sums, &rows.extents(layer))
+        .output(&mut squares, &columns);
+    layer.attending(launch).int(shape.head_dim).run()?;
     Ok(squares)
-}
-
-/// Of the queries, and of the keys or the values.
-pub(crate) fn extents(layer: &DeviceLayer<'_>) -> [[usize; 3]; 2] {
-    let shape = layer.shape();
-    [
-        [shape.query_heads, shape.window_len, shape.head_dim],
-        [shape.kv_heads, shape.cached_len(), shape.head_dim],
-    ]
 }

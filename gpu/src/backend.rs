@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{Form, PairGram, Rows};
 use laprox_reference::{
-    Backend, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy, PreparedLayer,
+    Backend, Elements, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
+    PreparedLayer,
 };
 
 use crate::device::Device;
@@ -13,7 +14,6 @@ use crate::error::DeviceError;
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
-use crate::score::DeviceScores;
 use crate::select::ModelScores;
 
 /// The stages on an open device.
@@ -87,11 +87,28 @@ impl Backend for Gpu {
 /// when it is first needed.
 ///
 /// Kernels: the scores of `laprox` (all group rules) and `snapkv`, the output's norm, the oracles' products. Reference:
-/// the other policies' scores, the errors of a retained set, what else the oracles do.
+/// the other policies' scores, the errors of a retained set, what else the oracles do; and all of a layer whose numbers f32
+/// may not hold the squares of.
 pub struct GpuLayer<'a> {
-    layer: DeviceLayer<'a>,
-    output_norm: f64,
+    device: Arc<Device>,
+    problem: LayerProblem<'a>,
+    /// The layer on the device, and the norm of its output.
+    computed: Option<(DeviceLayer<'a>, f64)>,
     reference: OnceLock<Layer>,
+}
+
+/// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
+const LARGEST: f64 = (1_u64 << 24) as f64;
+
+/// Whether f32 holds what the kernels make of a layer.
+fn fits_f32(problem: &LayerProblem<'_>) -> bool {
+    let activations = problem.activations();
+    let tensors = [activations.query, activations.key, activations.value].map(|tensor| tensor.elements());
+    tensors.into_iter().chain([activations.output_projection.elements()]).all(|elements| match elements {
+        Elements::F16(_) => true,
+        Elements::F32(numbers) => numbers.iter().all(|number| f64::from(number.abs()) <= LARGEST),
+        Elements::F64(numbers) => numbers.iter().all(|number| number.abs() <= LARGEST),
+    })
 }
 
 impl<'a> GpuLayer<'a> {
@@ -100,40 +117,46 @@ impl<'a> GpuLayer<'a> {
     /// # Errors
     /// [`DeviceError`]
     pub fn new(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
-        let layer = DeviceLayer::upload(device, problem)?;
-        let output_norm = evaluate::output_norm(&layer)?;
-        Ok(Self { layer, output_norm, reference: OnceLock::new() })
+        let compute = || {
+            let layer = DeviceLayer::upload(device, problem)?;
+            let output_norm = evaluate::output_norm(&layer)?;
+            Ok((layer, output_norm))
+        };
+        let computed = fits_f32(problem).then(compute).transpose()?;
+        Ok(Self { device: Arc::clone(device), problem: *problem, computed, reference: OnceLock::new() })
     }
 
     fn reference(&self) -> &Layer {
-        self.reference.get_or_init(|| Layer::new(&self.layer.problem))
+        self.reference.get_or_init(|| Layer::new(&self.problem))
     }
 
-    /// Scores on the host, KV head by KV head.
-    fn host_scores(&self, scores: &DeviceScores) -> Result<HeadScores, Error> {
-        let numbers = scores.download(&self.layer.device)?;
+    /// Scores from a kernel; `None` where there is none.
+    fn device_scores(&self, policy: &Policy) -> Result<Option<HeadScores>, Error> {
+        let Some((layer, _)) = &self.computed else { return Ok(None) };
+        let Some(scores) = layer.score(policy)? else { return Ok(None) };
+        let numbers = scores.download(&self.device)?;
         let candidates = self.shape().candidate_len();
         let head =
             |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
         let heads: Vec<Vec<f64>> = (0..self.shape().kv_heads).map(|index| head(index).collect()).collect();
-        HeadScores::new(self.layer.problem.layer(), &heads)
+        HeadScores::new(self.problem.layer(), &heads).map(Some)
     }
 }
 
 impl PreparedLayer for GpuLayer<'_> {
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        match self.layer.score(policy)? {
-            Some(scores) => self.host_scores(&scores),
+        match self.device_scores(policy)? {
+            Some(scores) => Ok(scores),
             None => self.reference().score(policy),
         }
     }
 
     fn shape(&self) -> LayerShape {
-        self.layer.shape()
+        self.problem.shape()
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(DeviceGram::new(&self.layer.device, self.reference(), form, rows)?))
+        Ok(Box::new(DeviceGram::new(&self.device, self.reference(), form, rows)?))
     }
 
     fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
@@ -141,7 +164,10 @@ impl PreparedLayer for GpuLayer<'_> {
     }
 
     fn output_norm(&self) -> f64 {
-        self.output_norm
+        match &self.computed {
+            Some((_, norm)) => *norm,
+            None => self.reference().output_norm(),
+        }
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

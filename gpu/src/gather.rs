@@ -2,7 +2,6 @@
 
 use cudarc::driver::{CudaSlice, CudaView};
 
-use crate::attend::extents;
 use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
 use crate::launch::{Grid, Plain};
@@ -88,7 +87,7 @@ impl Selected {
             if is_fast { ("gather_rows", row_words) } else { ("gather_naive", row_bytes / 4) };
         let rows = packed_key.len() / shape.head_dim;
         let blocks = (rows * words).div_ceil(256 * shape.kv_heads).clamp(1, 8 * device.multiprocessors());
-        let [_, extents] = extents(layer);
+        let extents = layer.cached_extents();
         let offsets = self.offsets_of(slot)?;
         device
             .launch(name, Grid::new([blocks, shape.kv_heads, 1], 256))?

@@ -8,6 +8,7 @@ use laprox_reference::{LayerProblem, LayerShape, Policy};
 use crate::attend::{self, RowParts, WindowStatistics};
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
+use crate::launch::{Grid, Launch, Plain};
 use crate::project::{self, DeviceFactors};
 use crate::score::{self, DeviceScores};
 use crate::upload::{self, Format};
@@ -88,6 +89,35 @@ impl<'a> DeviceLayer<'a> {
     /// `scale * log2(e)`: logits as exponents of two.
     pub(crate) fn scale_log2(&self) -> f32 {
         (self.problem.attention_scale() * std::f64::consts::LOG2_E) as f32
+    }
+
+    /// Of the queries.
+    pub(crate) fn query_extents(&self) -> [usize; 3] {
+        let shape = self.shape();
+        [shape.query_heads, shape.window_len, shape.head_dim]
+    }
+
+    /// Of the keys or the values.
+    pub(crate) fn cached_extents(&self) -> [usize; 3] {
+        let shape = self.shape();
+        [shape.kv_heads, shape.cached_len(), shape.head_dim]
+    }
+
+    /// A thread for each candidate of each of `heads`.
+    pub(crate) fn column_grid(&self, heads: usize) -> Grid {
+        Grid::new([self.shape().candidate_len().div_ceil(128), heads, 1], 128)
+    }
+
+    /// The first arguments of whatever attends: queries and keys.
+    pub(crate) fn reading<'l, T: Plain>(&self, launch: Launch<'l>, tensors: &'l Tensors<T>) -> Launch<'l> {
+        launch.input(&tensors.query, &self.query_extents()).input(&tensors.key, &self.cached_extents())
+    }
+
+    /// Its last ones, but for those of one version: sizes and scale.
+    pub(crate) fn attending<'l>(&self, launch: Launch<'l>) -> Launch<'l> {
+        let shape = self.shape();
+        let sizes = [shape.group_size(), shape.window_len, shape.context_len, shape.cached_len()];
+        launch.ints(&sizes).real(self.scale_log2())
     }
 
     /// The activations in their 16-bit format, if they are in one.

@@ -3,15 +3,8 @@
 //! The kernels are CUDA C++ in `kernels/`, the PTX made from them is in `ptx/` and in this crate: it builds and is tested
 //! on machines that never saw CUDA. [`Gpu`] is the path that `--path gpu` takes; without a driver, opening it says so.
 //!
-//! ```no_run
-//! use laprox_gpu::Gpu;
-//! use laprox_reference::Backend;
-//!
-//! let gpu = Gpu::open()?;
-//! # let problem: laprox_reference::LayerProblem<'_> = todo!();
-//! let layer = gpu.prepare(&problem)?;
-//! let scores = layer.score(&"laprox".parse()?)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![doc = include_str!("../tests/simple.rs")]
 //! ```
 //!
 //! Numbers are f32 (activations as they are, in the narrowest format that holds them exactly), but for the oracles'
@@ -23,7 +16,7 @@ pub mod attend;
 pub mod backend;
 pub mod device;
 pub mod error;
-pub mod evaluate;
+mod evaluate;
 pub mod factor;
 pub mod gather;
 pub mod gram;

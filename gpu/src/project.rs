@@ -2,7 +2,6 @@
 
 use cudarc::driver::CudaSlice;
 
-use crate::attend::extents;
 use crate::error::{DeviceError, require};
 use crate::factor::{Factor, SplitFactor};
 use crate::launch::Grid;
@@ -80,7 +79,6 @@ pub fn enqueue_norms(
 ) -> Result<(), DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let columns = [shape.query_heads, shape.candidate_len()];
-    let [_, value_extents] = extents(layer);
     let lengths = [shape.context_len, shape.window_len, shape.cached_len()];
     match (factors, layer.halves()) {
         (DeviceFactors::Split { format, len, factors, unscale }, Some(halves)) => {
@@ -96,7 +94,7 @@ pub fn enqueue_norms(
                     &format!("project_norms_{}_d{}", layer.format().name(), shape.head_dim),
                     grid.with_shared(heads * len * size_of::<u16>()),
                 )?
-                .input(&halves.value, &value_extents)
+                .input(&halves.value, &layer.cached_extents())
                 .input(factors, &[shape.query_heads, *len])
                 .input(unscale, &[shape.query_heads])
                 .output(norms, &columns)
@@ -105,8 +103,8 @@ pub fn enqueue_norms(
                 .run()
         }
         (DeviceFactors::Single { rank, factors }, None) => device
-            .launch("project_norms_naive", Grid::new([columns[1].div_ceil(128), shape.query_heads, 1], 128))?
-            .input(&layer.singles()?.value, &value_extents)
+            .launch("project_norms_naive", layer.column_grid(shape.query_heads))?
+            .input(&layer.singles()?.value, &layer.cached_extents())
             .input(factors, &[shape.query_heads, shape.head_dim, *rank])
             .output(norms, &columns)
             .ints(&[shape.group_size(), shape.head_dim, *rank])

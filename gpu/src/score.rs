@@ -3,7 +3,7 @@
 use cudarc::driver::CudaSlice;
 use laprox_reference::{GroupRule, Policy, Pooling};
 
-use crate::attend::{self, extents};
+use crate::attend;
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
 use crate::factor::Factor;
@@ -191,7 +191,7 @@ fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>, DeviceErro
     let columns = [shape.kv_heads, shape.candidate_len()];
     let mut raw = device.allocate(&columns)?;
     device
-        .launch("score_group_naive", Grid::new([columns[1].div_ceil(128), shape.kv_heads, 1], 128))?
+        .launch("score_group_naive", layer.column_grid(shape.kv_heads))?
         .input(inputs.parts, &inputs.part_extents)
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
         .output(&mut raw, &columns)
@@ -214,24 +214,19 @@ fn exact(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
     let numbers: Vec<f32> = factors.iter().flat_map(Factor::singles).collect();
     let factor = device.copy_in(&numbers)?;
     let (singles, rows) = (layer.singles()?, layer.joined_rows()?);
-    let [query_extents, key_extents] = extents(layer);
-    let row_extents = [shape.query_heads, shape.window_len];
     let columns = [shape.kv_heads, shape.candidate_len()];
     let mut raw = device.allocate(&columns)?;
     let shared = shape.head_dim + group_size * shape.window_len + 128 * group_size + 4;
     let grid = Grid::new([shape.candidate_len(), shape.kv_heads, 1], 128);
-    device
-        .launch("score_exact_naive", grid.with_shared(shared * size_of::<f32>()))?
-        .input(&singles.query, &query_extents)
-        .input(&singles.key, &key_extents)
-        .input(&rows.largest, &row_extents)
-        .input(&rows.sums, &row_extents)
-        .input(&singles.value, &key_extents)
+    let launch = device.launch("score_exact_naive", grid.with_shared(shared * size_of::<f32>()))?;
+    let launch = layer
+        .reading(launch, singles)
+        .input(&rows.largest, &rows.extents(layer))
+        .input(&rows.sums, &rows.extents(layer))
+        .input(&singles.value, &layer.cached_extents())
         .input(&factor, &[shape.kv_heads, group_size, shape.head_dim, rank])
-        .output(&mut raw, &columns)
-        .ints(&[group_size, shape.window_len, shape.head_dim, rank, shape.context_len, shape.cached_len()])
-        .real(layer.scale_log2())
-        .run()?;
+        .output(&mut raw, &columns);
+    layer.attending(launch).ints(&[shape.head_dim, rank]).run()?;
     Ok(raw)
 }
 
@@ -246,7 +241,7 @@ fn pooled(
     let (device, shape) = (&layer.device, layer.shape());
     let columns = [shape.kv_heads, shape.candidate_len()];
     device
-        .launch("score_pool_naive", Grid::new([columns[1].div_ceil(128), shape.kv_heads, 1], 128))?
+        .launch("score_pool_naive", layer.column_grid(shape.kv_heads))?
         .input(raw, &columns)
         .output(&mut scores.scores, &columns)
         .ints(&[shape.candidate_len(), width, average])

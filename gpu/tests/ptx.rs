@@ -66,11 +66,11 @@ fn refusal(text: &str) -> String {
 /// A kernel that takes other parameters than it is given is not launched.
 #[test]
 fn a_launch_that_does_not_fit_the_signature_is_refused() {
-    let one = "\t.param .u32 attend_columns_bf16_d64_param_11,\n";
+    let one = "\t.param .u32 attend_columns_bf16_d64_param_10,\n";
     assert!(ptx::TEXT.contains(one));
-    let wider = ptx::TEXT.replace(one, "\t.param .u64 attend_columns_bf16_d64_param_11,\n");
+    let wider = ptx::TEXT.replace(one, "\t.param .u64 attend_columns_bf16_d64_param_10,\n");
     let refusal = refusal(&wider);
-    assert!(refusal.contains("attend_columns_bf16_d64") && refusal.contains("4, 8, 4, 4]"), "{refusal}");
+    assert!(refusal.contains("attend_columns_bf16_d64") && refusal.contains("4, 8, 4, 4, 4]"), "{refusal}");
 }
 
 #[test]

@@ -18,14 +18,14 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// One KV head of a group of four, `d = 64`, `w = 32`.
+    /// One KV head of a group of four, `d = 64`, `w = 32`; `D` is above 128, so that no factor lacks columns.
     #[must_use]
     pub fn with_context(context_len: usize) -> Self {
         Self {
             kv_heads: 1,
             group_size: 4,
             head_dim: 64,
-            hidden_dim: 96,
+            hidden_dim: 144,
             context_len,
             window_len: 32.min(context_len),
             future_len: 0,
