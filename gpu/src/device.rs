@@ -168,9 +168,9 @@ impl Device {
         launch::allocate(&self.compute, extents.iter().product())
     }
 
-    /// Copies numbers to the device.
+    /// Copies numbers to the device, beside what the kernels do.
     pub(crate) fn copy_in<T: Plain>(&self, numbers: &[T]) -> Result<CudaSlice<T>, DeviceError> {
-        doing("copying to the device", self.compute.clone_htod(numbers))
+        doing("copying to the device", self.copy.clone_htod(numbers))
     }
 
     /// Waits for a buffer and copies it to the host.

@@ -12,7 +12,7 @@ use cudarc::driver::CudaSlice;
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{Form, LayerGram, PairGram, Product, Rows, gamma};
-use laprox_reference::{Error, LayerShape, QueryHead};
+use laprox_reference::{Error, LayerShape};
 use nalgebra::DMatrix;
 
 use crate::device::{Device, Version};
@@ -74,16 +74,16 @@ impl<'a> DeviceGram<'a> {
 /// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)`, slot by slot.
 fn reach(layer: &Layer, attention: &Attention) -> Vec<f64> {
     let candidates = layer.shape.candidate_len();
-    let of_slot = |group: &[QueryHead], values: &DMatrix<f64>, i: usize| {
-        let head = |&head: &QueryHead| {
-            attention.weights[head.0].column(i).norm() * layer.output_projection[head.0].norm()
-        };
-        group.iter().map(head).sum::<f64>() * values.row(i).norm()
-    };
-    let of_group = |group: &[QueryHead], values: &DMatrix<f64>| -> Vec<f64> {
-        (0..candidates).map(|i| of_slot(group, values, i)).collect()
-    };
-    layer.query_groups().flat_map(|(kv_head, group)| of_group(&group, &layer.values[kv_head.0])).collect()
+    let mut reach = vec![0.0; layer.shape.kv_heads * candidates];
+    for head in layer.shape.query_heads() {
+        let projection = layer.output_projection[head.0].norm();
+        let first = layer.shape.kv_head_of(head).0 * candidates;
+        for (i, reach) in reach[first..first + candidates].iter_mut().enumerate() {
+            let value = layer.values_of(head).row(i).norm();
+            *reach += attention.weights[head.0].column(i).norm() * value * projection;
+        }
+    }
+    reach
 }
 
 impl PairGram for DeviceGram<'_> {

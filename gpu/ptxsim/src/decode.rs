@@ -142,7 +142,6 @@ impl Decoder<'_> {
         let combine = match operation {
             "add.u32" => u32::wrapping_add,
             "min.u32" => u32::min,
-            "max.u32" => u32::max,
             _ => return Err(self.refuse("unknown instruction")),
         };
         let [address, value] = self.exactly(operands)?;

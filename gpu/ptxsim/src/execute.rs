@@ -2,7 +2,7 @@
 
 use crate::copies::Copy;
 use crate::finding::{Access, Fault, Finding};
-use crate::lanes::{Lanes, WARP, lanes_in};
+use crate::lanes::{ALL, Lanes, WARP, lanes_in};
 use crate::memory::{Bytes, Memory, Now};
 use crate::mma;
 use crate::program::{Address, Kernel, Op, Operand, Shuffle, Space};
@@ -102,7 +102,7 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
         }
         Op::Shuffle { .. } => shuffle(warp, op, active, around),
         &Op::Multiply { format, to, a, b, c } => {
-            require(warp.members() | u32::MAX, active)?;
+            require(ALL, active)?;
             let fragment = |operand: Operand| copied(warp, operand, active, around);
             let [a0, a1, a2, a3] = a.map(fragment);
             let ([b0, b1], [c0, c1, c2, c3]) = (b.map(fragment), c.map(fragment));

@@ -22,7 +22,7 @@ macro_rules! whole_number {
     )*};
 }
 
-whole_number!(u16 => u16, u32 => u32, u64 => u64, i16 => u16, i32 => u32, i64 => u64);
+whole_number!(u16 => u16, u32 => u32, u64 => u64, i32 => u32, i64 => u64);
 
 impl Bits for f32 {
     fn from_bits(bits: u64) -> Self {
@@ -99,20 +99,12 @@ macro_rules! compare {
 pub(crate) fn statement(opcode: &str) -> Option<(usize, Statement)> {
     if let Some((relation, kind)) = opcode.strip_prefix("setp.").and_then(|rest| rest.split_once('.')) {
         return match kind {
-            "u16" | "b16" => compare!(relation, u16),
-            "s16" => compare!(relation, i16),
             "u32" | "b32" => compare!(relation, u32),
             "s32" => compare!(relation, i32),
-            "u64" | "b64" => compare!(relation, u64),
-            "s64" => compare!(relation, i64),
             "f32" if relation == "ne" => {
                 lanes!(|a: f32, b: f32| a.partial_cmp(&b).is_some_and(Ordering::is_ne))
             }
-            "f64" if relation == "ne" => {
-                lanes!(|a: f64, b: f64| a.partial_cmp(&b).is_some_and(Ordering::is_ne))
-            }
             "f32" => compare!(relation, f32),
-            "f64" => compare!(relation, f64),
             _ => None,
         };
     }
@@ -122,18 +114,9 @@ pub(crate) fn statement(opcode: &str) -> Option<(usize, Statement)> {
 /// Moves, selections and conversions.
 fn moves(opcode: &str) -> Option<(usize, Statement)> {
     match opcode {
-        "mov.pred" => lanes!(|a: bool| a),
-        "mov.b16" | "mov.u16" => lanes!(|a: u16| a),
-        "mov.b32" | "mov.u32" | "mov.s32" | "mov.f32" => lanes!(|a: u32| a),
-        "mov.b64" | "mov.u64" | "mov.s64" | "mov.f64" | "cvta.to.global.u64" | "cvta.to.shared.u64" => {
-            lanes!(|a: u64| a)
-        }
-        "selp.b32" | "selp.u32" | "selp.s32" | "selp.f32" => {
-            lanes!(|a: u32, b: u32, p: bool| if p { a } else { b })
-        }
-        "selp.b64" | "selp.u64" | "selp.s64" | "selp.f64" => {
-            lanes!(|a: u64, b: u64, p: bool| if p { a } else { b })
-        }
+        "mov.b32" | "mov.u32" | "mov.f32" => lanes!(|a: u32| a),
+        "mov.u64" | "mov.f64" | "cvta.to.global.u64" => lanes!(|a: u64| a),
+        "selp.b32" | "selp.u32" | "selp.f32" => lanes!(|a: u32, b: u32, p: bool| if p { a } else { b }),
         "cvt.u16.u32" | "cvt.u16.u64" => lanes!(|a: u64| a as u16),
         "cvt.u32.u16" => lanes!(|a: u16| u32::from(a)),
         "cvt.u32.u64" => lanes!(|a: u64| a as u32),
@@ -141,7 +124,6 @@ fn moves(opcode: &str) -> Option<(usize, Statement)> {
         "cvt.s64.s32" => lanes!(|a: i32| i64::from(a)),
         "cvt.f32.f16" => lanes!(|a: u16| f16::from_bits(a).to_f32()),
         "cvt.rn.f32.s32" => lanes!(|a: i32| a as f32),
-        "cvt.rn.f32.u32" => lanes!(|a: u32| a as f32),
         _ => None,
     }
 }
@@ -150,18 +132,17 @@ fn moves(opcode: &str) -> Option<(usize, Statement)> {
 fn whole(opcode: &str) -> Option<(usize, Statement)> {
     match opcode {
         "add.s32" | "add.u32" => lanes!(|a: u32, b: u32| a.wrapping_add(b)),
-        "add.s64" | "add.u64" => lanes!(|a: u64, b: u64| a.wrapping_add(b)),
-        "sub.s32" | "sub.u32" => lanes!(|a: u32, b: u32| a.wrapping_sub(b)),
-        "sub.s64" | "sub.u64" => lanes!(|a: u64, b: u64| a.wrapping_sub(b)),
+        "add.s64" => lanes!(|a: u64, b: u64| a.wrapping_add(b)),
+        "sub.s32" => lanes!(|a: u32, b: u32| a.wrapping_sub(b)),
+        "sub.s64" => lanes!(|a: u64, b: u64| a.wrapping_sub(b)),
         "neg.s32" => lanes!(|a: u32| a.wrapping_neg()),
-        "mul.lo.s32" | "mul.lo.u32" => lanes!(|a: u32, b: u32| a.wrapping_mul(b)),
-        "mul.lo.s64" | "mul.lo.u64" => lanes!(|a: u64, b: u64| a.wrapping_mul(b)),
+        "mul.lo.s32" => lanes!(|a: u32, b: u32| a.wrapping_mul(b)),
+        "mul.lo.s64" => lanes!(|a: u64, b: u64| a.wrapping_mul(b)),
         "mul.hi.s32" => lanes!(|a: i32, b: i32| ((i64::from(a) * i64::from(b)) >> 32) as i32),
-        "mul.hi.u32" => lanes!(|a: u32, b: u32| ((u64::from(a) * u64::from(b)) >> 32) as u32),
         "mul.wide.u16" => lanes!(|a: u16, b: u16| u32::from(a) * u32::from(b)),
         "mul.wide.s32" => lanes!(|a: i32, b: i32| i64::from(a) * i64::from(b)),
         "mul.wide.u32" => lanes!(|a: u32, b: u32| u64::from(a) * u64::from(b)),
-        "mad.lo.s32" | "mad.lo.u32" => lanes!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
+        "mad.lo.s32" => lanes!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
         // A division by zero gives no particular value.
         "div.s32" => lanes!(|a: i32, b: i32| if b == 0 { -1 } else { a.wrapping_div(b) }),
         "div.u32" => lanes!(|a: u32, b: u32| a.checked_div(b).unwrap_or(u32::MAX)),
@@ -180,22 +161,18 @@ fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
     match opcode {
         "and.pred" => lanes!(|a: bool, b: bool| a & b),
         "or.pred" => lanes!(|a: bool, b: bool| a | b),
-        "xor.pred" => lanes!(|a: bool, b: bool| a ^ b),
         "not.pred" => lanes!(|a: bool| !a),
         "and.b16" => lanes!(|a: u16, b: u16| a & b),
         "and.b32" => lanes!(|a: u32, b: u32| a & b),
         "and.b64" => lanes!(|a: u64, b: u64| a & b),
-        "or.b16" => lanes!(|a: u16, b: u16| a | b),
         "or.b32" => lanes!(|a: u32, b: u32| a | b),
         "or.b64" => lanes!(|a: u64, b: u64| a | b),
         "xor.b32" => lanes!(|a: u32, b: u32| a ^ b),
         "not.b32" => lanes!(|a: u32| !a),
         "shl.b32" => lanes!(|a: u32, b: u32| a.checked_shl(b).unwrap_or(0)),
         "shl.b64" => lanes!(|a: u64, b: u32| a.checked_shl(b).unwrap_or(0)),
-        "shr.u32" | "shr.b32" => lanes!(|a: u32, b: u32| a.checked_shr(b).unwrap_or(0)),
-        "shr.u64" | "shr.b64" => lanes!(|a: u64, b: u32| a.checked_shr(b).unwrap_or(0)),
+        "shr.u32" => lanes!(|a: u32, b: u32| a.checked_shr(b).unwrap_or(0)),
         "shr.s32" => lanes!(|a: i32, b: u32| a >> b.min(31)),
-        "shr.s64" => lanes!(|a: i64, b: u32| a >> b.min(63)),
         _ => None,
     }
 }
@@ -203,12 +180,11 @@ fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
 /// Real numbers, rounded to nearest.
 fn real(opcode: &str) -> Option<(usize, Statement)> {
     match opcode {
-        "add.f32" | "add.rn.f32" => lanes!(|a: f32, b: f32| a + b),
-        "add.f64" | "add.rn.f64" => lanes!(|a: f64, b: f64| a + b),
-        "sub.f32" | "sub.rn.f32" => lanes!(|a: f32, b: f32| a - b),
-        "sub.f64" | "sub.rn.f64" => lanes!(|a: f64, b: f64| a - b),
-        "mul.f32" | "mul.rn.f32" => lanes!(|a: f32, b: f32| a * b),
-        "mul.f64" | "mul.rn.f64" => lanes!(|a: f64, b: f64| a * b),
+        "add.f32" => lanes!(|a: f32, b: f32| a + b),
+        "add.f64" => lanes!(|a: f64, b: f64| a + b),
+        "sub.f32" => lanes!(|a: f32, b: f32| a - b),
+        "mul.f32" => lanes!(|a: f32, b: f32| a * b),
+        "mul.f64" => lanes!(|a: f64, b: f64| a * b),
         "fma.rn.f32" => lanes!(|a: f32, b: f32, c: f32| a.mul_add(b, c)),
         "fma.rn.f64" => lanes!(|a: f64, b: f64, c: f64| a.mul_add(b, c)),
         "div.rn.f32" => lanes!(|a: f32, b: f32| a / b),

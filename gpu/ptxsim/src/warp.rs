@@ -200,9 +200,4 @@ impl Warp {
             lanes_in(active).for_each(|lane| lanes[lane] = value[lane]);
         }
     }
-
-    /// The lanes of the warp that the block has.
-    pub fn members(&self) -> u32 {
-        self.members
-    }
 }

@@ -91,6 +91,7 @@ const CASES: &[Case] = &[
     case("cvt.rn.f32.s32", &[B32], B32, |x| to_single(s32s(x[0]) as f64)),
     case("cvt.f32.f16", &[B16], B32, |x| half_to_single(x[0])),
     case("add.s32", &[B32, B32], B32, |x| cut32(s32s(x[0]) + s32s(x[1]))),
+    case("add.u32", &[B32, B32], B32, |x| cut32(u32s(x[0]) + u32s(x[1]))),
     case("add.s64", &[B64, B64], B64, |x| cut64(s64s(x[0]) + s64s(x[1]))),
     case("sub.s32", &[B32, B32], B32, |x| cut32(s32s(x[0]) - s32s(x[1]))),
     case("sub.s64", &[B64, B64], B64, |x| cut64(s64s(x[0]) - s64s(x[1]))),
@@ -154,6 +155,10 @@ const CASES: &[Case] = &[
         truth(single(x[0]) - single(x[1]) == 0.0 || same_infinity(x))
     }),
     case("setp.ne.f32", &[B32, B32], Predicate, |x| truth((single(x[0]) - single(x[1])).abs() > 0.0)),
+    case("setp.lt.f32", &[B32, B32], Predicate, |x| truth(single(x[1]) > single(x[0]))),
+    case("setp.le.f32", &[B32, B32], Predicate, |x| truth(single(x[1]) >= single(x[0]))),
+    case("setp.ge.f32", &[B32, B32], Predicate, |x| truth(single(x[1]) <= single(x[0]))),
+    case("setp.ne.b32", &[B32, B32], Predicate, |x| truth(x[0] ^ x[1] != 0)),
     case("setp.gt.f32", &[B32, B32], Predicate, |x| truth(single(x[0]) - single(x[1]) > 0.0)),
 ];
 
