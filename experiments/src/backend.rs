@@ -15,7 +15,7 @@ use crate::exit::Missing;
 pub fn open(path: PathChoice) -> Result<Box<dyn Backend>> {
     match path {
         PathChoice::Reference => Ok(Box::new(Reference)),
-        PathChoice::Fast => Ok(Box::new(Fast)),
+        PathChoice::Fast => Ok(Box::new(Fast::default())),
         PathChoice::Gpu => {
             Ok(Box::new(Gpu::open().map_err(|error| Missing(format!("--path gpu: {error}")))?))
         }

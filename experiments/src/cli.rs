@@ -39,6 +39,9 @@ pub struct Common {
     /// Overwrite an output that exists.
     #[arg(long, global = true)]
     pub force: bool,
+    /// Say on stderr how long scoring and evicting took, and how much of that was reading.
+    #[arg(long, global = true)]
+    pub times: bool,
 }
 
 /// An implementation of the stages.
@@ -289,15 +292,16 @@ impl Format {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  laprox ablate\n  laprox ablate D --policy laprox --policy snapkv:pool=none \
-    --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv"
+    --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv\n  laprox ablate D E --config \
+    experiments/ablations/pooling.toml --results R --jobs 2"
 )]
 pub struct Ablate {
     /// Dumps; the one that comes with the source by default.
     pub dumps: Vec<PathBuf>,
-    /// A TOML file with policies, allocations and budgets.
+    /// A TOML file with policies, axes, budgets, samples and a baseline.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// Policies instead of the configured ones; repeat for more.
+    /// Policies instead of all configured ones; repeat for more.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
     /// Allocations instead of the configured ones.
@@ -312,6 +316,12 @@ pub struct Ablate {
     /// A file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// A folder for rows.csv, rows.jsonl, statistics.csv, pivot.md and config.json; a run that was stopped goes on there.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
+    pub results: Option<PathBuf>,
+    /// How many samples are worked on at a time, each with one layer in memory. Results do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: u16,
 }
 
 /// Arguments of `laprox completions`.

@@ -21,8 +21,19 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("laprox: {}", one_line(&format!("{error:#}")));
-    let has = |found: bool, code: u8| found.then_some(ExitCode::from(code));
-    has(error.is::<ClaimFails>(), 1).or(has(error.is::<Missing>(), 3)).unwrap_or(ExitCode::from(2))
+    ExitCode::from(code(error))
+}
+
+/// The exit code that stands for an error.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<ClaimFails>() {
+        1
+    } else if error.is::<Missing>() {
+        3
+    } else {
+        2
+    }
 }
 
 /// Whoever read the output has closed it, as `| head` does.

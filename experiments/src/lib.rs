@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod ablation;
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod eval;
 pub mod exit;
 pub mod model;
 pub mod output;
@@ -13,3 +15,4 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod sample;
+pub mod statistics;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+/// What the name of an unfinished file begins with.
+pub const TEMPORARY: &str = ".laprox-";
+
 /// Where a text result goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Sink<'a> {
@@ -75,7 +78,7 @@ pub fn write_file(
     refuse_existing(path, force)?;
     let name = || path.display().to_string();
     let mut file = tempfile::Builder::new()
-        .prefix(".laprox-")
+        .prefix(TEMPORARY)
         .permissions(readable())
         .tempfile_in(parent(path))
         .with_context(name)?;
@@ -83,6 +86,8 @@ pub fn write_file(
     write(&mut writer).with_context(name)?;
     writer.flush().with_context(name)?;
     drop(writer);
+    // A disk may turn out to be full only now, and a name must not outlive the bytes that it stands for.
+    file.as_file().sync_all().with_context(name)?;
     file.persist(path).with_context(name)?;
     Ok(())
 }
@@ -94,7 +99,7 @@ pub fn write_file(
 pub fn write_folder(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     refuse_existing(path, force)?;
     let name = || path.display().to_string();
-    let folder = tempfile::Builder::new().prefix(".laprox-").tempdir_in(parent(path)).with_context(name)?;
+    let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(path)).with_context(name)?;
     let filled = folder.path().join("filled");
     fs::create_dir(&filled).with_context(name)?;
     fill(&filled)?;

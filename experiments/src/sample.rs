@@ -1,11 +1,14 @@
 //! One sample of a dump through the stages, one layer in memory at a time.
 
+use std::sync::mpsc;
+use std::thread;
+
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpLayer};
 use laprox_reference::oracle::{self, Certified, Found, Oracle};
 use laprox_reference::{
-    Allocation, Backend, HeadScores, LayerProblem, ModelScores, OutputErrors, Policy, PreparedLayer,
-    RetainedSet, Rule, evict,
+    Allocation, AttentionSpread, Backend, HeadScores, ModelScores, Normaliser, OutputErrors, Policy,
+    PreparedLayer, RetainedSet, Rule,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -29,8 +32,15 @@ pub type Watch<'a> = &'a (dyn Fn(usize, &Certified) -> bool + Sync);
 pub fn oracle_of(policy: &Policy) -> Option<Oracle> {
     match policy.rule() {
         Rule::Oracle(oracle) => Some(oracle),
-        Rule::Score(_) | Rule::Everything => None,
+        Rule::Score(_) | Rule::TwoStage(_) | Rule::Everything | Rule::Unavailable(_) => None,
     }
+}
+
+/// The first of all policies that score alike, by index.
+fn distinct(policies: &[Policy]) -> Vec<usize> {
+    let is_first =
+        |&index: &usize| !policies[..index].iter().any(|earlier| earlier.scores_like(&policies[index]));
+    (0..policies.len()).filter(is_first).collect()
 }
 
 /// One sample of a dump, and the path that computes on it.
@@ -80,21 +90,33 @@ impl Sample<'_> {
         per_heads: &[usize],
         progress: &Progress,
     ) -> Result<Vec<Vec<RetainedSet>>> {
-        let ranking: Vec<Policy> =
+        let scoring: Vec<Policy> =
             policies.iter().filter(|policy| oracle_of(policy).is_none()).copied().collect();
-        let mut scores = self.score(&ranking, progress)?.into_iter();
+        let distinct = distinct(&scoring);
+        let scores = self.score(&scoring, &distinct, progress)?;
         let retain = |policy: &Policy| match oracle_of(policy) {
             Some(_) => per_heads
                 .iter()
                 .map(|&per_head| Ok(self.search(policy, per_head, &|_, _| true)?.retained))
                 .collect(),
             None => {
-                let scores = scores.next().context("a policy has scores")?;
-                let retain = |&per_head| Ok(evict(policy, &scores, per_head, self.window_len())?);
+                let alike = distinct.iter().position(|&first| scoring[first].scores_like(policy));
+                let scores = alike.and_then(|alike| scores.get(alike)).context("a policy has scores")?;
+                let retain =
+                    |&per_head| Ok(self.backend.evict(policy, scores, per_head, self.window_len())?);
                 per_heads.iter().map(retain).collect()
             }
         };
         policies.iter().map(retain).collect()
+    }
+
+    /// One policy's scores over all layers of the dump.
+    ///
+    /// # Errors
+    /// When the dump or a score is refused.
+    pub fn score_one(&self, policy: Policy, progress: &Progress) -> Result<ModelScores> {
+        let scores = self.score(&[policy], &[0], progress)?.pop();
+        scores.context("one policy has one list of scores")
     }
 
     /// Lets an oracle search: layer by layer, or the model as one, as its allocation says. `watch` hears of the new
@@ -130,32 +152,48 @@ impl Sample<'_> {
         visit(&prepared.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
-    /// Every policy's scores over all layers of the dump; policies that score alike are computed once.
-    ///
-    /// # Errors
-    /// When the dump or a score is refused.
-    pub fn score(&self, policies: &[Policy], progress: &Progress) -> Result<Vec<ModelScores>> {
-        let first_alike = |policy: &Policy| policies.iter().position(|other| other.scores_like(policy));
-        let alike: Vec<usize> = policies.iter().filter_map(first_alike).collect();
-        let mut distinct = alike.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-
-        let mut scores: Vec<Vec<HeadScores>> = vec![Vec::new(); policies.len()];
+    /// The scores over all layers of the dump of `policies[i]` for each `i` of `distinct`, with what their allocations ask
+    /// for beside them.
+    fn score(
+        &self,
+        policies: &[Policy],
+        distinct: &[usize],
+        progress: &Progress,
+    ) -> Result<Vec<ModelScores>> {
+        let asks_for_spread = |&first: &usize| {
+            let alike = policies.iter().filter(|policy| policy.scores_like(&policies[first]));
+            alike.map(|policy| policy.options().allocation).any(|allocation| allocation == Allocation::Cake)
+        };
+        let mut scores: Vec<Vec<HeadScores>> = vec![Vec::new(); distinct.len()];
+        let mut spreads: Vec<Vec<AttentionSpread>> = vec![Vec::new(); distinct.len()];
         let mut output_norms = Vec::new();
+        let asked: Vec<&Policy> = distinct.iter().map(|&policy| &policies[policy]).collect();
+        let divides_by_output = |policy: &Policy| policy.options().norm == Normaliser::Output;
+        let norms_are_asked = policies.iter().any(divides_by_output);
         self.for_each_layer(progress, |layer| {
-            let of = |&policy: &usize| Ok((policy, layer.score(&policies[policy])?));
-            let layer_scores: Vec<_> = distinct.par_iter().map(of).collect::<Result<_>>()?;
-            layer_scores.into_iter().for_each(|(policy, layer)| scores[policy].push(layer));
-            output_norms.push(layer.output_norm());
+            layer.share(&asked);
+            let layer: &dyn PreparedLayer = layer;
+            let of = |first: &usize| {
+                let policy = &policies[*first];
+                let spread = asks_for_spread(first).then(|| layer.attention_spread(policy)).transpose()?;
+                Ok((layer.score(policy)?, spread))
+            };
+            let of_layer: Vec<_> = distinct.par_iter().map(of).collect::<Result<_>>()?;
+            for (place, (layer_scores, spread)) in of_layer.into_iter().enumerate() {
+                scores[place].push(layer_scores);
+                spreads[place].extend(spread);
+            }
+            // Where no policy divides by it the norm is left open: dividing by it would be refused.
+            output_norms.push(if norms_are_asked { layer.output_norm() } else { f64::NAN });
             Ok(())
         })?;
         let kv_heads = self.dump.manifest().model.kv_heads;
-        let join = |&policy: &usize| {
-            ModelScores::new(scores[policy].clone(), output_norms.clone(), kv_heads)
-                .context(self.name().to_owned())
+        let join = |(scores, spreads): (Vec<HeadScores>, Vec<AttentionSpread>)| {
+            let scores = ModelScores::new(scores, output_norms.clone(), kv_heads)?;
+            if spreads.is_empty() { Ok(scores) } else { scores.with_spreads(spreads) }
         };
-        alike.iter().map(join).collect()
+        let joined = scores.into_iter().zip(spreads).map(join).collect::<Result<_, _>>();
+        joined.context(self.name().to_owned())
     }
 
     /// The errors of every retained set, layer by layer: `[set][layer]`.
@@ -175,19 +213,34 @@ impl Sample<'_> {
         Ok(errors)
     }
 
+    /// Visits the layers in order. While one is computed the next is read: two are mapped at a time.
     fn for_each_layer(
         &self,
         progress: &Progress,
-        mut visit: impl FnMut(&dyn PreparedLayer) -> Result<()>,
+        mut visit: impl FnMut(&mut dyn PreparedLayer) -> Result<()>,
     ) -> Result<()> {
-        for slot in 0..self.dump.manifest().layers.len() {
-            let layer = self.dump.layer(self.index, slot)?;
-            let problem: LayerProblem<'_> = layer.problem()?;
-            let name = || format!("sample {}, layer {}", self.name(), problem.layer());
-            let prepared = self.backend.prepare(&problem).with_context(name)?;
-            visit(prepared.as_ref()).with_context(name)?;
-            progress.step();
-        }
-        Ok(())
+        let slots = 0..self.dump.manifest().layers.len();
+        thread::scope(|scope| {
+            let (send, receive) = mpsc::sync_channel(0);
+            let read = slots.clone().map(|slot| progress.read(|| self.read(slot)));
+            // Whoever hangs up has failed, and says so itself.
+            scope.spawn(move || read.map_while(|layer| send.send(layer).ok()).for_each(drop));
+            for _ in slots {
+                let layer = progress.wait(|| receive.recv()).context("the reader has stopped")??;
+                let problem = layer.problem()?;
+                let name = || format!("sample {}, layer {}", self.name(), problem.layer());
+                let mut prepared = self.backend.prepare(&problem).with_context(name)?;
+                visit(prepared.as_mut()).with_context(name)?;
+                progress.step();
+            }
+            Ok(())
+        })
+    }
+
+    /// Maps a layer and reads every value of it.
+    fn read(&self, slot: usize) -> Result<DumpLayer> {
+        let layer = self.dump.layer(self.index, slot)?;
+        layer.problem()?;
+        Ok(layer)
     }
 }

@@ -1,9 +1,112 @@
-//! Cholesky factorisations by faer.
+//! Cholesky factorisations by faer: of the Gram matrix of an output projection, and of the oracles' dense forms.
 
+use std::ops::Range;
+
+use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::linalg::solvers::{DenseSolveCore, Llt};
-use faer::{MatRef, Side};
-use laprox_reference::oracle::convexify::{Factor, summary};
+use faer::{Accum, Mat, MatRef, Par, Side};
+use laprox_reference::TensorView;
+use laprox_reference::oracle::convexify::{self, summary};
 use nalgebra::DMatrix;
+
+use crate::simd::widen::widen_to_f64;
+
+/// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    lower: Mat<f64>,
+    scale: f64,
+}
+
+impl Factor {
+    /// The factor of `columns`, computed in f64.
+    ///
+    /// A Gram matrix that rounding makes indefinite, as one whose `W` lacks full rank may be, is shifted by [`shift`] times
+    /// its trace: `norm2(v T)^2` is then larger by that times `norm2(v)^2`, whose root is below what rounding may do to
+    /// an f32 product of that length.
+    #[must_use]
+    pub fn new(weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
+        let [hidden_dim, width] = weight.shape();
+        let mut rows = vec![0.0; columns.len() * hidden_dim];
+        for (row, wide) in rows.chunks_exact_mut(columns.len()).enumerate() {
+            let row = row * width;
+            widen_to_f64(weight.elements().slice(row + columns.start..row + columns.end), wide);
+        }
+        let scale = power_of_two(rows.iter().fold(0.0, |most, number| number.abs().max(most)));
+        rows.iter_mut().for_each(|number| *number /= scale);
+        let lower = lower_factor(gram(&rows, columns.len()), hidden_dim);
+        Self { lower, scale }
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lower.nrows()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The power of two that the entries are over: the one below the largest of `W`.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// `T[k, column] / scale`, rounded; 0 above the diagonal.
+    #[must_use]
+    pub fn entry(&self, k: usize, column: usize) -> f32 {
+        if column <= k { self.lower[(k, column)] as f32 } else { 0.0 }
+    }
+}
+
+/// `W W^T`, the lower triangle, of `W^T` given by its rows.
+fn gram(rows: &[f64], len: usize) -> Mat<f64> {
+    let block = MatRef::from_column_major_slice(rows, len, rows.len() / len);
+    let mut gram = Mat::zeros(len, len);
+    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    matmul(gram.as_mut(), lower, Accum::Replace, block, full, block.transpose(), full, 1.0, Par::Seq);
+    gram
+}
+
+/// The largest power of two that is at most `number`; 1 where that is not normal.
+#[must_use]
+pub fn power_of_two(number: f64) -> f64 {
+    let power = f64::from_bits(number.to_bits() & f64::INFINITY.to_bits());
+    if power.is_normal() { power } else { 1.0 }
+}
+
+/// The Cholesky factor of a Gram matrix of sums of `terms` products, shifted where it has none.
+///
+/// # Panics
+/// Never, by the theorem that the shift is chosen by.
+fn lower_factor(mut gram: Mat<f64>, terms: usize) -> Mat<f64> {
+    let len = gram.nrows();
+    let trace: f64 = (0..len).map(|i| gram[(i, i)]).sum();
+    if trace == 0.0 {
+        return gram;
+    }
+    if let Ok(factor) = gram.llt(Side::Lower) {
+        return factor.L().to_owned();
+    }
+    for i in 0..len {
+        gram[(i, i)] += shift(len, terms) * trace;
+    }
+    gram.llt(Side::Lower).expect("a shifted Gram matrix has a factor").L().to_owned()
+}
+
+/// The shift, relative to the trace, that makes a rounded Gram matrix factor.
+///
+/// Each entry of `W W^T` is off by `gamma_terms |w_i| |w_j|`, together less than `gamma_terms trace` in the 2-norm, and
+/// the factorisation succeeds above a least eigenvalue of `len gamma_(len + 1)` times the largest diagonal entry
+/// (Higham 2002, Theorem 10.7).
+#[must_use]
+pub fn shift(len: usize, terms: usize) -> f64 {
+    2.0 * (terms + len * (len + 2)) as f64 * (f64::EPSILON / 2.0)
+}
 
 /// faer's, on one thread: layers are factored beside each other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,7 +116,7 @@ fn factor(matrix: &DMatrix<f64>) -> Option<Llt<f64>> {
     MatRef::from_column_major_slice(matrix.as_slice(), matrix.nrows(), matrix.ncols()).llt(Side::Lower).ok()
 }
 
-impl Factor for Faer {
+impl convexify::Factor for Faer {
     fn inverse(&self, matrix: &DMatrix<f64>) -> Option<(Vec<f64>, f64)> {
         let inverse = factor(matrix)?.inverse();
         let diagonal = (0..matrix.nrows()).map(|i| inverse[(i, i)]).collect();

@@ -1,79 +1,92 @@
-//! One prepared layer: the reference's, with a dense factorisation by faer where the oracles ask for one.
+//! One layer on the fast path: the captured numbers where they lie, and the layer in f64 where something asks for it.
+
+use std::sync::OnceLock;
 
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::convexify;
-use laprox_reference::oracle::gram::{Form, LayerGram, PairGram, Product, Rows};
+use laprox_reference::oracle::gram::{Form, PairGram, Rows};
+use laprox_reference::pool::PoolStage;
 use laprox_reference::{
-    Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy, PreparedLayer,
+    AttentionSpread, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
+    PreparedLayer,
 };
-use nalgebra::DMatrix;
 
-use crate::factor::Faer;
-
-/// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
-const MOST_SLOTS: usize = 8192;
+use crate::evaluate;
+use crate::gram::FastGram;
+use crate::score::{Family, Needs, Statistics};
+use crate::simd::Level;
 
 /// A layer on the fast path.
-pub struct FastLayer(Layer);
+pub struct FastLayer<'a> {
+    level: Level,
+    problem: LayerProblem<'a>,
+    /// What [`PreparedLayer::share`] computed.
+    shared: Statistics,
+    in_f64: OnceLock<Layer>,
+}
 
-impl FastLayer {
-    /// Prepares a layer.
+impl<'a> FastLayer<'a> {
+    /// Prepares a layer: nothing is computed before it is asked for.
     #[must_use]
-    pub fn new(problem: &LayerProblem<'_>) -> Self {
-        Self(Layer::new(problem))
+    pub fn new(level: Level, problem: &LayerProblem<'a>) -> Self {
+        Self { level, problem: *problem, shared: Statistics::default(), in_f64: OnceLock::new() }
+    }
+
+    fn family(&self, policy: &Policy) -> Family {
+        Family::of(policy, self.problem.shape().window_len)
+    }
+
+    /// The reference's layer, widened when it is first needed.
+    fn reference(&self) -> &Layer {
+        self.in_f64.get_or_init(|| Layer::new(&self.problem))
     }
 }
 
-impl PreparedLayer for FastLayer {
+impl PreparedLayer for FastLayer<'_> {
+    fn share(&mut self, policies: &[&Policy]) {
+        let needs = policies.iter().map(|policy| self.family(policy).needs());
+        let needs = needs.fold(Needs::default(), Needs::union);
+        self.shared = Statistics::new(self.level, &self.problem, needs);
+    }
+
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        self.0.score(policy)
+        let family = self.family(policy);
+        let shape = self.problem.shape();
+        let raw = match family {
+            Family::Reference => return self.reference().score(policy),
+            Family::Unseen => return Layer::unseen(self.problem.layer(), shape).score(policy),
+            _ if self.shared.needs.covers(family.needs()) => self.shared.score(family, shape),
+            _ => Statistics::new(self.level, &self.problem, family.needs()).score(family, shape),
+        };
+        let pooled: Vec<_> =
+            raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();
+        HeadScores::new(self.problem.layer(), &pooled)
     }
 
     fn shape(&self) -> LayerShape {
-        self.0.shape
+        self.problem.shape()
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(FastGram(self.0.layer_gram(form, rows)?)))
+        match FastGram::new(self.reference(), form, rows) {
+            Some(gram) => Ok(Box::new(gram)),
+            // The reference says what is missing.
+            None => self.reference().gram(form, rows),
+        }
     }
 
     fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
-        self.0.improve(form, start)
+        self.reference().improve(form, start)
     }
 
     fn output_norm(&self) -> f64 {
-        self.0.output_norm()
+        evaluate::output_norm(self.level, &self.problem)
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        self.reference().attention_spread(policy)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        self.0.evaluate(retained)
-    }
-}
-
-/// A layer's quadratic form on the fast path.
-struct FastGram<'a>(LayerGram<'a>);
-
-impl PairGram for FastGram<'_> {
-    fn slots(&self) -> usize {
-        self.0.slots()
-    }
-
-    fn product(&self, x: &[f64]) -> Product {
-        self.0.product(x)
-    }
-
-    fn diagonal(&self) -> &[f64] {
-        self.0.diagonal()
-    }
-
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.0.blocks(slots)
-    }
-
-    fn convexity(&self) -> Vec<f64> {
-        if self.slots() > MOST_SLOTS {
-            return vec![0.0; self.slots()];
-        }
-        convexify::diagonal(&self.0, &self.0.magnitudes(), &Faer)
+        evaluate::evaluate(self.level, &self.problem, retained)
     }
 }

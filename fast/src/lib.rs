@@ -1,25 +1,62 @@
 //! The stages of `laprox-reference` at the speed of the machine.
 //!
-//! Scores and errors still come from the reference stages, in f64, and will not move by more than rounding when these
-//! are replaced one by one. What this path adds so far is for the oracles: all layers of a model at the same time, and
-//! the dense factorisation that tightens their bounds at real sizes.
-#![forbid(unsafe_code)]
+//! Scores and errors are computed in f32, streaming: nothing of the size `H w n` or `n D` is ever held. Every kernel is
+//! written once and runs at the best [`Level`] of the machine; blocks have fixed sizes and are joined in order, so results do
+//! not depend on the number of threads. How far they may be from the reference is derived in
+//! `laprox_reference::conformance::rounding` and tested there.
+//!
+//! ```text
+//! attend   columns of A, two passes over blocks of keys           [`attend`], [`columns`]
+//! project  norm2(v W_h) through the Cholesky factor of W_h W_h^T  [`project`], [`factor`]
+//! score    families of policies from these                        [`score`], [`removed`], [`centred`]
+//! select   exact cuts by radix selection                          [`select`]
+//! evaluate errors from two softmax averages a row                 [`evaluate`], [`average`]
+//! ```
+//!
+//! A policy that is in none of the families is scored by the reference, on the same layer, widened to f64 when it is first
+//! needed; so are layers whose numbers f32 does not carry. The oracles compute in f64: a certificate is a proof.
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attend;
+pub mod average;
+pub mod centred;
+pub mod columns;
+pub mod evaluate;
 pub mod factor;
+pub mod gram;
+pub mod group;
 pub mod layer;
+pub mod project;
+pub mod removed;
+pub mod score;
+pub mod select;
+pub mod simd;
 pub mod stack;
 
+use laprox_reference::layer::Layer;
 use laprox_reference::oracle::PairGram;
-use laprox_reference::{Backend, Error, LayerProblem, PreparedLayer};
+use laprox_reference::{Backend, Error, LayerProblem, ModelScores, Policy, PreparedLayer, RetainedSet};
 
 pub use factor::Faer;
 pub use layer::FastLayer;
+pub use simd::Level;
+use simd::widen::fits_f32;
 pub use stack::ParallelStack;
 
 /// The path that `--path fast` takes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fast;
+pub struct Fast {
+    level: Level,
+}
+
+impl Fast {
+    /// The path at one level; [`Fast::default`] takes the best of the machine.
+    #[must_use]
+    pub fn at(level: Level) -> Self {
+        Self { level }
+    }
+}
 
 impl Backend for Fast {
     fn name(&self) -> &'static str {
@@ -27,7 +64,24 @@ impl Backend for Fast {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        Ok(Box::new(FastLayer::new(problem)))
+        if fits_f32(problem) {
+            Ok(Box::new(FastLayer::new(self.level, problem)))
+        } else {
+            Ok(Box::new(Layer::new(problem)))
+        }
+    }
+
+    fn evict(
+        &self,
+        policy: &Policy,
+        scores: &ModelScores,
+        per_head: usize,
+        window_len: usize,
+    ) -> Result<RetainedSet, Error> {
+        match select::evict(policy, scores, per_head, window_len)? {
+            Some(retained) => Ok(retained),
+            None => laprox_reference::evict(policy, scores, per_head, window_len),
+        }
     }
 
     fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {

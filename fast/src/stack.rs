@@ -39,4 +39,12 @@ impl PairGram for ParallelStack<'_> {
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
         self.each(|layer, range| layer.blocks(&slots_inside(slots, &range))).concat()
     }
+
+    fn magnitudes(&self) -> Vec<f64> {
+        self.0.magnitudes()
+    }
+
+    fn convexity(&self) -> Vec<f64> {
+        self.each(|layer, _| layer.convexity()).concat()
+    }
 }

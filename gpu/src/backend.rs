@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{Form, PairGram, Rows};
 use laprox_reference::{
-    Backend, Elements, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
-    PreparedLayer,
+    AttentionSpread, Backend, Elements, Error, HeadScores, LayerProblem, LayerRetained, LayerShape,
+    OutputErrors, Policy, PreparedLayer,
 };
 
 use crate::device::Device;
@@ -14,7 +14,7 @@ use crate::error::DeviceError;
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
-use crate::select::ModelScores;
+use crate::select::{self, ModelScores};
 
 /// The stages on an open device.
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ impl Gpu {
         &self.device
     }
 
-    /// A policy's scores of a whole model, left on the device: what is to be cut over all layers, or `None` where there
-    /// is no kernel for the policy.
+    /// A policy's scores of a whole model, left on the device: what is to be cut over all layers by the highest share of
+    /// its layer's sum, or `None` where there is no kernel for the policy's scores or its cut is another.
     ///
     /// Layers stream: nothing waits for a layer's kernels, so that the next one is converted and copied while they run,
     /// and a layer's activations are given back behind them.
@@ -56,6 +56,9 @@ impl Gpu {
         problems: impl IntoIterator<Item = LayerProblem<'a>>,
         policy: &Policy,
     ) -> Result<Option<ModelScores>, DeviceError> {
+        if !select::cuts(policy) {
+            return Ok(None);
+        }
         let mut layers = Vec::new();
         let mut shape = None;
         for problem in problems {
@@ -86,7 +89,7 @@ impl Backend for Gpu {
 /// One layer: kernels where there are some, and where there are none the reference on the same layer, which is prepared
 /// when it is first needed.
 ///
-/// Kernels: the scores of `laprox` (all group rules) and `snapkv`, the output's norm, the oracles' products. Reference:
+/// Kernels: the scores of `laprox` (all group rules) and `snapkv` (`adakv`, `pyramidkv`), the output's norm, the oracles' products. Reference:
 /// the other policies' scores, the errors of a retained set, what else the oracles do; and all of a layer whose numbers f32
 /// may not hold the squares of.
 pub struct GpuLayer<'a> {
@@ -168,6 +171,10 @@ impl PreparedLayer for GpuLayer<'_> {
             Some((_, norm)) => *norm,
             None => self.reference().output_norm(),
         }
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        self.reference().attention_spread(policy)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

@@ -66,7 +66,7 @@ impl<'a> DeviceGram<'a> {
             value,
             squared_norm,
             drift: 2.0 * gamma(error_terms) * moved,
-            cap: f64::INFINITY,
+            root_loss: 0.0,
         })
     }
 }
@@ -102,6 +102,10 @@ impl PairGram for DeviceGram<'_> {
 
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
         self.host.blocks(slots)
+    }
+
+    fn magnitudes(&self) -> Vec<f64> {
+        self.host.magnitudes()
     }
 
     fn convexity(&self) -> Vec<f64> {

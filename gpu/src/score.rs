@@ -21,13 +21,14 @@ enum Rule {
 }
 
 impl Rule {
-    fn of(policy: &Policy) -> Option<Self> {
+    fn of(policy: &Policy, window_len: usize) -> Option<Self> {
         match (policy.name(), policy.options().group_rule) {
+            _ if !policy.reads_whole_columns(window_len) => None,
             ("laprox", GroupRule::Mean) => Some(Self::LaproxMean),
             ("laprox", GroupRule::Attention) => Some(Self::LaproxAttention),
             ("laprox", GroupRule::Exact) => Some(Self::LaproxExact),
-            ("snapkv", GroupRule::Mean) => Some(Self::SnapkvMean),
-            ("snapkv", GroupRule::Max) => Some(Self::SnapkvMax),
+            ("snapkv" | "adakv" | "pyramidkv", GroupRule::Mean) => Some(Self::SnapkvMean),
+            ("snapkv" | "adakv" | "pyramidkv", GroupRule::Max) => Some(Self::SnapkvMax),
             _ => None,
         }
     }
@@ -98,11 +99,11 @@ pub fn enqueue_scores(
     policy: &Policy,
     scores: &mut DeviceScores,
 ) -> Result<bool, DeviceError> {
-    let Some(rule) = Rule::of(policy) else { return Ok(false) };
+    let Some(rule) = Rule::of(policy, layer.shape().window_len) else { return Ok(false) };
     if layer.shape().candidate_len() == 0 {
         return Ok(true);
     }
-    let (width, average) = pooling(policy.options().pool);
+    let (width, average) = pooling(policy.options().pool.pooling);
     match rule {
         Rule::LaproxExact => pooled(layer, &exact(layer)?, width, average, scores)?,
         _ if layer.device.version() == Version::Naive || width > WIDEST => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::CudaSlice;
-use laprox_reference::{LayerShape, RetainedSet};
+use laprox_reference::{Allocation, LayerShape, Normaliser, Policy, PolicyOptions, RetainedSet};
 
 use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
@@ -15,6 +15,13 @@ const CHUNK: usize = 1024;
 
 /// Bins of a histogram of digits.
 const BINS: usize = 2048;
+
+/// Whether a policy keeps what [`ModelScores::top`] does: the highest shares of a layer's sum, and nothing else first.
+#[must_use]
+pub fn cuts(policy: &Policy) -> bool {
+    let PolicyOptions { allocation, norm, sinks, min_per_head, .. } = *policy.options();
+    (allocation, norm, sinks, min_per_head) == (Allocation::Model, Normaliser::Sum, 0, 0)
+}
 
 /// The scores of all layers of a model, on the device.
 pub struct ModelScores {

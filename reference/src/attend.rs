@@ -11,6 +11,23 @@ pub struct Attention {
     pub weights: Vec<DMatrix<f64>>,
 }
 
+impl Attention {
+    /// How many query rows attend.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.weights[0].nrows()
+    }
+
+    /// The last `rows` rows of every query head.
+    #[must_use]
+    pub fn last_rows(&self, rows: usize) -> Self {
+        let last = |matrices: &[DMatrix<f64>]| {
+            matrices.iter().map(|matrix| matrix.rows(matrix.nrows() - rows, rows).into_owned()).collect()
+        };
+        Self { logits: last(&self.logits), weights: last(&self.weights) }
+    }
+}
+
 /// Attends with `queries` (`[rows, d]` per query head) to `keys` (`[positions, d]` per KV head).
 ///
 /// Row `r` stands at position `first_row + r` and sees the positions up to its own; keys behind the last row's

@@ -1,10 +1,10 @@
 //! The one seam: everything behind it is a path (`reference`, `fast`, `gpu`) through the same stages.
 
-use crate::allocate::allocate;
+use crate::allocate::{Allocation, allocate};
 use crate::error::Error;
 use crate::evaluate;
 use crate::layer::Layer;
-use crate::oracle::{Form, PairGram, Rows, StackedGram, renormalised};
+use crate::oracle::{Form, PairGram, Rows, StackedGram, renormalised, search};
 use crate::output_error::OutputErrors;
 use crate::policy::{Policy, Rule};
 use crate::problem::LayerProblem;
@@ -13,6 +13,7 @@ use crate::score;
 use crate::scores::{HeadScores, ModelScores};
 use crate::select::select;
 use crate::shape::LayerShape;
+use crate::spread::{AttentionSpread, attention_spread};
 
 /// An implementation of the stages.
 pub trait Backend: Send + Sync {
@@ -25,6 +26,20 @@ pub trait Backend: Send + Sync {
     /// Whatever the path cannot do with this problem.
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
 
+    /// What a policy keeps of one sample, as [`evict`].
+    ///
+    /// # Errors
+    /// As [`evict`].
+    fn evict(
+        &self,
+        policy: &Policy,
+        scores: &ModelScores,
+        per_head: usize,
+        window_len: usize,
+    ) -> Result<RetainedSet, Error> {
+        evict(policy, scores, per_head, window_len)
+    }
+
     /// Joins several layers' quadratic forms into the one of a shared budget.
     fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {
         Box::new(StackedGram::new(layers))
@@ -33,6 +48,10 @@ pub trait Backend: Send + Sync {
 
 /// One layer, ready to be scored and evaluated any number of times.
 pub trait PreparedLayer: Send + Sync {
+    /// Computes once what the scores of these policies have in common, where the path has a use for that. Scores do not
+    /// depend on it.
+    fn share(&mut self, _policies: &[&Policy]) {}
+
     /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
@@ -57,6 +76,12 @@ pub trait PreparedLayer: Send + Sync {
 
     /// `norm_F(O)` of the layer's window output.
     fn output_norm(&self) -> f64;
+
+    /// The spread of the attention that the policy reads, for `allocation=cake`.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] when it reads more queries than there are.
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error>;
 
     /// The three objectives for one retained set.
     ///
@@ -86,11 +111,51 @@ pub fn evict(
             policy: policy.to_string(),
             reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
         }),
-        Rule::Score(_) => {
+        Rule::Unavailable(missing) => {
+            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
+        }
+        Rule::Score(_) | Rule::TwoStage(_) => {
             let quotas = allocate(scores, policy.options(), per_head)?;
             select(scores, &quotas, policy.options().sinks, window_len)
         }
     }
+}
+
+/// What a policy retains of layers under one shared budget, at each of several: `[budget]`. `per_heads` are the candidates
+/// kept per KV head on average.
+///
+/// # Errors
+/// When a score is NaN or infinite, or an oracle refuses the layers.
+///
+/// # Panics
+/// When there is no layer.
+pub fn retain(
+    backend: &dyn Backend,
+    policy: &Policy,
+    layers: &[&dyn PreparedLayer],
+    per_heads: &[usize],
+) -> Result<Vec<RetainedSet>, Error> {
+    let LayerShape { kv_heads, context_len, window_len, .. } = layers[0].shape();
+    if let Rule::Oracle(oracle) = policy.rule() {
+        let options = policy.options();
+        let part_len = if options.allocation == Allocation::Layer { 1 } else { layers.len() };
+        let retained = |&per_head| {
+            let parts = layers.chunks(part_len);
+            let found = parts.map(|part| search(oracle, backend, part, options, per_head, &mut |_| true));
+            let found = found.collect::<Result<Vec<_>, _>>()?;
+            let heads: Vec<Vec<u32>> = found.into_iter().flat_map(|found| found.retained).collect();
+            RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads)
+        };
+        return per_heads.iter().map(retained).collect();
+    }
+    let scores = layers.iter().map(|layer| layer.score(policy)).collect::<Result<_, _>>()?;
+    let output_norms = layers.iter().map(|layer| layer.output_norm()).collect();
+    let mut scores = ModelScores::new(scores, output_norms, kv_heads)?;
+    if policy.options().allocation == Allocation::Cake {
+        let spreads = layers.iter().map(|layer| layer.attention_spread(policy)).collect::<Result<_, _>>()?;
+        scores = scores.with_spreads(spreads)?;
+    }
+    per_heads.iter().map(|&per_head| evict(policy, &scores, per_head, window_len)).collect()
 }
 
 /// The definition, in f64.
@@ -127,6 +192,10 @@ impl PreparedLayer for Layer {
 
     fn output_norm(&self) -> f64 {
         evaluate::output_norm(self)
+    }
+
+    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
+        Ok(attention_spread(self, policy.queries_read(self.shape.window_len)?))
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

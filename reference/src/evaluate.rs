@@ -8,6 +8,7 @@ use crate::layer::Layer;
 use crate::output_error::{ObjectiveError, OutputError, OutputErrors};
 use crate::project::head_output;
 use crate::retained::LayerRetained;
+use crate::shape::QueryHead;
 
 /// The three objectives for one retained set.
 ///
@@ -16,14 +17,36 @@ use crate::retained::LayerRetained;
 pub fn evaluate(layer: &Layer, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
     retained.check(layer.index, layer.shape)?;
     let keeps = keeps_by_head(layer, retained);
+    let OutputNorms { window, future } = layer.output_norms.get_or_init(|| OutputNorms::new(layer));
+    let later = layer.future_attention.as_ref().zip(future.as_ref());
     Ok(OutputErrors {
-        drop: objective(layer, &layer.attention, &keeps, dropped),
-        renormalised: objective(layer, &layer.attention, &keeps, renormalised),
-        future: layer
-            .future_attention
-            .as_ref()
-            .map(|attention| objective(layer, attention, &keeps, renormalised)),
+        drop: objective(layer, &layer.attention, window, &keeps, dropped),
+        renormalised: objective(layer, &layer.attention, window, &keeps, renormalised),
+        future: later.map(|(attention, norms)| objective(layer, attention, norms, &keeps, renormalised)),
     })
+}
+
+/// What a layer's errors are relative to, whatever is evicted: computed once.
+#[derive(Clone, Debug)]
+pub struct OutputNorms {
+    window: Norms,
+    future: Option<Norms>,
+}
+
+/// `norm_F(sum_h A_h B_h)^2` and `sum_h norm_F(A_h B_h)^2`.
+#[derive(Clone, Copy, Debug)]
+struct Norms {
+    layer_wise: f64,
+    head_wise: f64,
+}
+
+impl OutputNorms {
+    fn new(layer: &Layer) -> Self {
+        let norms = |attention: &Attention| {
+            Summed::of(layer, attention.rows(), |head| attention.weights[head.0].clone()).squares()
+        };
+        Self { window: norms(&layer.attention), future: layer.future_attention.as_ref().map(norms) }
+    }
 }
 
 /// `norm_F(O)`, `O = sum_h A_h B_h` over the window.
@@ -67,23 +90,18 @@ fn renormalised(logits: &DMatrix<f64>, weights: &DMatrix<f64>, keeps: &[bool]) -
 fn objective(
     layer: &Layer,
     attention: &Attention,
+    norms: &Norms,
     keeps: &[Vec<bool>],
     change: WeightChange,
 ) -> ObjectiveError {
-    let mut output = Summed::new(layer, attention);
-    let mut error = Summed::new(layer, attention);
-    for head in layer.shape.query_heads() {
-        let (logits, weights) = (&attention.logits[head.0], &attention.weights[head.0]);
-        let change = change(logits, weights, &keeps[layer.shape.kv_head_of(head).0]);
-        output.add(&head_output(layer, head, weights));
-        error.add(&head_output(layer, head, &change));
-    }
+    let error = Summed::of(layer, attention.rows(), |head| {
+        let keeps = &keeps[layer.shape.kv_head_of(head).0];
+        change(&attention.logits[head.0], &attention.weights[head.0], keeps)
+    });
+    let Norms { layer_wise, head_wise } = error.squares();
     ObjectiveError {
-        layer_wise: OutputError {
-            squared_error: error.sum.norm_squared(),
-            squared_norm: output.sum.norm_squared(),
-        },
-        head_wise: OutputError { squared_error: error.head_squares, squared_norm: output.head_squares },
+        layer_wise: OutputError { squared_error: layer_wise, squared_norm: norms.layer_wise },
+        head_wise: OutputError { squared_error: head_wise, squared_norm: norms.head_wise },
     }
 }
 
@@ -94,13 +112,18 @@ struct Summed {
 }
 
 impl Summed {
-    fn new(layer: &Layer, attention: &Attention) -> Self {
-        let rows = attention.weights[0].nrows();
-        Self { sum: DMatrix::zeros(rows, layer.shape.hidden_dim), head_squares: 0.0 }
+    /// `sum_h X_h B_h` of `rows` rows.
+    fn of(layer: &Layer, rows: usize, weights: impl Fn(QueryHead) -> DMatrix<f64>) -> Self {
+        let mut summed = Self { sum: DMatrix::zeros(rows, layer.shape.hidden_dim), head_squares: 0.0 };
+        for head in layer.shape.query_heads() {
+            let output = head_output(layer, head, &weights(head));
+            summed.head_squares += output.norm_squared();
+            summed.sum += output;
+        }
+        summed
     }
 
-    fn add(&mut self, head: &DMatrix<f64>) {
-        self.head_squares += head.norm_squared();
-        self.sum += head;
+    fn squares(&self) -> Norms {
+        Norms { layer_wise: self.sum.norm_squared(), head_wise: self.head_squares }
     }
 }

@@ -1,9 +1,13 @@
 //! One layer, widened to f64: what the stages of this crate work on.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
 use crate::error::Error;
+use crate::evaluate::OutputNorms;
 use crate::oracle::{Form, LayerGram, Rows};
 use crate::problem::LayerProblem;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
@@ -17,13 +21,17 @@ pub struct Layer {
     /// The layer's sizes.
     pub shape: LayerShape,
     /// Per KV head, `[n + t, d]`.
+    pub keys: Vec<DMatrix<f64>>,
+    /// Per KV head, `[n + t, d]`.
     pub values: Vec<DMatrix<f64>>,
     /// `W_h` per query head, `[d, D]`.
     pub output_projection: Vec<DMatrix<f64>>,
-    /// `A_h` of the window, `[w, n]` per query head.
+    /// `A_h` of the window, `[w, n]` per query head; fewer rows where only the last ones are [observed](Layer::observed).
     pub attention: Attention,
     /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
     pub future_attention: Option<Attention>,
+    /// What [`evaluate`](crate::evaluate) needs for every retained set; filled by the first.
+    pub(crate) output_norms: OnceLock<OutputNorms>,
 }
 
 impl Layer {
@@ -39,11 +47,47 @@ impl Layer {
         Self {
             index: problem.layer(),
             shape,
-            values: matrices(&activations.value),
-            output_projection: head_blocks(&activations.output_projection, shape),
             attention: attend(&activations.query, shape.candidate_len()),
             future_attention: activations.future_query.as_ref().map(|query| attend(query, shape.context_len)),
+            keys,
+            values: matrices(&activations.value),
+            output_projection: head_blocks(&activations.output_projection, shape),
+            output_norms: OnceLock::new(),
         }
+    }
+
+    /// A layer of which nothing is known but its place and its sizes: enough for a policy that looks at nothing else.
+    #[must_use]
+    pub fn unseen(index: LayerIndex, shape: LayerShape) -> Self {
+        let attention = Attention { logits: Vec::new(), weights: Vec::new() };
+        Self {
+            index,
+            shape,
+            keys: Vec::new(),
+            values: Vec::new(),
+            output_projection: Vec::new(),
+            attention,
+            future_attention: None,
+            output_norms: OnceLock::new(),
+        }
+    }
+
+    /// The layer as seen by the last `window` queries alone; candidates and protected positions stay what they are.
+    #[must_use]
+    pub fn observed(&self, window: usize) -> Cow<'_, Self> {
+        if window >= self.shape.window_len {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            index: self.index,
+            shape: self.shape,
+            keys: self.keys.clone(),
+            values: self.values.clone(),
+            output_projection: self.output_projection.clone(),
+            attention: self.attention.last_rows(window),
+            future_attention: None,
+            output_norms: OnceLock::new(),
+        })
     }
 
     /// `V_{h/G}`, the values that query head `h` reads, `[n + t, d]`.

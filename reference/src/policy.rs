@@ -3,74 +3,47 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::allocate::Allocation;
 use crate::error::Error;
-use crate::oracle::{Form, Oracle};
+use crate::oracle::Oracle;
+use crate::parameter::Parameter;
 use crate::policies::POLICIES;
-use crate::pool::Pooling;
+use crate::pool::{Pool, PoolStage, Pooling};
 use crate::score::ScoreFn;
-use crate::scores::Normaliser;
 
-/// How the query heads of one KV head are made one score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GroupRule {
-    /// The mean of complete per-head scores.
-    Mean,
-    /// The largest per-head score.
-    Max,
-    /// The norm of the mean attention times the mean value norm.
-    Attention,
-    /// The norm of the summed pairs themselves.
-    Exact,
-}
+pub use crate::options::{Base, GroupRule, OptionKey, PolicyOptions};
 
 /// What a policy does with a layer.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(ScoreFn),
+    /// Ranks them twice: one score fills the first part of a KV head's share, another the rest.
+    TwoStage(TwoStage),
     /// Keeps everything, whatever the budget.
     Everything,
     /// Searches for the best set itself.
     Oracle(Oracle),
+    /// Needs what no dump holds: what that is, and how it would be captured.
+    Unavailable(&'static str),
 }
 
-/// The options of every policy; an entry says which of them it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PolicyOptions {
-    /// Where the budget goes.
-    pub allocation: Allocation,
-    /// What layers are divided by under `allocation=model`.
-    pub norm: Normaliser,
-    /// How finished scores are smoothed.
-    pub pool: Pooling,
-    /// How a query group is made one score.
-    pub group_rule: GroupRule,
-    /// The first positions, which come before all others whatever they score.
-    pub sinks: usize,
-    /// For policies that draw.
-    pub seed: u64,
-    /// Which errors an oracle minimises.
-    pub form: Form,
-    /// Relaxations that a certified oracle solves at most, a layer or a model.
-    pub nodes: usize,
-    /// Whether a certified oracle makes part of the diagonal linear first; forms `M` layer by layer.
-    pub convexify: bool,
+impl Rule {
+    /// Whether scores say what the policy keeps.
+    #[must_use]
+    pub fn ranks(&self) -> bool {
+        matches!(self, Self::Score(_) | Self::TwoStage(_))
+    }
 }
 
-impl PolicyOptions {
-    /// Head by head, unpooled, group mean: what an entry departs from.
-    pub const PLAIN: Self = Self {
-        allocation: Allocation::Head,
-        norm: Normaliser::Sum,
-        pool: Pooling::None,
-        group_rule: GroupRule::Mean,
-        sinks: 0,
-        seed: 0,
-        form: Form::LayerWise,
-        nodes: 64,
-        convexify: false,
-    };
+/// A rule in two stages.
+#[derive(Clone, Copy, Debug)]
+pub struct TwoStage {
+    /// The score that allocates, and fills the first part of each KV head's share.
+    pub first: ScoreFn,
+    /// The score that fills the rest of it.
+    pub second: ScoreFn,
+    /// How much of a share the first part is.
+    pub ratio: &'static Parameter,
 }
 
 /// One row of the table of policies.
@@ -82,6 +55,8 @@ pub struct PolicyEntry {
     pub formula: &'static str,
     /// Where it was published.
     pub source: &'static str,
+    /// In what a dump limits it, one sentence for the foot of a table; empty where it does not.
+    pub caveat: &'static str,
     /// What it does.
     pub rule: Rule,
     /// The options that it has, in the order in which they are printed.
@@ -158,13 +133,55 @@ impl Policy {
     /// Whether two policies give the same scores, whatever they do with them.
     #[must_use]
     pub fn scores_like(&self, other: &Self) -> bool {
-        let scoring = |policy: &Self| PolicyOptions {
-            allocation: Allocation::Head,
-            norm: Normaliser::Sum,
-            sinks: 0,
-            ..policy.options
-        };
-        self.name() == other.name() && scoring(self) == scoring(other)
+        self.name() == other.name() && self.options.of_score() == other.options.of_score()
+    }
+
+    /// Refuses options that exclude each other.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] says which.
+    pub fn check(&self) -> Result<(), Error> {
+        let pools_attention = self.options.pool.stage == PoolStage::Attention;
+        if pools_attention && self.options.group_rule == GroupRule::Exact {
+            let reason =
+                "gqa=exact has no attention apart from its values, expected pool= without @attention";
+            return Err(Error::Policy { policy: self.to_string(), reason: reason.into() });
+        }
+        Ok(())
+    }
+
+    /// Whether the score is made of whole columns of the window's attention, and pooled once it is finished.
+    #[must_use]
+    pub fn reads_whole_columns(&self, window_len: usize) -> bool {
+        let Pool { pooling, stage } = self.options.pool;
+        let pools_scores = pooling == Pooling::None || stage == PoolStage::Score;
+        pools_scores && self.queries_read(window_len).is_ok_and(|read| read == window_len)
+    }
+
+    /// How many of a window's `window_len` queries the score reads: all, or the last ones.
+    ///
+    /// A default beyond the window reads all of it.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] when more were asked for.
+    pub fn queries_read(&self, window_len: usize) -> Result<usize, Error> {
+        let asked = self.options.window.unwrap_or(window_len);
+        if asked > window_len && self.options.window != self.entry.defaults.window {
+            let reason = format!("window: expected at most the window's {window_len} queries, found {asked}");
+            return Err(Error::Policy { policy: self.to_string(), reason });
+        }
+        Ok(asked.min(window_len))
+    }
+}
+
+impl Policy {
+    /// Why an option means nothing under the policy's allocation, if so.
+    fn idle(&self, option: &OptionKey) -> Option<String> {
+        let under = option.allocations()?;
+        let names: Vec<_> = under.iter().map(|allocation| allocation.name()).collect();
+        let reason =
+            || format!("{}= only means something with allocation={}", option.name(), names.join("|"));
+        (!under.contains(&self.options.allocation)).then(reason)
     }
 }
 
@@ -213,109 +230,12 @@ impl FromStr for Policy {
             given.push(key);
             policy = policy.with(key, value)?;
         }
-        if given.contains(&"norm") && policy.options.allocation != Allocation::Model {
-            return Err(refuse("norm= only means something with allocation=model".into()));
+        let given = |option: &&OptionKey| given.contains(&option.name());
+        if let Some(reason) = entry.options.iter().filter(given).find_map(|option| policy.idle(option)) {
+            return Err(refuse(reason));
         }
+        policy.check()?;
         Ok(policy)
-    }
-}
-
-/// An option that a policy may have.
-#[derive(Clone, Copy, Debug)]
-pub enum OptionKey {
-    /// `allocation=` one of these rules.
-    Allocation(&'static [Allocation]),
-    /// `norm=sum|output|none`
-    Norm,
-    /// `pool=none|avg:K|max:K`
-    Pool,
-    /// `gqa=` one of these rules.
-    Gqa(&'static [GroupRule]),
-    /// `sinks=N`
-    Sinks,
-    /// `seed=N`
-    Seed,
-    /// `form=layer-wise|head-wise`
-    Form,
-    /// `nodes=N`
-    Nodes,
-    /// `convexify=no|yes`
-    Convexify,
-}
-
-const ALLOCATIONS: [(&str, Allocation); 4] = [
-    ("head", Allocation::Head),
-    ("layer", Allocation::Layer),
-    ("model", Allocation::Model),
-    ("model-raw", Allocation::ModelRaw),
-];
-
-const NORMALISERS: [(&str, Normaliser); 3] =
-    [("sum", Normaliser::Sum), ("output", Normaliser::Output), ("none", Normaliser::None)];
-
-const FORMS: [(&str, Form); 2] = [("layer-wise", Form::LayerWise), ("head-wise", Form::HeadWise)];
-
-const ANSWERS: [(&str, bool); 2] = [("no", false), ("yes", true)];
-
-const GROUP_RULES: [(&str, GroupRule); 4] = [
-    ("mean", GroupRule::Mean),
-    ("max", GroupRule::Max),
-    ("attention", GroupRule::Attention),
-    ("exact", GroupRule::Exact),
-];
-
-impl OptionKey {
-    /// The key in the policy syntax.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Allocation(_) => "allocation",
-            Self::Norm => "norm",
-            Self::Pool => "pool",
-            Self::Gqa(_) => "gqa",
-            Self::Sinks => "sinks",
-            Self::Seed => "seed",
-            Self::Form => "form",
-            Self::Nodes => "nodes",
-            Self::Convexify => "convexify",
-        }
-    }
-
-    /// The option's value as it is written.
-    #[must_use]
-    pub fn get(&self, options: &PolicyOptions) -> String {
-        match self {
-            Self::Allocation(_) => name_in(&ALLOCATIONS, options.allocation).into(),
-            Self::Norm => name_in(&NORMALISERS, options.norm).into(),
-            Self::Pool => options.pool.to_string(),
-            Self::Gqa(_) => name_in(&GROUP_RULES, options.group_rule).into(),
-            Self::Sinks => options.sinks.to_string(),
-            Self::Seed => options.seed.to_string(),
-            Self::Form => name_in(&FORMS, options.form).into(),
-            Self::Nodes => options.nodes.to_string(),
-            Self::Convexify => name_in(&ANSWERS, options.convexify).into(),
-        }
-    }
-
-    fn set(&self, options: &mut PolicyOptions, value: &str) -> Result<(), String> {
-        match self {
-            Self::Allocation(rules) => {
-                let has: Vec<_> = ALLOCATIONS.into_iter().filter(|(_, rule)| rules.contains(rule)).collect();
-                options.allocation = value_in(&has, value)?;
-            }
-            Self::Norm => options.norm = value_in(&NORMALISERS, value)?,
-            Self::Pool => options.pool = value.parse()?,
-            Self::Gqa(rules) => {
-                let has: Vec<_> = GROUP_RULES.into_iter().filter(|(_, rule)| rules.contains(rule)).collect();
-                options.group_rule = value_in(&has, value)?;
-            }
-            Self::Sinks => options.sinks = whole_number(value)?,
-            Self::Seed => options.seed = whole_number(value)?,
-            Self::Form => options.form = value_in(&FORMS, value)?,
-            Self::Nodes => options.nodes = whole_number(value)?,
-            Self::Convexify => options.convexify = value_in(&ANSWERS, value)?,
-        }
-        Ok(())
     }
 }
 
@@ -330,22 +250,6 @@ fn split_name(text: &str) -> (&str, Option<&str>) {
 
 /// What an oracle's name begins with.
 const ORACLE: &str = "oracle:";
-
-fn name_in<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
-    names.iter().find(|(_, candidate)| *candidate == value).map_or("", |(name, _)| name)
-}
-
-fn value_in<T: Copy>(names: &[(&'static str, T)], text: &str) -> Result<T, String> {
-    let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    found.ok_or_else(|| {
-        let expected: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-        format!("expected {}, found {text}", expected.join("|"))
-    })
-}
-
-fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("expected a whole number, found {text}"))
-}
 
 fn no_such_option(entry: &PolicyEntry, key: &str) -> String {
     let has: Vec<_> = entry.options.iter().map(OptionKey::name).collect();

@@ -1,9 +1,50 @@
-//! Pooling of finished scores over neighbouring candidates, stride 1.
+//! Pooling over neighbouring candidates, stride 1, and the stage at which a policy pools.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a KV head's scores are smoothed over its candidates.
+/// What a policy pools, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// How.
+    pub pooling: Pooling,
+    /// When.
+    pub stage: PoolStage,
+}
+
+/// The stage at which a policy pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolStage {
+    /// The finished score of a KV head.
+    Score,
+    /// What each query head pays in attention, before it meets a value or the group's other heads.
+    Attention,
+}
+
+impl Pool {
+    /// No pooling.
+    pub const NONE: Self = Self::of_score(Pooling::None);
+
+    /// Pools the finished score.
+    #[must_use]
+    pub const fn of_score(pooling: Pooling) -> Self {
+        Self { pooling, stage: PoolStage::Score }
+    }
+
+    /// Pools the attention.
+    #[must_use]
+    pub const fn of_attention(pooling: Pooling) -> Self {
+        Self { pooling, stage: PoolStage::Attention }
+    }
+
+    /// The scores as they leave `stage`: pooled where this is the stage that pools.
+    #[must_use]
+    pub fn at(self, stage: PoolStage, scores: Vec<f64>) -> Vec<f64> {
+        if self.stage == stage { self.pooling.apply(scores) } else { scores }
+    }
+}
+
+/// How one list of numbers is smoothed over the candidates of a KV head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pooling {
     /// `s_i` as it is.

@@ -36,6 +36,20 @@ impl<'a> LayerProblem<'a> {
     /// # Errors
     /// [`Error::Shape`] or [`Error::NonFinite`] names the tensor.
     pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
+        let problem = Self::of_finite(layer, attention_scale, activations)?;
+        check_finite(&problem.activations)?;
+        Ok(problem)
+    }
+
+    /// The same for values that were found finite before: only the tensors' shapes are looked at.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the tensor.
+    pub fn of_finite(
+        layer: LayerIndex,
+        attention_scale: f64,
+        activations: Activations<'a>,
+    ) -> Result<Self, Error> {
         let shape = shape_of(&activations)?;
         if !(attention_scale.is_finite() && attention_scale > 0.0) {
             return Err(Error::Shape {
@@ -44,7 +58,6 @@ impl<'a> LayerProblem<'a> {
                 found: attention_scale.to_string(),
             });
         }
-        check_finite(&activations)?;
         Ok(Self { layer, shape, attention_scale, activations })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::shape::{KvHead, LayerIndex, Position};
+use crate::spread::AttentionSpread;
 
 /// What a layer's scores are divided by before a cut over the whole model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,30 @@ pub struct HeadScores {
     kv_heads: usize,
     candidate_len: usize,
     values: Vec<f64>,
+    second: Option<SecondStage>,
+}
+
+/// How the rest of a KV head's share is filled once its first part is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecondStage {
+    /// One score a candidate, KV head by KV head.
+    values: Vec<f64>,
+    /// How much of the share the first part is.
+    ratio: f64,
+}
+
+impl SecondStage {
+    /// The scores of one KV head.
+    #[must_use]
+    pub fn head(&self, head: usize, candidate_len: usize) -> &[f64] {
+        &self.values[head * candidate_len..(head + 1) * candidate_len]
+    }
+
+    /// `floor(ratio * share)`: how many candidates the first score chooses.
+    #[must_use]
+    pub fn first_part(&self, share: usize) -> usize {
+        (self.ratio * share as f64).floor() as usize
+    }
 }
 
 impl HeadScores {
@@ -48,7 +73,29 @@ impl HeadScores {
                 value: values[index],
             });
         }
-        Ok(Self { layer, kv_heads: heads.len(), candidate_len, values })
+        Ok(Self { layer, kv_heads: heads.len(), candidate_len, values, second: None })
+    }
+
+    /// The same scores for `ratio` of each KV head's share, and others for the rest of it.
+    ///
+    /// # Errors
+    /// As [`HeadScores::new`], and [`Error::Shape`] when the second scores are of another shape.
+    pub fn then(self, second: &[Vec<f64>], ratio: f64) -> Result<Self, Error> {
+        let second = Self::new(self.layer, second)?;
+        if (second.kv_heads, second.candidate_len) != (self.kv_heads, self.candidate_len) {
+            return Err(Error::Shape {
+                what: "second scores",
+                expected: format!("{} KV heads of {} candidates", self.kv_heads, self.candidate_len),
+                found: format!("{} of {}", second.kv_heads, second.candidate_len),
+            });
+        }
+        Ok(Self { second: Some(SecondStage { values: second.values, ratio }), ..self })
+    }
+
+    /// How the rest of a share is filled, where that is by other scores.
+    #[must_use]
+    pub fn second(&self) -> Option<&SecondStage> {
+        self.second.as_ref()
     }
 
     /// The layer's own number.
@@ -79,7 +126,7 @@ impl HeadScores {
     fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
-        Self::new(self.layer, &heads)
+        Ok(Self { second: self.second.clone(), ..Self::new(self.layer, &heads)? })
     }
 }
 
@@ -89,6 +136,7 @@ pub struct ModelScores {
     layers: Vec<HeadScores>,
     output_norms: Vec<f64>,
     kv_heads: usize,
+    spreads: Option<Vec<AttentionSpread>>,
 }
 
 impl ModelScores {
@@ -108,7 +156,34 @@ impl ModelScores {
                 found: format!("{} layers, {} norms", layers.len(), output_norms.len()),
             });
         }
-        Ok(Self { layers, output_norms, kv_heads })
+        Ok(Self { layers, output_norms, kv_heads, spreads: None })
+    }
+
+    /// The same with the spread of each layer's attention, which `allocation=cake` asks for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not one a layer.
+    pub fn with_spreads(self, spreads: Vec<AttentionSpread>) -> Result<Self, Error> {
+        if spreads.len() != self.layers.len() {
+            return Err(Error::Shape {
+                what: "attention spreads",
+                expected: format!("{}, one a layer", self.layers.len()),
+                found: spreads.len().to_string(),
+            });
+        }
+        Ok(Self { spreads: Some(spreads), ..self })
+    }
+
+    /// The spread of each layer's attention.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they were not given.
+    pub fn spreads(&self) -> Result<&[AttentionSpread], Error> {
+        self.spreads.as_deref().ok_or_else(|| Error::Shape {
+            what: "attention spreads",
+            expected: "one a layer for allocation=cake".into(),
+            found: "none".into(),
+        })
     }
 
     /// The layers' scores, in order.

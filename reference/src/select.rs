@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use crate::error::Error;
 use crate::retained::RetainedSet;
-use crate::scores::{HeadScores, ModelScores};
+use crate::scores::{HeadScores, ModelScores, SecondStage};
 
 /// The order of all candidates of one sample.
 pub struct Ranking<'a> {
@@ -38,35 +38,62 @@ impl<'a> Ranking<'a> {
         self.kv_heads
     }
 
-    fn compare(&self, one: Candidate, two: Candidate) -> Ordering {
-        let key = |(head, position): Candidate| (position < self.sinks, self.heads[head][position]);
-        // Scores are finite, so they always compare; and -0.0 ties with 0.0.
-        key(two).partial_cmp(&key(one)).unwrap_or(Ordering::Equal).then(one.cmp(&two))
-    }
-
-    /// The first `count` candidates of `heads`, in order.
-    fn top(&self, heads: &[usize], count: usize) -> Vec<Candidate> {
-        let mut candidates: Vec<Candidate> =
-            heads.iter().flat_map(|&head| (0..self.heads[head].len()).map(move |i| (head, i))).collect();
-        candidates.sort_unstable_by(|&one, &two| self.compare(one, two));
-        candidates.truncate(count);
+    /// All candidates of `heads`, in order.
+    fn sorted(&self, heads: &[usize]) -> Vec<Candidate> {
+        let of_head = |&head: &usize| (0..self.heads[head].len()).map(move |position| (head, position));
+        let mut candidates: Vec<Candidate> = heads.iter().flat_map(of_head).collect();
+        candidates.sort_unstable_by(|&one, &two| {
+            let score = |(head, position): Candidate| self.heads[head][position];
+            before(self.sinks, (score(one), one), (score(two), two))
+        });
         candidates
     }
 
-    /// The first `count` positions of one head, in order.
-    fn top_of_head(&self, head: usize, count: usize) -> impl Iterator<Item = usize> {
-        self.top(&[head], count).into_iter().map(|(_, position)| position)
-    }
-
-    /// How many of the first `count` candidates of `heads` each of these heads holds.
+    /// How many of `count` candidates each of `heads` holds: its own first `least`, then the first of all that are left.
+    ///
+    /// # Panics
+    /// When `count` is less than `least` for every head.
     #[must_use]
-    pub fn counts_in_top(&self, heads: &[usize], count: usize) -> Vec<usize> {
-        let mut counts = vec![0; self.heads.len()];
-        for (head, _) in self.top(heads, count) {
-            counts[head] += 1;
-        }
+    pub fn counts_in_top(&self, heads: &[usize], count: usize, least: usize) -> Vec<usize> {
+        let mut seen = vec![0; self.heads.len()];
+        let beyond_its_least = |&(head, _): &Candidate| {
+            seen[head] += 1;
+            seen[head] > least
+        };
+        let left = count.checked_sub(least * heads.len()).expect("every head has its least");
+        let rest = self.sorted(heads).into_iter().filter(beyond_its_least).take(left);
+        let mut counts = vec![least; self.heads.len()];
+        rest.for_each(|(head, _)| counts[head] += 1);
         heads.iter().map(|&head| counts[head]).collect()
     }
+}
+
+/// Whether one scored candidate comes before another. Scores are finite, so they always compare; -0.0 ties with 0.0.
+fn before(sinks: usize, one: (f64, Candidate), two: (f64, Candidate)) -> Ordering {
+    let key = |(score, (_, position)): (f64, Candidate)| (position < sinks, score);
+    key(two).partial_cmp(&key(one)).unwrap_or(Ordering::Equal).then(one.1.cmp(&two.1))
+}
+
+/// The positions of one KV head, in order.
+fn order(scores: &[f64], sinks: usize) -> Vec<usize> {
+    let mut positions: Vec<usize> = (0..scores.len()).collect();
+    positions.sort_unstable_by(|&i, &j| before(sinks, (scores[i], (0, i)), (scores[j], (0, j))));
+    positions
+}
+
+/// The first `quota` positions of a KV head: all by its score, or a first part of them and the rest by another.
+fn kept(scores: &[f64], second: Option<(&SecondStage, &[f64])>, sinks: usize, quota: usize) -> Vec<usize> {
+    let mut kept = order(scores, sinks);
+    let Some((stage, others)) = second else {
+        kept.truncate(quota);
+        return kept;
+    };
+    kept.truncate(stage.first_part(quota));
+    let mut taken = vec![false; scores.len()];
+    kept.iter().for_each(|&position| taken[position] = true);
+    let rest = order(others, sinks).into_iter().filter(|&position| !taken[position]);
+    kept.extend(rest.take(quota - kept.len()).collect::<Vec<_>>());
+    kept
 }
 
 /// The top `quotas[h]` candidates of each KV head `h` of each layer, and the window.
@@ -87,14 +114,21 @@ pub fn select(
             found: quotas.len().to_string(),
         });
     }
-    let ranking = Ranking::new(scores, sinks);
-    let ascending = |(head, &quota): (usize, &usize)| {
+    let layers = scores.layers().iter().zip(quotas.chunks(scores.kv_heads()));
+    let retained: Vec<Vec<u32>> =
+        layers.flat_map(|(layer, quotas)| retained_of_layer(layer, quotas, sinks)).collect();
+    let context_len = scores.candidate_len() + window_len;
+    RetainedSet::from_candidates(scores.kv_heads(), context_len, window_len, &retained)
+}
+
+/// The ascending positions that each KV head of a layer keeps.
+fn retained_of_layer(layer: &HeadScores, quotas: &[usize], sinks: usize) -> Vec<Vec<u32>> {
+    let ascending = |(head, (scores, &quota)): (usize, (&[f64], &usize))| {
+        let second = layer.second().map(|stage| (stage, stage.head(head, layer.candidate_len())));
         let mut positions: Vec<u32> =
-            ranking.top_of_head(head, quota).map(|position| position as u32).collect();
+            kept(scores, second, sinks, quota).into_iter().map(|position| position as u32).collect();
         positions.sort_unstable();
         positions
     };
-    let retained: Vec<_> = quotas.iter().enumerate().map(ascending).collect();
-    let context_len = scores.candidate_len() + window_len;
-    RetainedSet::from_candidates(scores.kv_heads(), context_len, window_len, &retained)
+    layer.heads().zip(quotas).enumerate().map(ascending).collect()
 }

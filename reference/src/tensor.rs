@@ -59,11 +59,21 @@ impl<'a> Elements<'a> {
     #[must_use]
     pub fn first_non_finite(&self) -> Option<usize> {
         match self {
-            Self::F16(values) => values.iter().position(|v| !v.is_finite()),
-            Self::F32(values) => values.iter().position(|v| !v.is_finite()),
-            Self::F64(values) => values.iter().position(|v| !v.is_finite()),
+            Self::F16(values) => first_not(values, f16::is_finite),
+            Self::F32(values) => first_not(values, f32::is_finite),
+            Self::F64(values) => first_not(values, f64::is_finite),
         }
     }
+}
+
+/// The first index whose value is not so. Blocks are looked at whole, which takes far fewer instructions than stopping
+/// early could save.
+fn first_not<T: Copy>(values: &[T], is: impl Fn(T) -> bool) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    let all = |block: &&[T]| block.iter().fold(true, |all, &value| all & is(value));
+    let block = values.chunks(BLOCK).position(|block| !all(&block))?;
+    let within = values[block * BLOCK..].iter().position(|&value| !is(value))?;
+    Some(block * BLOCK + within)
 }
 
 /// A C-ordered tensor `[N0, .., Nk]`: elements whose count is the product of the extents.

@@ -5,16 +5,20 @@ mod common;
 use std::cmp::Ordering;
 
 use laprox_reference::allocate::allocate;
-use laprox_reference::{HeadScores, LayerIndex, ModelScores, RetainedSet, evict};
+use laprox_reference::{
+    Allocation, AttentionSpread, HeadScores, LayerIndex, ModelScores, RetainedSet, evict,
+};
 use proptest::prelude::*;
 
-use common::{config, policy};
+use common::{config, lists, policy};
 
 /// Scores `[layers][Hkv][n - w]`, a norm a layer, and how many candidates a head keeps on average.
 #[derive(Clone, Debug)]
 struct Case {
     scores: Vec<Vec<Vec<f64>>>,
     output_norms: Vec<f64>,
+    /// Entropy and variance of each layer's attention.
+    spreads: Vec<(f64, f64)>,
     per_head: usize,
     window_len: usize,
 }
@@ -32,7 +36,9 @@ impl Case {
         let layer =
             |(index, heads): (usize, &Vec<Vec<f64>>)| HeadScores::new(LayerIndex(index), heads).unwrap();
         let layers = self.scores.iter().enumerate().map(layer).collect();
-        ModelScores::new(layers, self.output_norms.clone(), self.kv_heads()).unwrap()
+        let spread = |&(entropy, variance): &(f64, f64)| AttentionSpread { entropy, variance };
+        let scores = ModelScores::new(layers, self.output_norms.clone(), self.kv_heads()).unwrap();
+        scores.with_spreads(self.spreads.iter().map(spread).collect()).unwrap()
     }
 
     fn evict(&self, text: &str) -> RetainedSet {
@@ -43,8 +49,23 @@ impl Case {
         allocate(&self.model_scores(), policy(text).options(), self.per_head).unwrap()
     }
 
-    /// The slots in groups of layers or heads, each cut after its share.
-    fn naive(&self, cut: Cut, normalise: impl Fn(&[f64], f64) -> f64, sinks: usize) -> Vec<Vec<u32>> {
+    /// What each head of each layer keeps, where the heads of a layer keep alike.
+    fn layers_shares(&self, quotas: &[usize]) -> Vec<usize> {
+        let layers = quotas.chunks(self.kv_heads());
+        assert!(layers.clone().all(|layer| layer.iter().all(|quota| *quota == layer[0])), "{quotas:?}");
+        layers.map(|layer| layer[0]).collect()
+    }
+
+    /// All slots, best first, as (head over all layers, position).
+    fn in_order(&self, sinks: usize) -> Vec<(usize, u32)> {
+        let mut slots = self.slots(by_one);
+        slots.sort_by(|one, two| two.compare(one, sinks));
+        let kv_heads = self.kv_heads();
+        slots.iter().map(|slot| (slot.layer * kv_heads + slot.head, slot.position as u32)).collect()
+    }
+
+    /// All slots in the order that breaks ties.
+    fn slots(&self, normalise: impl Fn(&[f64], f64) -> f64) -> Vec<Slot> {
         let mut slots = Vec::new();
         for (layer, heads) in self.scores.iter().enumerate() {
             let divisor = normalise(&heads.concat(), self.output_norms[layer]);
@@ -55,6 +76,12 @@ impl Case {
                 }
             }
         }
+        slots
+    }
+
+    /// The slots in groups of layers or heads, each cut after its share.
+    fn naive(&self, cut: Cut, normalise: impl Fn(&[f64], f64) -> f64, sinks: usize) -> Vec<Vec<u32>> {
+        let mut slots = self.slots(normalise);
         // The sort is stable and the slots lie in the order that breaks ties.
         slots.sort_by(|one, two| two.compare(one, sinks));
         self.cut(cut, &slots)
@@ -116,8 +143,7 @@ fn by_output(_: &[f64], output_norm: f64) -> f64 {
 
 /// The candidates that a set keeps of each head.
 fn candidates_of(retained: &RetainedSet, window_len: usize) -> Vec<Vec<u32>> {
-    let heads = retained.offsets().windows(2).map(|ends| &retained.positions()[ends[0]..ends[1]]);
-    heads.map(|head| head[..head.len() - window_len].to_vec()).collect()
+    lists(retained).iter().map(|head| head[..head.len() - window_len].to_vec()).collect()
 }
 
 /// Scores of every kind: real ones, whole ones with massive ties, both signs, zeros of both signs.
@@ -136,17 +162,70 @@ fn cases() -> impl Strategy<Value = Case> {
             let scores = prop::collection::vec(score(), candidates);
             let scores = prop::collection::vec(prop::collection::vec(scores, kv_heads), layers);
             let norms = prop::collection::vec(0.5..100.0_f64, layers);
-            (scores, norms, 0..=candidates).prop_map(move |(scores, output_norms, per_head)| Case {
-                scores,
-                output_norms,
-                per_head,
-                window_len,
-            })
+            let spread = (prop_oneof![4 => 0.01..100.0_f64, 1 => Just(0.0)], 1e-9..1.0_f64);
+            let spreads = prop::collection::vec(spread, layers);
+            (scores, norms, spreads, 0..=candidates).prop_map(
+                move |(scores, output_norms, spreads, per_head)| Case {
+                    scores,
+                    output_norms,
+                    spreads,
+                    per_head,
+                    window_len,
+                },
+            )
         },
     )
 }
 
-const ALLOCATIONS: [&str; 4] = ["head", "layer", "model", "model-raw"];
+/// Every allocation by name.
+fn allocations() -> impl Iterator<Item = &'static str> {
+    Allocation::ALL.into_iter().map(Allocation::name)
+}
+
+/// `-sum p ln p` of the layer's scores over the sum of their magnitudes.
+fn stated_entropy(layer: &[Vec<f64>]) -> f64 {
+    let magnitudes: Vec<f64> = layer.concat().iter().map(|score| score.abs()).collect();
+    let sum: f64 = magnitudes.iter().sum();
+    let terms = magnitudes.iter().filter(|&&x| x > 0.0).map(|x| -(x / sum) * (x / sum).ln());
+    terms.fold(0.0, |sum, term| sum + term.max(0.0))
+}
+
+/// `min(most, f w)` with the one `f` for which they add up to `total`, by bisection; even where no weight is left.
+fn stated_shares(weights: &[f64], total: f64, most: f64) -> Vec<f64> {
+    let weighty = weights.iter().filter(|&&w| w > 0.0).count();
+    if total >= most * weighty as f64 {
+        let rest = (total - most * weighty as f64) / ((weights.len() - weighty) as f64).max(1.0);
+        return weights.iter().map(|&w| if w > 0.0 { most } else { rest }).collect();
+    }
+    let at = |factor: f64| -> Vec<f64> { weights.iter().map(|w| (w * factor).min(most)).collect() };
+    let (mut low, mut high) = (0.0, 1.0);
+    while at(high).iter().sum::<f64>() < total {
+        high *= 2.0;
+    }
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if at(middle).iter().sum::<f64>() < total { low = middle } else { high = middle }
+    }
+    at(high)
+}
+
+/// Asserts what largest remainders mean: the total, nobody further than one from its target, and nobody rounded up whose
+/// remainder is clearly below that of somebody rounded down.
+fn assert_rounds(shares: &[usize], targets: &[f64], total: usize) -> Result<(), TestCaseError> {
+    const CLEARLY: f64 = 1e-6; // far above any rounding of a few dozen, far below one
+    prop_assert_eq!(shares.len(), targets.len());
+    prop_assert_eq!(shares.iter().sum::<usize>(), total);
+    let over = |i: usize| shares[i] as f64 - targets[i];
+    for i in 0..shares.len() {
+        prop_assert!(over(i).abs() < 1.0 + CLEARLY, "{shares:?} for {targets:?}");
+        for j in 0..shares.len() {
+            // Rounded up by more than another was rounded down: the other one's remainder was the larger.
+            let wrong = over(i) > CLEARLY && over(j) < -CLEARLY && over(i) - over(j) > 1.0 + CLEARLY;
+            prop_assert!(!wrong, "{shares:?} for {targets:?}");
+        }
+    }
+    Ok(())
+}
 
 proptest! {
     #![proptest_config(config(512, "tests/allocation.proptest-regressions"))]
@@ -184,13 +263,110 @@ proptest! {
     }
 
     #[test]
-    fn quotas_meet_the_budget_exactly(case in cases(), sinks in 0..4_usize) {
+    fn quotas_meet_the_budget_exactly(case in cases(), sinks in 0..4_usize, least in 0..14_usize) {
         let heads = case.scores.len() * case.kv_heads();
-        for allocation in ALLOCATIONS {
-            let quotas = case.quotas(&format!("snapkv:allocation={allocation},sinks={sinks}"));
+        for allocation in allocations() {
+            let options = format!("allocation={allocation},sinks={sinks},min_per_head={least}");
+            let quotas = case.quotas(&format!("snapkv:{options}"));
             prop_assert_eq!(quotas.len(), heads);
             prop_assert_eq!(quotas.iter().sum::<usize>(), heads * case.per_head);
-            prop_assert!(quotas.iter().all(|&quota| quota <= case.candidates()));
+            let least = least.min(case.per_head);
+            prop_assert!(quotas.iter().all(|&quota| (least..=case.candidates()).contains(&quota)), "{}", options);
+        }
+    }
+
+    /// A minimum as large as the budget leaves nothing to divide.
+    #[test]
+    fn a_minimum_of_the_whole_budget_is_head(case in cases()) {
+        for allocation in allocations() {
+            let text = format!("snapkv:allocation={allocation},min_per_head=99");
+            prop_assert_eq!(case.evict(&text), case.evict("snapkv"), "{}", text);
+        }
+    }
+
+    /// Each head's own best come first, and then the best of all that are left.
+    #[test]
+    fn a_minimum_is_each_heads_best_before_one_sort(case in cases(), least in 0..5_usize, sinks in 0..3_usize) {
+        let least = least.min(case.per_head);
+        let mut own = case.clone();
+        own.per_head = least;
+        let mut kept = own.naive(Cut::Head, by_one, sinks);
+        let mut left = case.scores.len() * case.kv_heads() * (case.per_head - least);
+        for (head, position) in case.in_order(sinks) {
+            if left > 0 && !kept[head].contains(&position) {
+                kept[head].push(position);
+                left -= 1;
+            }
+        }
+        kept.iter_mut().for_each(|positions| positions.sort_unstable());
+        let text = format!("snapkv:allocation=model-raw,min_per_head={least},sinks={sinks}");
+        prop_assert_eq!(candidates_of(&case.evict(&text), case.window_len), kept);
+    }
+
+    #[test]
+    fn pyramid_rounds_a_straight_line(case in cases(), beta in 1..=40_u32) {
+        let quotas = case.quotas(&format!("snapkv:allocation=pyramid,beta={beta}"));
+        let (mean, layers) = (case.per_head as f64, case.scores.len());
+        let least = mean / f64::from(beta);
+        let (first, last) = if 2.0 * mean - least > case.candidates() as f64 {
+            (case.candidates() as f64, 2.0 * mean - case.candidates() as f64)
+        } else {
+            (2.0 * mean - least, least)
+        };
+        let steps = layers as f64 - 1.0;
+        let on_the_line = |l: usize| if layers == 1 { mean } else { first - l as f64 * (first - last) / steps };
+        let targets: Vec<f64> = (0..layers).map(on_the_line).collect();
+        assert_rounds(&case.layers_shares(&quotas), &targets, layers * case.per_head)?;
+    }
+
+    #[test]
+    fn cake_rounds_shares_in_proportion_to_powers_of_the_spread(
+        case in cases(),
+        tau1 in 2..=20_u32,
+        tau2 in 2..=20_u32,
+    ) {
+        let (tau1, tau2) = (f64::from(tau1) / 10.0, f64::from(tau2) / 10.0);
+        let quotas = case.quotas(&format!("snapkv:allocation=cake,tau1={tau1},tau2={tau2}"));
+        let weight = |&(entropy, variance): &(f64, f64)| entropy.powf(1.0 / tau1) * variance.powf(1.0 / tau2);
+        let weights: Vec<f64> = case.spreads.iter().map(weight).collect();
+        let total = case.scores.len() * case.per_head;
+        let targets = stated_shares(&weights, total as f64, case.candidates() as f64);
+        assert_rounds(&case.layers_shares(&quotas), &targets, total)?;
+    }
+
+    #[test]
+    fn ada_rounds_between_the_cut_and_an_even_share(case in cases(), percent in 0..=100_u32) {
+        let alpha = f64::from(percent) / 100.0;
+        let quotas = case.quotas(&format!("snapkv:allocation=ada,alpha={alpha}"));
+        let cut = candidates_of(&case.evict("snapkv:allocation=layer"), case.window_len);
+        let target = |kept: &Vec<u32>| (1.0 - alpha) * kept.len() as f64 + alpha * case.per_head as f64;
+        for (quotas, cut) in quotas.chunks(case.kv_heads()).zip(cut.chunks(case.kv_heads())) {
+            let targets: Vec<f64> = cut.iter().map(target).collect();
+            assert_rounds(quotas, &targets, case.kv_heads() * case.per_head)?;
+        }
+    }
+
+    /// The layers' shares by their entropies, and within a layer what `ada` makes of that share.
+    #[test]
+    fn lava_is_ada_under_shares_in_proportion_to_the_entropies(case in cases(), percent in 0..=100_u32) {
+        let alpha = f64::from(percent) / 100.0;
+        let quotas = case.quotas(&format!("snapkv:allocation=lava,alpha={alpha}"));
+        let weights: Vec<f64> = case.scores.iter().map(|layer| stated_entropy(layer)).collect();
+        let total = case.scores.len() * case.per_head;
+        let targets = stated_shares(&weights, total as f64, case.candidates() as f64);
+        let totals: Vec<usize> = quotas.chunks(case.kv_heads()).map(|layer| layer.iter().sum()).collect();
+        prop_assert!(totals.iter().all(|total| total.is_multiple_of(case.kv_heads())));
+        let shares: Vec<usize> = totals.iter().map(|total| total / case.kv_heads()).collect();
+        assert_rounds(&shares, &targets, total)?;
+        for (index, share) in shares.into_iter().enumerate() {
+            let mut layer = case.clone();
+            layer.scores = vec![case.scores[index].clone()];
+            layer.output_norms.truncate(1);
+            layer.spreads.truncate(1);
+            layer.per_head = share;
+            let own = layer.quotas(&format!("snapkv:allocation=ada,alpha={alpha}"));
+            let heads = case.kv_heads();
+            prop_assert_eq!(&quotas[index * heads..(index + 1) * heads], &own[..]);
         }
     }
 
@@ -207,7 +383,7 @@ proptest! {
     fn a_retained_set_is_ascending_and_ends_in_the_window(case in cases()) {
         let (candidates, context_len) = (case.candidates(), case.candidates() + case.window_len);
         let window: Vec<u32> = (candidates as u32..context_len as u32).collect();
-        for allocation in ALLOCATIONS {
+        for allocation in allocations() {
             let retained = case.evict(&format!("snapkv:allocation={allocation}"));
             prop_assert_eq!(retained.layer_count(), case.scores.len());
             prop_assert_eq!(retained.offsets().len(), case.scores.len() * case.kv_heads() + 1);
@@ -222,7 +398,7 @@ proptest! {
     #[test]
     fn nothing_and_everything_are_budgets_too(mut case in cases()) {
         let heads = case.scores.len() * case.kv_heads();
-        for allocation in ALLOCATIONS {
+        for allocation in allocations() {
             for per_head in [0, case.candidates()] {
                 case.per_head = per_head;
                 let retained = case.evict(&format!("snapkv:allocation={allocation}"));
@@ -241,7 +417,7 @@ proptest! {
 
     #[test]
     fn a_head_keeps_sinks_before_anything_else(case in cases(), sinks in 0..4_usize) {
-        for allocation in ALLOCATIONS {
+        for allocation in allocations() {
             let retained = case.evict(&format!("snapkv:allocation={allocation},sinks={sinks}"));
             for head in candidates_of(&retained, case.window_len) {
                 let kept_sinks = head.iter().filter(|&&position| (position as usize) < sinks).count();
@@ -255,6 +431,7 @@ proptest! {
     fn scores_of_either_sign_keep_their_order_under_the_sum(mut case in cases()) {
         case.scores.truncate(1);
         case.output_norms.truncate(1);
+        case.spreads.truncate(1);
         prop_assert_eq!(case.evict("laprox"), case.evict("laprox:allocation=layer"));
     }
 
@@ -264,7 +441,7 @@ proptest! {
         for score in positive.scores.iter_mut().flatten().flatten().filter(|score| **score == 0.0) {
             *score = 0.0;
         }
-        for allocation in ALLOCATIONS {
+        for allocation in allocations() {
             let text = format!("snapkv:allocation={allocation}");
             prop_assert_eq!(case.evict(&text), positive.evict(&text));
         }

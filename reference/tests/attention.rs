@@ -3,13 +3,13 @@
 mod common;
 
 use laprox_reference::layer::Layer;
-use laprox_reference::{Elements, LayerIndex, LayerProblem, TensorView};
+use laprox_reference::{Elements, LayerIndex, LayerProblem, PreparedLayer, TensorView};
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, assert_all_agree};
-use common::config;
 use common::problem::{Problem, Sizes, problems};
 use common::statement::{Rows, plain, weights};
+use common::{config, policy};
 
 fn layer(problem: &Problem) -> Layer {
     Layer::new(&problem.layer_problem(LayerIndex(0)))
@@ -41,8 +41,44 @@ fn assert_equals_loops(problem: &Problem, rows: Rows) {
     }
 }
 
+/// `-sum A ln A` and `sum over heads and candidates of sum_t (A - mean)^2 / (w - 1)`, of the rows from `first` on.
+///
+/// Off by a relative `r`, an `A` moves its term of the entropy by `r A (|ln A| + 1)`.
+fn stated_spread(problem: &Problem, first: usize) -> (Stated, Stated) {
+    let (mut entropy, mut variance) = (Stated::default(), Stated::default());
+    for rows in weights(problem, Rows::Window, &problem.all_kept()) {
+        for i in 0..problem.sizes.candidate_len {
+            let column: Vec<f64> = rows[first..].iter().map(|row| row[i]).collect();
+            for &a in column.iter().filter(|&&a| a > 0.0) {
+                let term = Stated { value: -a * a.ln(), magnitude: a * (a.ln().abs() + 1.0) };
+                entropy = entropy.plus(term);
+            }
+            let mean = column.iter().sum::<f64>() / column.len() as f64;
+            let others = (column.len() as f64 - 1.0).max(1.0);
+            for a in column {
+                let square = |x: f64| x * x / others;
+                variance = variance.plus(Stated { value: square(a - mean), magnitude: square(a + mean) });
+            }
+        }
+    }
+    (entropy, variance)
+}
+
 proptest! {
     #![proptest_config(config(256, "tests/attention.proptest-regressions"))]
+
+    #[test]
+    fn the_spread_is_the_entropy_and_the_variance_of_what_candidates_get(
+        problem in problems(),
+        window in 1..=5_usize,
+    ) {
+        let window = window.min(problem.sizes.window_len);
+        let policy = policy(&format!("cake:window={window}"));
+        let spread = layer(&problem).attention_spread(&policy).unwrap();
+        let (entropy, variance) = stated_spread(&problem, problem.sizes.window_len - window);
+        assert_agrees("entropy", spread.entropy, entropy, problem.rounding());
+        assert_agrees("variance", spread.variance, variance, 3.0 * problem.rounding());
+    }
 
     #[test]
     fn attention_rows_equal_loops(problem in problems()) {

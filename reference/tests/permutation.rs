@@ -2,13 +2,14 @@
 
 mod common;
 
-use laprox_reference::{Backend, LayerIndex, ModelScores, Reference, RetainedSet, evict};
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, assert_heads_agree};
-use common::problem::{Problem, evictions, problems, problems_with_candidates};
+use common::problem::{Problem, TYPICAL, evictions, problems, problems_with_candidates};
 use common::statement::{PerKey, Rows, both_norms, dropped, head_outputs, moved, weights};
-use common::{config, policy, prepare, scores};
+use common::{Cartesian, config, evicted, lists, prepare, ranking_policies, scores};
 
 /// The problem whose KV head `i`, with its query group and projection block, is `order[i]` of this one.
 fn permuted(problem: &Problem, order: &[usize]) -> Problem {
@@ -43,14 +44,14 @@ fn reordered<T: Clone>(heads: &[T], order: &[usize]) -> Vec<T> {
 
 /// What each head keeps.
 fn kept(problem: &Problem, text: &str, per_head: usize) -> Vec<Vec<u32>> {
-    let layer = Reference.prepare(&problem.layer_problem(LayerIndex(0))).unwrap();
-    let layers = vec![layer.score(&policy(text)).unwrap()];
-    let scores = ModelScores::new(layers, vec![1.0], problem.sizes.kv_heads).unwrap();
-    lists(&evict(&policy(text), &scores, per_head, problem.sizes.window_len).unwrap())
+    lists(&evicted(std::slice::from_ref(problem), text, per_head))
 }
 
-fn lists(retained: &RetainedSet) -> Vec<Vec<u32>> {
-    retained.offsets().windows(2).map(|ends| retained.positions()[ends[0]..ends[1]].to_vec()).collect()
+/// Policies whose scores read their own query group alone; the others also add up what other heads have.
+fn own_group() -> impl Iterator<Item = &'static str> {
+    ranking_policies()
+        .map(|entry| entry.name)
+        .filter(|name| !["random", "tova", "defensivekv"].contains(name))
 }
 
 /// Whether the flat order has a gap after its first `count` scores that no rounding closes.
@@ -98,19 +99,22 @@ proptest! {
     #[test]
     fn scores_move_with_their_kv_head(problem in problems()) {
         let order = rotation(&problem);
-        for text in ["laprox", "laprox:gqa=attention", "laprox:gqa=exact", "centred", "snapkv", "snapkv:gqa=max"] {
+        for text in own_group().chain(["laprox:gqa=attention", "laprox:gqa=exact", "snapkv:gqa=max"]) {
             let moved = scores(&permuted(&problem, &order), text);
             prop_assert_eq!(moved, reordered(&scores(&problem, text), &order), "{}", text);
         }
     }
 
-    /// `tova` adds up all heads, in another order.
+    /// `tova` adds up all query heads and `defensivekv` all projected sizes of a position, in another order.
     #[test]
-    fn scores_shared_by_all_heads_stay_within_rounding(problem in problems()) {
-        let moved = scores(&permuted(&problem, &rotation(&problem)), "tova");
-        let stated: Vec<Vec<Stated>> =
-            scores(&problem, "tova").iter().map(|head| head.iter().map(|&x| Stated::of(x)).collect()).collect();
-        assert_heads_agree("tova", &moved, &stated, problem.rounding());
+    fn scores_that_add_up_all_heads_stay_within_rounding(problem in problems()) {
+        let order = rotation(&problem);
+        for text in ["tova", "defensivekv"] {
+            let moved = scores(&permuted(&problem, &order), text);
+            let stated = |head: Vec<f64>| head.into_iter().map(Stated::of).collect::<Vec<_>>();
+            let stated: Vec<_> = reordered(&scores(&problem, text), &order).into_iter().map(stated).collect();
+            assert_heads_agree(text, &moved, &stated, problem.rounding());
+        }
     }
 
     /// Within a head ties go to the lower position, which does not move.
@@ -121,7 +125,8 @@ proptest! {
     ) {
         let order = rotation(&problem);
         let per_head = per_head.index(problem.sizes.candidate_len + 1);
-        for text in ["laprox:allocation=head", "centred:allocation=head", "snapkv", "streaming"] {
+        for (name, allocation) in own_group().cartesian(["head", "pyramid", "cake"]) {
+            let text = &format!("{name}:allocation={allocation}");
             let moved = kept(&permuted(&problem, &order), text, per_head);
             prop_assert_eq!(moved, reordered(&kept(&problem, text, per_head), &order), "{}", text);
         }
@@ -135,9 +140,32 @@ proptest! {
     ) {
         let order = rotation(&problem);
         let per_head = per_head.index(problem.sizes.candidate_len + 1);
-        for text in ["laprox", "laprox:allocation=layer", "centred:norm=none", "snapkv:allocation=layer"] {
+        for (name, allocation) in own_group().cartesian(["layer", "model", "model-raw"]) {
+            let text = &format!("{name}:allocation={allocation}");
             let scores = scores(&problem, text);
             if cut_is_clear(&scores, per_head * problem.sizes.kv_heads, problem.rounding()) {
+                let moved = kept(&permuted(&problem, &order), text, per_head);
+                prop_assert_eq!(moved, reordered(&kept(&problem, text, per_head), &order), "{}", text);
+            }
+        }
+    }
+
+    /// Between an even share and the cut's, heads with the same part of the cut tie for the last place, too.
+    #[test]
+    fn retained_sets_between_heads_and_layers_move_with_their_kv_head(
+        problem in problems_with_candidates(),
+        per_head: prop::sample::Index,
+    ) {
+        let order = rotation(&problem);
+        let per_head = per_head.index(problem.sizes.candidate_len + 1);
+        for (name, allocation) in own_group().cartesian(["ada", "lava"]) {
+            let scores = scores(&problem, name);
+            let cut = kept(&problem, &format!("{name}:allocation=layer"), per_head);
+            let counts: BTreeSet<usize> = cut.iter().map(Vec::len).collect();
+            let clear = cut_is_clear(&scores, per_head * problem.sizes.kv_heads, problem.rounding());
+            if clear && counts.len() == cut.len() {
+                // No two parts of a cut leave the same remainder of this.
+                let text = &format!("{name}:allocation={allocation},alpha=0.21370113");
                 let moved = kept(&permuted(&problem, &order), text, per_head);
                 prop_assert_eq!(moved, reordered(&kept(&problem, text, per_head), &order), "{}", text);
             }
@@ -154,17 +182,8 @@ proptest! {
 /// The claim about layers is not vacuous: nearly every cut is clear.
 #[test]
 fn most_cuts_are_clear() {
-    let sizes = common::problem::Sizes {
-        kv_heads: 3,
-        group_size: 4,
-        head_dim: 5,
-        hidden_dim: 7,
-        candidate_len: 12,
-        window_len: 3,
-        future_len: 0,
-    };
     let clear = |seed: &u64| {
-        let problem = Problem::alive(sizes, *seed);
+        let problem = Problem::alive(TYPICAL, *seed);
         cut_is_clear(&scores(&problem, "laprox"), 12, problem.rounding())
     };
     assert!((0..100).filter(clear).count() > 90);

@@ -3,7 +3,8 @@
 mod common;
 
 use laprox_reference::{
-    Allocation, GroupRule, Normaliser, OptionKey, POLICIES, Policy, PolicyEntry, Pooling,
+    Allocation, GroupRule, Normaliser, OptionKey, POLICIES, Parameter, Parameters, Policy, PolicyEntry, Pool,
+    PoolStage, Pooling,
 };
 use proptest::prelude::*;
 
@@ -19,37 +20,57 @@ fn value(entry: &'static PolicyEntry, option: &'static OptionKey) -> BoxedStrate
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         prop::sample::select(names).boxed()
     };
-    let oracle = entry.name.starts_with("oracle:");
-    match (option.name(), entry.name) {
-        ("allocation", _) if oracle => one_of(&["layer", "model"]),
-        ("allocation", _) => one_of(&["head", "layer", "model", "model-raw"]),
-        ("norm", _) => one_of(&["sum", "output", "none"]),
-        ("pool", _) => prop_oneof![
-            Just("none".to_owned()),
-            (0..50_usize).prop_map(|reach| format!("avg:{}", 2 * reach + 1)),
-            (0..50_usize).prop_map(|reach| format!("max:{}", 2 * reach + 1)),
-        ]
-        .boxed(),
-        ("gqa", "laprox") => one_of(&["mean", "attention", "exact"]),
-        ("gqa", "snapkv") => one_of(&["mean", "max"]),
-        ("form", _) => one_of(&["layer-wise", "head-wise"]),
-        ("sinks" | "nodes", _) => (0..100_usize).prop_map(|count| count.to_string()).boxed(),
-        ("seed", _) => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
-        _ => Just(option.get(&entry.defaults)).boxed(),
+    let count = |least: usize| (least..100).prop_map(|count| count.to_string()).boxed();
+    match *option {
+        OptionKey::Allocation(rules) => one_of(&rules.iter().map(|rule| rule.name()).collect::<Vec<_>>()),
+        OptionKey::Norm => one_of(&["sum", "output", "none"]),
+        OptionKey::Pool(stages) => pool(stages),
+        OptionKey::Gqa(_) => match entry.name {
+            "laprox" => one_of(&["mean", "attention", "exact"]),
+            name if name.starts_with("obcache") => one_of(&["sum", "max"]),
+            _ => one_of(&["mean", "max"]),
+        },
+        OptionKey::Base(_) => one_of(&["snapkv", "h2o", "tova"]),
+        OptionKey::Window => prop_oneof![Just("all".to_owned()), count(1)].boxed(),
+        OptionKey::Number(&Parameter { least, most, .. }) => {
+            prop_oneof![least..=most, Just(least), Just(most)].prop_map(|number| number.to_string()).boxed()
+        }
+        OptionKey::Form => one_of(&["layer-wise", "head-wise"]),
+        OptionKey::Sinks | OptionKey::MinPerHead | OptionKey::Nodes => count(0),
+        OptionKey::Seed => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
+        OptionKey::Convexify => one_of(&["no", "yes"]),
     }
 }
 
-/// Some of an entry's options in any order, each with one of its values; `norm` only where it means something.
+/// Pooling at the policy's own stage, unmarked, or at another that it has.
+fn pool(stages: &'static [PoolStage]) -> BoxedStrategy<String> {
+    let kernel = (prop::sample::select(vec!["avg", "max"]), 0..50_usize)
+        .prop_map(|(kind, reach)| format!("{kind}:{}", 2 * reach + 1));
+    let elsewhere = |stage: &PoolStage| if *stage == PoolStage::Score { "@score" } else { "@attention" };
+    let marks: Vec<&str> = std::iter::once("").chain(stages[1..].iter().map(elsewhere)).collect();
+    let marked = (kernel, prop::sample::select(marks)).prop_map(|(kernel, mark)| format!("{kernel}{mark}"));
+    prop_oneof![1 => Just("none".to_owned()), 4 => marked].boxed()
+}
+
+/// Some of an entry's options in any order, each with one of its values, that mean something together.
 fn options(entry: &'static PolicyEntry) -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let maybe = |option: &'static OptionKey| {
         prop::option::of(value(entry, option).prop_map(move |value| (option.name(), value)))
     };
     let options: Vec<_> = entry.options.iter().map(maybe).collect();
     options.prop_map(|given| given.into_iter().flatten().collect::<Vec<_>>()).prop_shuffle().prop_map(
-        |mut given| {
-            if given.iter().any(|(key, _)| *key == "norm") {
-                given.retain(|(key, _)| *key != "allocation");
-                given.push(("allocation", "model".to_owned()));
+        move |mut given| {
+            let allocation = given.iter().find(|(key, _)| *key == "allocation").map(|(_, name)| name.clone());
+            let allocation = allocation.unwrap_or_else(|| entry.defaults.allocation.name().to_owned());
+            given.retain(|(key, _)| match *key {
+                "norm" => allocation == "model",
+                "beta" => allocation == "pyramid",
+                "alpha" => ["ada", "lava"].contains(&&*allocation),
+                "tau1" | "tau2" => allocation == "cake",
+                _ => true,
+            });
+            if given.contains(&("gqa", "exact".to_owned())) {
+                given.retain(|(key, value)| *key != "pool" || !value.ends_with("@attention"));
             }
             given
         },
@@ -118,12 +139,15 @@ proptest! {
     }
 }
 
-/// All options of a policy, as they are written.
+/// All options of a policy that mean something under its allocation, as they are written.
 fn spelt(policy: Policy) -> String {
+    let allocation = policy.options().allocation;
+    let means = |option: &&OptionKey| option.allocations().is_none_or(|under| under.contains(&allocation));
     let options: Vec<_> = policy
         .entry()
         .options
         .iter()
+        .filter(means)
         .map(|option| format!("{}={}", option.name(), option.get(policy.options())))
         .collect();
     options.join(",")
@@ -132,10 +156,14 @@ fn spelt(policy: Policy) -> String {
 #[test]
 fn laprox_alone_means_the_papers_defaults() {
     let laprox = policy("laprox");
-    assert_eq!(spelt(laprox), "allocation=model,norm=sum,pool=avg:7,gqa=mean,sinks=0");
+    assert_eq!(
+        spelt(laprox),
+        "allocation=model,norm=sum,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"
+    );
     let options = laprox.options();
     assert_eq!((options.allocation, options.norm), (Allocation::Model, Normaliser::Sum));
-    assert_eq!((options.pool, options.group_rule), (Pooling::Average(7), GroupRule::Mean));
+    assert_eq!(options.pool, Pool { pooling: Pooling::Average(7), stage: PoolStage::Score });
+    assert_eq!(options.group_rule, GroupRule::Mean);
     assert_eq!(policy(&format!("laprox:{}", spelt(laprox))), laprox);
 }
 
@@ -143,13 +171,62 @@ fn laprox_alone_means_the_papers_defaults() {
 fn every_other_policy_has_the_defaults_of_the_table() {
     for (name, expected) in [
         ("full", ""),
-        ("random", "allocation=head,norm=sum,pool=none,sinks=0,seed=0"),
-        ("streaming", "allocation=head,norm=sum,pool=none,sinks=4"),
-        ("tova", "allocation=head,norm=sum,pool=none,sinks=0"),
-        ("snapkv", "allocation=head,norm=sum,pool=avg:7,gqa=mean,sinks=0"),
-        ("centred", "allocation=model,norm=sum,pool=none,sinks=0"),
+        ("random", "allocation=head,pool=none,seed=0,sinks=0,min_per_head=0"),
+        ("streaming", "allocation=head,pool=none,sinks=4,min_per_head=0"),
+        ("tova", "allocation=head,pool=none,sinks=0,min_per_head=0"),
+        ("h2o", "allocation=head,window=all,pool=none,gqa=mean,sinks=0,min_per_head=0"),
+        ("snapkv", "allocation=head,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
+        ("pyramidkv", "allocation=pyramid,beta=20,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
+        ("adakv", "allocation=ada,alpha=0.2,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
+        (
+            "criticalkv",
+            "allocation=head,window=all,pool=avg:7,gqa=mean,base=snapkv,ratio=0.5,eps=0.0001,sinks=0,min_per_head=0",
+        ),
+        (
+            "cake",
+            "allocation=cake,tau1=1,tau2=1,window=all,pool=avg:5,gqa=mean,gamma=200,sinks=0,min_per_head=0",
+        ),
+        ("lava", "allocation=lava,alpha=0.2,window=all,pool=avg:7,gqa=max,sinks=0,min_per_head=0"),
+        ("defensivekv", "allocation=ada,alpha=0.2,window=all,pool=avg:5,mass=0.9,sinks=0,min_per_head=0"),
+        ("obcache_v", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
+        ("obcache_k", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
+        ("obcache_joint", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
+        ("dropkv", "allocation=head,window=8,pool=max:11,gqa=mean,eps=0.000001,sinks=0,min_per_head=0"),
+        ("caote", "allocation=head,pool=none,gqa=mean,sinks=0,min_per_head=0"),
+        ("vatp", "allocation=head,window=all,pool=none,gqa=mean,sinks=20,min_per_head=0"),
+        ("knorm", "allocation=head,pool=none,sinks=0,min_per_head=0"),
+        ("keydiff", "allocation=head,pool=none,sinks=0,min_per_head=0"),
+        ("centred", "allocation=model,norm=sum,window=all,pool=none,sinks=0,min_per_head=0"),
+        ("expected_attention", ""),
     ] {
         assert_eq!(spelt(policy(name)), expected, "{name}");
+    }
+}
+
+/// A value without a stage means the policy's own, and its printed form leaves that out.
+#[test]
+fn pooling_is_at_the_policys_own_stage_unless_it_says_where() {
+    let stage = |text: &str| policy(text).options().pool.stage;
+    assert_eq!(stage("laprox:pool=avg:5"), PoolStage::Score);
+    assert_eq!(stage("laprox:pool=avg:5@attention"), PoolStage::Attention);
+    assert_eq!(stage("lava:pool=avg:5"), PoolStage::Attention);
+    assert_eq!(stage("lava:pool=avg:5@score"), PoolStage::Score);
+    assert_eq!(policy("laprox:pool=avg:7@score"), policy("laprox"));
+    assert_eq!(policy("lava:pool=none@score"), policy("lava:pool=none"));
+    for entry in &POLICIES {
+        for option in entry.options {
+            if let OptionKey::Pool(stages) = option {
+                assert_eq!(entry.defaults.pool.stage, stages[0], "{}", entry.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_policy_has_more_numbers_than_there_is_room_for() {
+    for entry in &POLICIES {
+        let numbers = entry.options.iter().filter(|option| matches!(option, OptionKey::Number(_))).count();
+        assert!(numbers <= Parameters::MOST, "{}", entry.name);
     }
 }
 
@@ -163,6 +240,13 @@ fn printing_leaves_defaults_out_and_keeps_the_tables_order() {
         ("streaming:sinks=4", "streaming"),
         ("streaming:sinks=0", "streaming:sinks=0"),
         ("random:seed=7", "random:seed=7"),
+        ("adakv:alpha=2e-1", "adakv"),
+        ("adakv:alpha=-0.0", "adakv:alpha=0"),
+        ("laprox:min_per_head=4,alpha=.50,allocation=ada", "laprox:allocation=ada,alpha=0.5,min_per_head=4"),
+        ("dropkv:window=all,eps=1e-3", "dropkv:window=all,eps=0.001"),
+        ("dropkv:window=8", "dropkv"),
+        ("criticalkv:allocation=ada,base=h2o", "criticalkv:allocation=ada,base=h2o"),
+        ("laprox:pool=max:3@attention", "laprox:pool=max:3@attention"),
         ("full", "full"),
         ("oracle:certified:allocation=model", "oracle:certified"),
         ("oracle:certified:allocation=layer", "oracle:certified:allocation=layer"),
@@ -192,21 +276,28 @@ fn an_unknown_policy_is_refused_with_all_that_exist() {
 }
 
 #[test]
-fn the_seven_policies_of_the_table_exist() {
-    for name in ["laprox", "centred", "snapkv", "tova", "streaming", "random", "full"] {
-        assert_eq!(policy(name).name(), name);
-        assert_eq!(POLICIES.iter().filter(|entry| entry.name == name).count(), 1);
+fn names_are_unique_and_every_row_is_filled() {
+    for entry in &POLICIES {
+        assert_eq!(POLICIES.iter().filter(|other| other.name == entry.name).count(), 1, "{}", entry.name);
+        assert_eq!(policy(entry.name).name(), entry.name);
+        let alone = ["random", "full"].contains(&entry.name);
+        assert!(!entry.formula.is_empty() && (alone || !entry.source.is_empty()), "{}", entry.name);
     }
 }
 
 #[test]
 fn an_unknown_option_is_refused_with_those_of_the_policy() {
     for (text, has) in [
-        ("laprox:window=3", "laprox has: allocation, norm, pool, gqa, sinks"),
-        ("tova:gqa=mean", "tova has: allocation, norm, pool, sinks"),
-        ("snapkv:seed=3", "snapkv has: allocation, norm, pool, gqa, sinks"),
-        ("random:Seed=3", "random has: allocation, norm, pool, sinks, seed"),
+        (
+            "laprox:seed=3",
+            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, min_per_head",
+        ),
+        ("tova:gqa=mean", "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, min_per_head"),
+        ("cake:eps=3", "window, pool, gqa, gamma, sinks, min_per_head"),
+        ("knorm:window=3", "tau2, pool, sinks, min_per_head"),
+        ("random:Seed=3", "pool, seed, sinks, min_per_head"),
         ("full:sinks=1", "full has: none"),
+        ("expected_attention:pool=none", "expected_attention has: none"),
         ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form"),
     ] {
         let message = refused(text);
@@ -217,7 +308,10 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
 #[test]
 fn an_unknown_value_is_refused_with_those_of_the_option() {
     for (text, expected) in [
-        ("laprox:allocation=global", "allocation: expected head|layer|model|model-raw, found global"),
+        (
+            "laprox:allocation=global",
+            "allocation: expected head|layer|model|model-raw|pyramid|ada|cake|lava, found global",
+        ),
         ("oracle:certified:allocation=head", "allocation: expected layer|model, found head"),
         ("laprox:norm=l2", "norm: expected sum|output|none, found l2"),
         ("laprox:gqa=max", "gqa: expected mean|attention|exact, found max"),
@@ -226,6 +320,17 @@ fn an_unknown_value_is_refused_with_those_of_the_option() {
         ("laprox:sinks=-1", "sinks: expected a whole number, found -1"),
         ("random:seed=", "seed: expected a whole number, found "),
         ("laprox:gqa=mean=max", "gqa: expected mean|attention|exact, found mean=max"),
+        ("laprox:pool=avg:7@values", "pool: expected score|attention, found values"),
+        ("laprox:pool=avg:7@", "pool: expected score|attention, found "),
+        ("h2o:pool=avg:7@attention", "pool: expected score, found attention"),
+        ("criticalkv:pool=avg:7@score", "pool: expected attention, found score"),
+        ("laprox:window=0", "window: expected all or a whole number above 0, found 0"),
+        ("adakv:alpha=1.5", "alpha: expected a number from 0 to 1, found 1.5"),
+        ("adakv:alpha=NaN", "alpha: expected a number from 0 to 1, found NaN"),
+        ("cake:gamma=inf", "gamma: expected a number from 0 to 1000000, found inf"),
+        ("pyramidkv:beta=0.5", "beta: expected a number from 1 to 1000, found 0.5"),
+        ("criticalkv:base=laprox", "base: expected snapkv|h2o|tova, found laprox"),
+        ("laprox:min_per_head=-1", "min_per_head: expected a whole number, found -1"),
     ] {
         let message = refused(text);
         assert!(message.ends_with(expected), "{message}");
@@ -261,10 +366,38 @@ fn a_normaliser_without_the_model_allocation_is_refused() {
 }
 
 #[test]
+fn a_number_of_another_allocation_is_refused() {
+    for (text, under) in [
+        ("laprox:alpha=0.5", "ada|lava"),
+        ("adakv:allocation=layer,alpha=0.2", "ada|lava"),
+        ("adakv:beta=3", "pyramid"),
+        ("pyramidkv:tau1=2", "cake"),
+        ("cake:allocation=lava,tau2=1", "cake"),
+    ] {
+        let message = refused(text);
+        assert!(message.ends_with(&format!("= only means something with allocation={under}")), "{message}");
+    }
+}
+
+#[test]
+fn attention_cannot_be_pooled_where_the_score_does_not_have_it() {
+    let message = refused("laprox:gqa=exact,pool=avg:7@attention");
+    assert!(message.ends_with("expected pool= without @attention"), "{message}");
+    let built = policy("laprox:gqa=exact").with("pool", "avg:7@attention").unwrap();
+    assert!(built.check().is_err());
+    assert!(policy("laprox:gqa=exact,pool=none@attention").check().is_ok());
+}
+
+#[test]
 fn policies_that_differ_in_allocation_score_alike() {
     let alike = |one, two| policy(one).scores_like(&policy(two));
     assert!(alike("laprox", "laprox:allocation=head"));
     assert!(alike("laprox:norm=none,sinks=3", "laprox"));
+    assert!(alike("laprox:allocation=ada,alpha=0.7,min_per_head=2", "laprox:allocation=cake,tau1=3"));
+    assert!(!alike("laprox", "laprox:window=8"));
+    assert!(!alike("laprox", "laprox:pool=avg:7@attention"));
+    assert!(!alike("cake", "cake:gamma=0"));
+    assert!(!alike("snapkv", "adakv"), "another name is another policy");
     assert!(!alike("laprox", "laprox:pool=none"));
     assert!(!alike("laprox", "laprox:gqa=exact"));
     assert!(!alike("laprox:pool=none", "centred"));

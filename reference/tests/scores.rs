@@ -86,6 +86,19 @@ proptest! {
         assert_heads_agree("averaged", &found, &pooled, problem.rounding());
     }
 
+    /// Attention norms are pooled before they meet the value norms: with one query head a group, term by term.
+    #[test]
+    fn pooling_at_the_attention_smooths_the_attention_alone(problem in problems(), reach in 0..=4_usize) {
+        let kernel = 2 * reach + 1;
+        for (rule, stated) in [
+            ("mean", stated::laprox_mean_of_pooled(&problem, kernel)),
+            ("attention", stated::laprox_attention_of_pooled(&problem, kernel)),
+        ] {
+            let text = format!("laprox:gqa={rule},pool=avg:{kernel}@attention");
+            assert_heads_agree(&text, &scores(&problem, &text), &stated, problem.rounding());
+        }
+    }
+
     #[test]
     fn max_pooling_takes_the_largest_neighbour(problem in problems(), reach in 0..=6_usize) {
         let kernel = 2 * reach + 1;

@@ -1,50 +1,45 @@
 //! `laprox ablate`
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use laprox_fixtures::Dump;
 use laprox_reference::{Backend, Budget, Policy};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{DEFAULT_DUMP, open_dump};
+use crate::ablation::config::{self, Config, Value};
+use crate::ablation::journal::Folder;
+use crate::ablation::{Comparison, Journal, Results};
 use crate::backend;
 use crate::cli::{Ablate, Common, Format};
 use crate::output::Sink;
-use crate::pivot::Pivot;
-use crate::progress::Progress;
+use crate::pivot;
 use crate::provenance::Provenance;
-use crate::report::{Row, Subject, csv};
-use crate::sample::Sample;
+use crate::report::{Row, caveats, csv};
+use crate::statistics::{Statistic, summarise};
 
-/// The comparison that runs where nothing else is asked for.
-const DEFAULT_CONFIG: &str = include_str!("../../ablations/default.toml");
-
-/// What is compared, as a TOML file says it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    policies: Vec<String>,
-    #[serde(default)]
-    allocations: Vec<String>,
-    budgets: Vec<String>,
-}
-
-/// The comparison, resolved.
-struct Comparison {
-    policies: Vec<Policy>,
-    budgets: Vec<Budget>,
-}
-
+/// Everything that a comparison found.
 #[derive(Serialize)]
-struct Results<'a> {
+struct Document {
     provenance: Provenance,
     config: Config,
-    rows: &'a [Row],
+    /// What has to be read with the rows, a sentence each.
+    notes: Vec<String>,
+    rows: Vec<Row>,
+    #[serde(skip)]
+    statistics: Vec<Statistic>,
 }
 
-/// Compares policies x allocations x budgets over dumps.
+/// What a results folder is of.
+#[derive(Serialize)]
+struct Description<'a> {
+    provenance: &'a Provenance,
+    config: &'a Config,
+}
+
+/// Compares policies x options x budgets over the samples of dumps.
 pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let sink = Sink::new(arguments.out.as_deref(), common.force);
     sink.check()?;
@@ -54,18 +49,37 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let default = [PathBuf::from(DEFAULT_DUMP)];
     let paths = if arguments.dumps.is_empty() { &default } else { arguments.dumps.as_slice() };
     let dumps: Vec<Dump> = paths.iter().map(|path| open_dump(path)).collect::<Result<_>>()?;
+    require_names(&dumps)?;
+    comparison.check(&dumps)?;
 
-    let rows = comparison.rows(&dumps, backend.as_ref(), common)?;
-    let results = Results {
-        provenance: Provenance::new(common, backend.name(), &dumps.iter().collect::<Vec<_>>())?,
-        config: comparison.to_config(),
-        rows: &rows,
+    let run = Run {
+        comparison: &comparison,
+        dumps: &dumps,
+        backend: backend.as_ref(),
+        common,
+        jobs: arguments.jobs,
     };
+    if let Some(path) = &arguments.results {
+        return run.in_folder(path);
+    }
+    let document = run.in_memory()?;
     sink.write(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&results)?),
-        Format::Csv => csv(&rows)?,
-        Format::Markdown => text(&results),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document)?),
+        Format::Csv => csv(&document.rows)?,
+        Format::Markdown => document.text(),
     })
+}
+
+/// Rows tell dumps apart by the names of their folders.
+fn require_names(dumps: &[Dump]) -> Result<()> {
+    for (index, dump) in dumps.iter().enumerate() {
+        let name = dump.path().file_name();
+        if let Some(same) = dumps[..index].iter().find(|other| other.path().file_name() == name) {
+            let [one, two] = [same, dump].map(|dump| dump.path().display().to_string());
+            bail!("{one} and {two}: folders of one name, expected names that tell their rows apart");
+        }
+    }
+    Ok(())
 }
 
 /// The configured comparison with what the arguments replace.
@@ -76,14 +90,17 @@ fn config(arguments: &Ablate) -> Result<Config> {
             let text = fs::read_to_string(path).with_context(|| name.clone())?;
             (name, text)
         }
-        None => ("the default comparison".into(), DEFAULT_CONFIG.into()),
+        None => ("the default comparison".into(), config::DEFAULT.into()),
     };
     let mut config: Config = toml::from_str(&text).with_context(|| name)?;
     if !arguments.policies.is_empty() {
         config.policies = arguments.policies.iter().map(Policy::to_string).collect();
+        config.also.clear();
+        config.baseline = None;
     }
     if !arguments.allocations.is_empty() {
-        config.allocations.clone_from(&arguments.allocations);
+        let values = arguments.allocations.iter().cloned().map(Value::Text).collect();
+        config.axes.insert("allocation".into(), values);
     }
     if !arguments.budgets.is_empty() {
         config.budgets = arguments.budgets.iter().map(Budget::to_string).collect();
@@ -91,85 +108,100 @@ fn config(arguments: &Ablate) -> Result<Config> {
     Ok(config)
 }
 
-impl Comparison {
-    /// Every policy under every allocation, once; a policy without allocations stands alone.
-    fn resolve(config: &Config) -> Result<Self> {
-        let mut policies: Vec<Policy> = Vec::new();
-        for name in &config.policies {
-            for policy in under_each(name.parse()?, &config.allocations)? {
-                if !policies.contains(&policy) {
-                    policies.push(policy);
-                }
-            }
-        }
-        let budgets: Vec<Budget> =
-            config.budgets.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        if policies.is_empty() || budgets.is_empty() {
-            bail!("nothing to compare: expected at least one policy and one budget");
-        }
-        Ok(Self { policies, budgets })
+/// One call of the command.
+struct Run<'a> {
+    comparison: &'a Comparison,
+    dumps: &'a [Dump],
+    backend: &'a dyn Backend,
+    common: &'a Common,
+    jobs: u16,
+}
+
+impl Run<'_> {
+    fn in_memory(&self) -> Result<Document> {
+        let journal = Journal::in_memory();
+        let results = self.results();
+        results.compute(&journal, self.jobs.into())?;
+        self.document(&results, &journal, self.provenance()?)
     }
 
-    fn to_config(&self) -> Config {
-        Config {
-            policies: self.policies.iter().map(Policy::to_string).collect(),
-            allocations: Vec::new(),
-            budgets: self.budgets.iter().map(Budget::to_string).collect(),
+    /// Goes on where a run into the same folder stopped.
+    fn in_folder(&self, path: &Path) -> Result<()> {
+        let provenance = self.provenance()?;
+        let description = Description { provenance: &provenance, config: &self.comparison.to_config() };
+        let description = format!("{}\n", serde_json::to_string_pretty(&description)?);
+        let folder = Folder::open(path, &description, self.common.force)?;
+        if !folder.is_complete() {
+            let results = self.results();
+            let journal = Journal::Folder(folder);
+            results.compute(&journal, self.jobs.into())?;
+            let document = self.document(&results, &journal, provenance)?;
+            let Journal::Folder(folder) = journal else { bail!("a folder stays a folder") };
+            let lines = document.rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+            let jsonl: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            folder.complete(&csv(&document.rows)?, &jsonl, &csv(&document.statistics)?, &document.text())?;
+            Sink::Stdout.write(&folder.pivot()?)?;
+            return folder.close();
         }
+        Sink::Stdout.write(&folder.pivot()?)?;
+        folder.close()
     }
 
-    fn rows(&self, dumps: &[Dump], backend: &dyn Backend, common: &Common) -> Result<Vec<Row>> {
-        let passes = |dump: &Dump| 2 * dump.manifest().samples.len() * dump.manifest().layers.len();
-        let progress = Progress::new("comparing", dumps.iter().map(passes).sum::<usize>() as u64);
-        let mut rows = Vec::new();
-        for dump in dumps {
-            for index in 0..dump.manifest().samples.len() {
-                let sample = Sample { dump, index, backend };
-                rows.extend(self.sample_rows(&sample, common.seed, &progress)?);
-            }
-        }
-        Ok(rows)
+    fn results(&self) -> Results<'_> {
+        Results::new(self.comparison, self.dumps, self.backend, self.common.seed)
     }
 
-    fn sample_rows(&self, sample: &Sample<'_>, seed: u64, progress: &Progress) -> Result<Vec<Row>> {
-        let (context_len, window_len) = (sample.context_len(), sample.window_len());
-        let seeded: Vec<_> = self.policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
-        let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
-        let per_heads = self.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let sets = sample.evict(&seeded, &per_heads, progress)?.concat();
-        let subject = |&policy: &Policy, (&budget, per_head): (&Budget, &usize)| Subject {
-            model: sample.dump.manifest().model.name.clone(),
-            sample: sample.name().to_owned(),
-            policy,
-            budget,
-            entries_per_head: per_head + window_len,
-        };
-        let budgets = || self.budgets.iter().zip(&per_heads);
-        let subjects =
-            self.policies.iter().flat_map(|policy| budgets().map(move |budget| subject(policy, budget)));
-        let errors = sample.evaluate(&sets, progress)?;
-        let layers = &sample.dump.manifest().layers;
-        Ok(subjects.zip(&errors).flat_map(|(subject, errors)| subject.rows(layers, errors)).collect())
+    fn provenance(&self) -> Result<Provenance> {
+        Provenance::new(self.common, self.backend.name(), &self.dumps.iter().collect::<Vec<_>>())
+    }
+
+    fn document(&self, results: &Results<'_>, journal: &Journal, provenance: Provenance) -> Result<Document> {
+        let rows = results.rows(journal)?;
+        let baseline = self.comparison.baseline.to_string();
+        let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);
+        Ok(Document {
+            provenance,
+            config: self.comparison.to_config(),
+            statistics: summarise(&rows, &baseline, self.common.seed),
+            notes: results.left_out().into_iter().chain(caveats).collect(),
+            rows,
+        })
     }
 }
 
-fn under_each(policy: Policy, allocations: &[String]) -> Result<Vec<Policy>> {
-    if allocations.is_empty() || !policy.has_option("allocation") {
-        return Ok(vec![policy]);
+impl Document {
+    /// A table for the one sample, or a table an objective over all of them; and what has to be read with it.
+    fn text(&self) -> String {
+        let first = &self.rows[0];
+        let same = |row: &Row| (&row.dump, &row.sample) == (&first.dump, &first.sample);
+        let tables = if self.rows.iter().all(same) { self.one_sample(first) } else { self.over_samples() };
+        let notes =
+            if self.notes.is_empty() { String::new() } else { format!("\n{}\n", self.notes.join("\n")) };
+        tables + &notes
     }
-    allocations.iter().map(|allocation| Ok(policy.with("allocation", allocation)?)).collect()
-}
 
-/// A pivot a sample, under a line that says what it is.
-fn text(results: &Results<'_>) -> String {
-    let same_sample = |one: &Row, next: &Row| (&one.model, &one.sample) == (&next.model, &next.sample);
-    let block = |rows: &[Row]| {
-        let (model, sample) = (&rows[0].model, &rows[0].sample);
+    fn one_sample(&self, first: &Row) -> String {
         format!(
-            "{model}, sample {sample}: norm(O_hat - O) / norm(O), layer-wise, over all layers of the dump; \
+            "{}, sample {}: norm(O_hat - O) / norm(O), layer-wise, over all layers of the dump; \
              * is the least of its column.\n\n{}\n",
-            Pivot::new(rows).table()
+            first.model,
+            first.sample,
+            pivot::of_sample(&self.rows)
         )
-    };
-    results.rows.chunk_by(same_sample).map(block).collect::<Vec<_>>().join("\n")
+    }
+
+    fn over_samples(&self) -> String {
+        let mut text = format!(
+            "norm(O_hat - O) / norm(O), layer-wise, over all layers: the mean over samples with its 95 % bootstrap interval; in \
+             how many of them it is below the baseline {}, and Wilcoxon's two-sided signed rank p-value, not corrected for \
+             the number of rows; * is the least of its column.\n",
+            self.config.baseline.as_deref().unwrap_or_default()
+        );
+        for objective in ["drop", "renormalised", "future"] {
+            if self.statistics.iter().any(|statistic| statistic.objective == objective) {
+                text += &format!("\n{objective}\n\n{}\n", pivot::over_samples(&self.statistics, objective));
+            }
+        }
+        text
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, npy};
-use laprox_reference::{OutputErrors, RetainedSet};
+use laprox_reference::{OutputErrors, Policy, RetainedSet};
 use serde::Serialize;
 
 use super::open_dump;
@@ -14,7 +14,7 @@ use crate::cli::{Common, Evict};
 use crate::output::{Sink, refuse_existing, write_file, write_folder};
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::{Row, Subject, table};
+use crate::report::{Row, Subject, caveats, table};
 use crate::sample::Sample;
 
 #[derive(Serialize)]
@@ -22,6 +22,8 @@ struct Summary {
     provenance: Provenance,
     policy: String,
     budget: String,
+    /// What has to be read with the rows.
+    notes: Vec<&'static str>,
     rows: Vec<Row>,
 }
 
@@ -42,10 +44,14 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
     let mut sets = Vec::new();
     let mut rows = Vec::new();
     for sample in samples {
-        let (retained, errors) = evict_sample(&sample, arguments, common, &progress)?;
-        let subject = subject(&sample, arguments)?;
+        let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
+        let (retained, errors) = evict_sample(&sample, arguments.policy, per_head, common, &progress)?;
+        let subject = Subject::new(&sample, arguments.policy, arguments.budget, per_head);
         rows.extend(subject.rows(&dump.manifest().layers, &errors));
         sets.push((sample.name().to_owned(), retained));
+    }
+    if common.times {
+        eprintln!("{}", progress.times());
     }
     drop(progress);
 
@@ -53,6 +59,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         provenance: Provenance::new(common, backend.name(), &[&dump])?,
         policy: arguments.policy.to_string(),
         budget: arguments.budget.to_string(),
+        notes: caveats([&arguments.policy]),
         rows,
     };
     let json = format!("{}\n", serde_json::to_string_pretty(&summary)?);
@@ -64,26 +71,16 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
 
 fn evict_sample(
     sample: &Sample<'_>,
-    arguments: &Evict,
+    policy: Policy,
+    per_head: usize,
     common: &Common,
     progress: &Progress,
 ) -> Result<(RetainedSet, Vec<OutputErrors>)> {
-    let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
-    let policy = arguments.policy.reseeded(sample.seed(common.seed));
+    let policy = policy.reseeded(sample.seed(common.seed));
     let retained = sample.evict(&[policy], &[per_head], progress)?.concat();
     let errors = sample.evaluate(&retained, progress)?.concat();
     let retained = retained.into_iter().next().context("one policy at one budget retains one set")?;
     Ok((retained, errors))
-}
-
-fn subject(sample: &Sample<'_>, arguments: &Evict) -> Result<Subject> {
-    Ok(Subject {
-        model: sample.dump.manifest().model.name.clone(),
-        sample: sample.name().to_owned(),
-        policy: arguments.policy,
-        budget: arguments.budget,
-        entries_per_head: arguments.budget.resolve(sample.context_len(), sample.window_len())?,
-    })
 }
 
 fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> Result<()> {
@@ -112,7 +109,7 @@ fn text(dump: &Dump, summary: &Summary) -> String {
         }
         text += &format!("\n{table}\n");
     }
-    text
+    text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
 }
 
 fn relative_error(rows: &[Row], sample: &str, layer: Option<usize>, objective: &str) -> String {

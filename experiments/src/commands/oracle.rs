@@ -115,7 +115,7 @@ fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
     }
     let mut within_layers: Vec<Policy> = Vec::new();
     for policy in policies {
-        let wider = !matches!(policy.options().allocation, Allocation::Head | Allocation::Layer);
+        let wider = !policy.options().allocation.is_within_layers();
         let policy = if wider && policy.has_option("allocation") {
             policy.with("allocation", "layer")?
         } else {

@@ -1,40 +1,88 @@
 //! `laprox policies`
 
 use anyhow::Result;
-use laprox_reference::{POLICIES, PolicyEntry};
+use laprox_reference::{Allocation, OptionKey, POLICIES, Parameter, PolicyEntry};
 use serde::Serialize;
 
 use crate::cli::Common;
 use crate::output::Sink;
 use crate::report::table;
 
+/// All that there is to choose from.
 #[derive(Serialize)]
 struct Listed {
+    policies: Vec<ListedPolicy>,
+    allocations: Vec<ListedAllocation>,
+}
+
+#[derive(Serialize)]
+struct ListedPolicy {
     name: &'static str,
     formula: &'static str,
+    /// Every option and its value where none is given, but for those that mean nothing under the default allocation.
+    defaults: String,
+    source: &'static str,
+    caveat: &'static str,
+}
+
+#[derive(Serialize)]
+struct ListedAllocation {
+    name: &'static str,
+    rule: &'static str,
+    /// Its own options and their values where none is given.
     defaults: String,
     source: &'static str,
 }
 
-/// Prints the table of policies.
+/// Prints the tables of policies and of allocations.
 pub(super) fn run(common: &Common) -> Result<()> {
-    let listed: Vec<_> = POLICIES.iter().map(list).collect();
-    if common.json {
-        return Sink::Stdout.write(&format!("{}\n", serde_json::to_string_pretty(&listed)?));
-    }
-    let mut table = table(["policy", "score", "defaults", "source"]);
-    for policy in listed {
-        table.add_row([policy.name, policy.formula, &policy.defaults, policy.source]);
-    }
-    Sink::Stdout.write(&format!("{table}\n"))
+    let listed = Listed {
+        policies: POLICIES.iter().map(list).collect(),
+        allocations: Allocation::ALL.into_iter().map(list_allocation).collect(),
+    };
+    let text = if common.json { serde_json::to_string_pretty(&listed)? } else { text(&listed) };
+    Sink::Stdout.write(&format!("{text}\n"))
 }
 
-fn list(entry: &PolicyEntry) -> Listed {
-    let defaults = entry.options.iter().map(|key| format!("{}={}", key.name(), key.get(&entry.defaults)));
-    Listed {
+fn text(listed: &Listed) -> String {
+    let mut policies = table(["policy", "score", "defaults", "source"]);
+    for policy in &listed.policies {
+        policies.add_row([policy.name, policy.formula, &policy.defaults, policy.source]);
+    }
+    let mut allocations = table(["allocation", "rule", "defaults", "source"]);
+    for allocation in &listed.allocations {
+        allocations.add_row([allocation.name, allocation.rule, &allocation.defaults, allocation.source]);
+    }
+    let caveats: Vec<&str> =
+        listed.policies.iter().map(|policy| policy.caveat).filter(|caveat| !caveat.is_empty()).collect();
+    format!("{policies}\n\n{}\n\n{allocations}", caveats.join("\n"))
+}
+
+fn list(entry: &PolicyEntry) -> ListedPolicy {
+    let read = |key: &&OptionKey| {
+        key.allocations().is_none_or(|allocations| allocations.contains(&entry.defaults.allocation))
+    };
+    let defaults = entry.options.iter().filter(read);
+    let defaults = defaults.map(|key| format!("{}={}", key.name(), key.get(&entry.defaults)));
+    ListedPolicy {
         name: entry.name,
         formula: entry.formula,
         defaults: defaults.collect::<Vec<_>>().join(","),
         source: entry.source,
+        caveat: entry.caveat,
+    }
+}
+
+fn list_allocation(allocation: Allocation) -> ListedAllocation {
+    let number = |parameter: &&Parameter| format!("{}={}", parameter.name, parameter.default);
+    let mut defaults: Vec<String> = allocation.parameters().iter().map(number).collect();
+    if allocation == Allocation::Model {
+        defaults.push("norm=sum".into());
+    }
+    ListedAllocation {
+        name: allocation.name(),
+        rule: allocation.formula(),
+        defaults: defaults.join(","),
+        source: allocation.source(),
     }
 }

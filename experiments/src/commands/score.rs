@@ -24,16 +24,25 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
     let write = |index: usize, path: &Path, force: bool| {
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let scores = sample.score(&[policy], &progress)?;
-        write_file(path, force, |file| write_scores(file, &scores[0]))
+        let scores = sample.score_one(policy, &progress)?;
+        write_file(path, force, |file| write_scores(file, &scores))
     };
     if samples == 1 {
-        return write(0, &arguments.out, common.force);
+        write(0, &arguments.out, common.force)?;
+        return say_times(common, &progress);
     }
     write_folder(&arguments.out, common.force, |folder| {
         let name = |index: usize| format!("{}.npy", dump.manifest().samples[index].name);
         (0..samples).try_for_each(|index| write(index, &folder.join(name(index)), false))
-    })
+    })?;
+    say_times(common, &progress)
+}
+
+fn say_times(common: &Common, progress: &Progress) -> Result<()> {
+    if common.times {
+        eprintln!("{}", progress.times());
+    }
+    Ok(())
 }
 
 /// `[layers, Hkv, n - w]`, f64.

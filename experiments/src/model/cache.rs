@@ -1,6 +1,6 @@
 //! The KV cache: per KV head its own slots, so that a full cache and an evicted, ragged one are the same type.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use laprox_reference::{KvHead, LayerIndex};
 
 use super::config::Config;
@@ -37,6 +37,16 @@ impl KvCache {
     #[must_use]
     pub fn next_position(&self) -> usize {
         self.next_position
+    }
+
+    /// The bytes of memory that the keys and values take as they are laid out, room for further tokens included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        self.layers
+            .iter()
+            .flatten()
+            .map(|head| allocated_bytes(&head.keys) + allocated_bytes(&head.values))
+            .sum()
     }
 
     /// One KV head of one layer.
@@ -132,5 +142,14 @@ impl HeadCache {
         let slots = Tensor::new(slots, &Device::Cpu)?;
         cache.append(&self.keys()?.index_select(&slots, 0)?, &self.values()?.index_select(&slots, 0)?)?;
         Ok(cache)
+    }
+}
+
+/// The bytes behind a tensor, whatever part of them it shows.
+fn allocated_bytes(tensor: &Tensor) -> usize {
+    let (storage, _) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => values.capacity() * size_of::<f32>(),
+        _ => unreachable!("a cache is laid out in f32 on the CPU"),
     }
 }

@@ -1,8 +1,8 @@
 //! The activations that an activation dump holds, of one text.
 
 use candle_core::Tensor;
-use laprox_reference::{KvHead, LayerIndex};
-use ndarray::Array3;
+use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, TensorView};
+use ndarray::{Array2, Array3};
 
 use super::cache::{HeadCache, KvCache};
 use super::error::{Error, Result};
@@ -23,7 +23,6 @@ pub struct CaptureShape {
 /// One text's activations; the arrays are made one layer at a time.
 pub struct CapturedSample {
     shape: CaptureShape,
-    kv_heads: usize,
     queries: QueryTap,
     cache: KvCache,
 }
@@ -62,7 +61,7 @@ pub fn capture(
     let mut queries = QueryTap::new(positions, model.config().layers);
     let mut cache = model.cache(sample_len)?;
     model.prefill(tokens, PREFILL_CHUNK, &mut cache, &mut (&mut queries, observer))?;
-    Ok(CapturedSample { shape, kv_heads: model.config().kv_heads, queries, cache })
+    Ok(CapturedSample::new(shape, queries, cache))
 }
 
 impl CaptureShape {
@@ -78,6 +77,12 @@ impl CaptureShape {
 }
 
 impl CapturedSample {
+    /// Takes what a run has left: `cache` with `n + t` tokens in every KV head, and the queries of their last `w + t`.
+    #[must_use]
+    pub fn new(shape: CaptureShape, queries: QueryTap, cache: KvCache) -> Self {
+        Self { shape, queries, cache }
+    }
+
     /// The activations of one layer.
     ///
     /// # Errors
@@ -88,9 +93,9 @@ impl CapturedSample {
     pub fn layer(&self, layer: LayerIndex) -> Result<CapturedLayer> {
         let CaptureShape { window_len, future_len, .. } = self.shape;
         let queries = self.queries.layer(layer)?;
-        let heads = (0..self.kv_heads).map(|head| self.cache.head(layer, KvHead(head)));
-        let keys = heads.clone().map(HeadCache::keys).collect::<Result<Vec<_>>>()?;
-        let values = heads.map(HeadCache::values).collect::<Result<Vec<_>>>()?;
+        let heads = self.cache.heads(layer);
+        let keys = heads.iter().map(HeadCache::keys).collect::<Result<Vec<_>>>()?;
+        let values = heads.iter().map(HeadCache::values).collect::<Result<Vec<_>>>()?;
         Ok(CapturedLayer {
             queries: array(&queries.narrow(1, 0, window_len)?)?,
             keys: array(&Tensor::stack(&keys, 0)?)?,
@@ -98,6 +103,41 @@ impl CapturedSample {
             future_queries: array(&queries.narrow(1, window_len, future_len)?)?,
         })
     }
+}
+
+impl CapturedLayer {
+    /// The layer's eviction problem, with its output projection `[D, H*d]`.
+    ///
+    /// # Errors
+    /// [`laprox_reference::Error`] when a number is not finite, or the projection is another layer's.
+    pub fn problem<'a>(
+        &'a self,
+        layer: LayerIndex,
+        attention_scale: f64,
+        output_projection: &'a Array2<f32>,
+    ) -> std::result::Result<LayerProblem<'a>, laprox_reference::Error> {
+        let future = self.future_queries.dim().1 > 0;
+        let activations = Activations {
+            query: view(&self.queries)?,
+            key: view(&self.keys)?,
+            value: view(&self.values)?,
+            output_projection: {
+                let (rows, columns) = output_projection.dim();
+                TensorView::new([rows, columns], elements(output_projection.as_slice()))?
+            },
+            future_query: if future { Some(view(&self.future_queries)?) } else { None },
+        };
+        LayerProblem::new(layer, attention_scale, activations)
+    }
+}
+
+fn view(array: &Array3<f32>) -> std::result::Result<TensorView<'_, 3>, laprox_reference::Error> {
+    let (one, two, three) = array.dim();
+    TensorView::new([one, two, three], elements(array.as_slice()))
+}
+
+fn elements(slice: Option<&[f32]>) -> Elements<'_> {
+    Elements::F32(slice.expect("arrays made here are in C order"))
 }
 
 fn array(tensor: &Tensor) -> Result<Array3<f32>> {

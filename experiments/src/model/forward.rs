@@ -1,5 +1,7 @@
 //! The forward pass of a decoder: embedding, attention and feed-forward layers, logits.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use candle_nn::Module;
 use laprox_reference::LayerIndex;
@@ -30,6 +32,22 @@ pub struct Model {
     chat: ChatTemplate,
     rope: Rope,
     weights: Weights,
+}
+
+/// Further tokens of one sequence, and the cache that holds what came before them.
+pub struct Segment<'a> {
+    /// The tokens.
+    pub tokens: &'a [u32],
+    /// The sequence's cache, which the tokens' keys and values join.
+    pub cache: &'a mut KvCache,
+}
+
+impl Segment<'_> {
+    /// The tokens' positions.
+    fn positions(&self) -> Range<usize> {
+        let first = self.cache.next_position();
+        first..first + self.tokens.len()
+    }
 }
 
 impl Model {
@@ -156,16 +174,31 @@ impl Model {
         cache: &mut KvCache,
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
-        let rotation = self.rope.rotation(cache.next_position(), tokens.len())?;
-        let tokens = Tensor::new(tokens, &Device::Cpu)?;
-        let mut hidden = self.weights.embedding.index_select(&tokens, 0)?;
+        self.forward_segments(&mut [Segment { tokens, cache }], observer)
+    }
+
+    /// Runs further tokens of several sequences at once, so that the weights are read once for all of them, and returns
+    /// their residual streams one after another, `[sum of c, D]`. The observer is shown the sequences in turn.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_segments(
+        &self,
+        segments: &mut [Segment<'_>],
+        observer: &mut dyn Observer,
+    ) -> Result<Tensor> {
+        let positions = segments.iter().flat_map(Segment::positions);
+        let rotation = self.rope.rotation(positions)?;
+        let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
+        let mut hidden = self.weights.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let normed = layer.attention_norm.forward(&hidden)?;
-            hidden =
-                (hidden + self.attention(layer, LayerIndex(index), &normed, &rotation, cache, observer)?)?;
+            let attended =
+                self.attention(layer, LayerIndex(index), &normed, &rotation, segments, observer)?;
+            hidden = (hidden + attended)?;
             hidden = (&hidden + feed_forward(layer, &layer.feed_forward_norm.forward(&hidden)?)?)?;
         }
-        cache.advance(tokens.dim(0)?);
+        segments.iter_mut().for_each(|segment| segment.cache.advance(segment.tokens.len()));
         Ok(hidden)
     }
 
@@ -184,18 +217,26 @@ impl Model {
         layer: LayerIndex,
         normed: &Tensor,
         rotation: &Rotation,
-        cache: &mut KvCache,
+        segments: &mut [Segment<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
         let &Config { query_heads, kv_heads, head_dim, .. } = &self.config;
-        let chunk_len = normed.dim(0)?;
+        let rows = normed.dim(0)?;
         let queries = rotation.apply(&weights.query.forward(normed)?, query_heads)?;
         let keys = rotation.apply(&weights.key.forward(normed)?, kv_heads)?;
-        let values = split_heads(&weights.value.forward(normed)?.reshape((chunk_len, kv_heads, head_dim))?)?;
-        observer.queries(layer, cache.next_position(), &queries)?;
-        cache.append(layer, &keys, &values)?;
-        let heads = self.attend_groups(&queries, layer, cache)?;
-        let rows = heads.transpose(0, 1)?.reshape((chunk_len, query_heads * head_dim))?;
+        let values = split_heads(&weights.value.forward(normed)?.reshape((rows, kv_heads, head_dim))?)?;
+        let mut attended = Vec::with_capacity(segments.len());
+        let mut first = 0;
+        for Segment { tokens, cache } in segments {
+            let own = |heads: &Tensor| heads.narrow(1, first, tokens.len())?.contiguous();
+            let queries = own(&queries)?;
+            observer.queries(layer, cache.next_position(), &queries)?;
+            cache.append(layer, &own(&keys)?, &own(&values)?)?;
+            attended.push(self.attend_groups(&queries, layer, cache)?);
+            first += tokens.len();
+        }
+        let heads = Tensor::cat(&attended, 1)?;
+        let rows = heads.transpose(0, 1)?.reshape((rows, query_heads * head_dim))?;
         Ok(weights.output_projection.forward(&rows)?)
     }
 

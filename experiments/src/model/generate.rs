@@ -2,7 +2,7 @@
 
 use super::cache::KvCache;
 use super::error::Result;
-use super::forward::{Model, PREFILL_CHUNK};
+use super::forward::{Model, PREFILL_CHUNK, Segment};
 
 impl Model {
     /// Answers a prompt with the most probable token at every step, up to `max_new` tokens.
@@ -40,9 +40,66 @@ impl Model {
             }
             on_token(token);
             answer.push(token);
-            logits = self.prefill(&[token], 1, cache, &mut ())?;
+            if answer.len() < max_new {
+                logits = self.prefill(&[token], 1, cache, &mut ())?;
+            }
         }
         Ok(answer)
+    }
+}
+
+/// A sequence to be continued.
+pub struct Continuation {
+    /// The logits after its last token.
+    pub logits: Vec<f32>,
+    /// What was kept of it, with room for what follows.
+    pub cache: KvCache,
+}
+
+impl Model {
+    /// Continues every sequence with its most probable tokens, all at once: the weights are read once a step, however
+    /// many sequences there are. Ends each at its end token or after `max_new` tokens, as [`Model::decode`] does.
+    ///
+    /// A sequence's answer does not depend on the others'. That is because the tensor library sums the rows of a
+    /// product of these shapes in the same order, however many rows there are, from two on; so a sequence that is left
+    /// alone goes on in company.
+    ///
+    /// # Errors
+    /// [`super::Error::Compute`] when a cache is full.
+    pub fn decode_all(&self, sequences: &mut [Continuation], max_new: usize) -> Result<Vec<Vec<u32>>> {
+        let mut answers = vec![Vec::new(); sequences.len()];
+        let mut going: Vec<usize> = (0..sequences.len()).collect();
+        for step in 1..=max_new {
+            let next = |index: usize| most_probable(&sequences[index].logits);
+            going.retain(|&index| !self.tokenizer().ends(next(index)));
+            going.iter().for_each(|&index| answers[index].push(next(index)));
+            if going.is_empty() || step == max_new {
+                break;
+            }
+            let active = sequences.iter_mut().enumerate().filter(|(index, _)| going.contains(index));
+            self.step(&mut active.map(|(_, sequence)| sequence).collect::<Vec<_>>())?;
+        }
+        Ok(answers)
+    }
+
+    /// Runs the most probable token of every sequence.
+    fn step(&self, sequences: &mut [&mut Continuation]) -> Result<()> {
+        let mut company = self.cache(1)?;
+        let tokens: Vec<u32> = sequences.iter().map(|sequence| most_probable(&sequence.logits)).collect();
+        let caches = sequences.iter_mut().map(|sequence| &mut sequence.cache);
+        let alone = tokens.len() == 1;
+        let caches = caches.chain(alone.then_some(&mut company));
+        let mut segments: Vec<Segment<'_>> = tokens
+            .iter()
+            .cycle()
+            .zip(caches)
+            .map(|(token, cache)| Segment { tokens: std::slice::from_ref(token), cache })
+            .collect();
+        let logits = self.logits(&self.forward_segments(&mut segments, &mut ())?)?;
+        for (row, sequence) in sequences.iter_mut().enumerate() {
+            sequence.logits = logits.get(row)?.to_vec1()?;
+        }
+        Ok(())
     }
 }
 

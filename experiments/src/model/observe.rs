@@ -60,6 +60,7 @@ impl<F: FnMut(usize)> Observer for Progress<F> {
 }
 
 /// Records the post-RoPE queries of a run of positions, in every layer, and no others.
+#[derive(Clone)]
 pub struct QueryTap {
     positions: Range<usize>,
     layers: Vec<Vec<Tensor>>,

@@ -14,7 +14,7 @@ pub(super) struct Rope {
     frequencies: Vec<f32>,
 }
 
-/// The cosines and sines of a run of positions, each `[c, d/2]`.
+/// The cosines and sines of some positions, each `[c, d/2]`.
 pub(super) struct Rotation {
     cos: Tensor,
     sin: Tensor,
@@ -29,11 +29,11 @@ impl Rope {
         Self { frequencies: (0..head_dim / 2).map(frequency).collect() }
     }
 
-    /// The rotation of positions `first..first + len`.
-    pub(super) fn rotation(&self, first: usize, len: usize) -> Result<Rotation> {
-        let positions = (first..first + len).map(|position| position as f32);
-        let angles: Vec<f32> =
-            positions.flat_map(|position| self.frequencies.iter().map(move |f| position * f)).collect();
+    /// The rotation of some positions, in their order.
+    pub(super) fn rotation(&self, positions: impl Iterator<Item = usize>) -> Result<Rotation> {
+        let angle = |position: usize| self.frequencies.iter().map(move |f| position as f32 * f);
+        let angles: Vec<f32> = positions.flat_map(angle).collect();
+        let len = angles.len() / self.frequencies.len();
         let table = |function: fn(f32) -> f32| {
             let values = angles.iter().map(|&angle| function(angle)).collect();
             Tensor::from_vec(values, (len, self.frequencies.len()), &Device::Cpu)

@@ -63,9 +63,17 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(Error::Tokenizer)?;
         let bos = self.bos.filter(|_| self.prepends_bos);
-        Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
+        Ok(bos.into_iter().chain(self.encode_further(text)?).collect())
+    }
+
+    /// The token ids of a text that goes on where another one ended, with no token before its own.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be encoded.
+    pub fn encode_further(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(Error::Tokenizer)?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of token ids, without control tokens; bytes that are not UTF-8 become U+FFFD.

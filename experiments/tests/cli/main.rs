@@ -1,5 +1,7 @@
 //! What scripts outside the project rely on: exit codes, files, determinism.
 
+mod ablation;
+mod bounds;
 mod malformed;
 mod oracle;
 mod outputs;
@@ -22,10 +24,15 @@ fn text(path: &Path) -> &str {
 
 /// A small synthetic dump in `folder`.
 fn synth(folder: &Path, name: &str, seed: &str) -> String {
+    synth_of(folder, name, seed, "96")
+}
+
+/// The same with another context.
+fn synth_of(folder: &Path, name: &str, seed: &str, context: &str) -> String {
     let dump = text(&folder.join(name)).to_owned();
     let shapes =
         ["--layers", "2", "--heads", "4", "--kv-heads", "2", "--head-dim", "8", "--hidden-size", "12"];
-    let lengths = ["--context", "96", "--window", "8", "--future", "4", "--seed", seed, "--out", &dump];
+    let lengths = ["--context", context, "--window", "8", "--future", "4", "--seed", seed, "--out", &dump];
     laprox(&[&["synth"], &shapes[..], &lengths[..]].concat()).success();
     dump
 }

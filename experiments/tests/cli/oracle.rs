@@ -1,13 +1,13 @@
 //! No policy ever beats the proven bound, and the oracle's answer is what it says it is.
 
-use laprox_reference::{POLICIES, Rule};
+use laprox_reference::POLICIES;
 use serde_json::Value;
 
 use crate::{laprox, refusal, synth};
 
 /// Every policy that ranks, under every allocation that it has.
 fn policies(allocations: &[&str]) -> Vec<String> {
-    let ranking = POLICIES.iter().filter(|entry| matches!(entry.rule, Rule::Score(_)));
+    let ranking = POLICIES.iter().filter(|entry| entry.rule.ranks());
     let names: Vec<_> =
         ranking.map(|entry| entry.name).chain(["laprox:pool=none", "laprox:gqa=exact"]).collect();
     let under = |name: &str, allocation: &&str| {

@@ -3,16 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use laprox_reference::{POLICIES, RetainedSet, Rule};
+use laprox_reference::{Allocation, POLICIES, RetainedSet};
 use ndarray_npy::read_npy;
 use serde_json::Value;
 
-use crate::{laprox, synth, text};
+use crate::{laprox, refusal, synth, text};
 
 const WINDOW_LEN: u32 = 8;
 
-fn positions(folder: &Path) -> (Vec<u64>, Vec<u32>) {
-    let read = |name: &str| folder.join(format!("synthetic.{name}.npy"));
+const DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/data/smollm2-135m");
+
+fn positions(folder: &Path, sample: &str) -> (Vec<u64>, Vec<u32>) {
+    let read = |name: &str| folder.join(format!("{sample}.{name}.npy"));
     let offsets: ndarray::Array1<u64> = read_npy(read("offsets")).expect("offsets are u64");
     let positions: ndarray::Array1<u32> = read_npy(read("positions")).expect("positions are u32");
     (offsets.to_vec(), positions.to_vec())
@@ -36,7 +38,7 @@ fn an_eviction_keeps_the_budget_and_the_window() {
     for policy in ["laprox", "laprox:allocation=head", "snapkv:allocation=layer", "random", "tova"] {
         let out = folder.path().join(policy);
         laprox(&["evict", &dump, "--policy", policy, "--budget", "20", "--out", text(&out)]).success();
-        let (offsets, positions) = positions(&out);
+        let (offsets, positions) = positions(&out, "synthetic");
         assert_eq!(offsets.len(), 5);
         assert_eq!(positions.len(), 4 * 20, "{policy}");
         for head in offsets.windows(2) {
@@ -44,6 +46,63 @@ fn an_eviction_keeps_the_budget_and_the_window() {
             assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "{policy}: {kept:?}");
             assert!(kept.ends_with(&(96 - WINDOW_LEN..96).collect::<Vec<_>>()), "{policy}: {kept:?}");
         }
+    }
+}
+
+#[test]
+fn every_policy_evicts_the_committed_dump() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // Ten per cent of 1024 entries in each of 15 heads, the last 32 of them the window.
+    for policy in POLICIES.iter().filter(|entry| entry.rule.ranks()).map(|entry| entry.name) {
+        let out = folder.path().join("retained");
+        let arguments =
+            ["evict", DUMP, "--policy", policy, "--budget", "10%", "--force", "--out", text(&out)];
+        laprox(&arguments).success();
+        let (offsets, positions) = positions(&out, "moby-dick-1");
+        assert_eq!((offsets.len(), positions.len()), (16, 15 * 102), "{policy}");
+        for head in offsets.windows(2) {
+            let kept = &positions[head[0] as usize..head[1] as usize];
+            assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "{policy}");
+            assert!(kept.ends_with(&(992..1024).collect::<Vec<_>>()), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn every_policy_is_listed_with_its_formula_and_every_allocation_with_its_rule() {
+    let printed = laprox(&["policies"]).success();
+    let listed = String::from_utf8(printed.get_output().stdout.clone()).expect("text");
+    let says = |name: &str, rule: &str| {
+        let mut lines = listed.lines().filter(|line| line.starts_with(&format!("| {name} ")));
+        lines.any(|line| line.contains(rule))
+    };
+    for entry in &POLICIES {
+        assert!(says(entry.name, entry.formula), "{}", entry.name);
+    }
+    for allocation in Allocation::ALL {
+        assert!(says(allocation.name(), allocation.formula()), "{}", allocation.name());
+    }
+    assert!(listed.contains("h2o sums over the window's queries"));
+    let line =
+        refusal(&laprox(&["evict", DUMP, "--budget", "10%", "--policy", "expected_attention"]).code(2));
+    assert!(line.contains("covariance") && line.contains("capture"), "{line}");
+}
+
+#[test]
+fn a_policy_that_a_dump_limits_says_so_in_its_output() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let printed = |arguments: &[&str]| {
+        let printed = laprox(&[arguments, &["--budget", "50%"]].concat()).success();
+        String::from_utf8(printed.get_output().stdout.clone()).expect("text")
+    };
+    for command in ["evict", "ablate"] {
+        let says = |policy: &str, more: &[&str]| {
+            printed(&[&[command, &dump, "--policy", policy], more].concat())
+                .contains("h2o sums over the window's queries")
+        };
+        assert!(says("h2o", &[]) && says("h2o:pool=avg:3", &["--json"]), "{command}");
+        assert!(!says("snapkv", &[]) && !says("snapkv", &["--json"]), "{command}");
     }
 }
 
@@ -123,7 +182,7 @@ fn the_same_seed_writes_the_same_dump_and_another_seed_another() {
 fn the_default_ablation_compares_every_policy_on_the_committed_dump() {
     let printed = laprox(&["ablate"]).success();
     let table = String::from_utf8(printed.get_output().stdout.clone()).expect("text");
-    for policy in POLICIES.iter().filter(|policy| !matches!(policy.rule, Rule::Oracle(_))) {
+    for policy in POLICIES.iter().filter(|policy| policy.rule.ranks() || policy.name == "full") {
         assert!(table.contains(&format!("| {} ", policy.name)), "{} is missing", policy.name);
     }
     for column in ["5% drop", "10% renorm", "20% future", "50% drop"] {

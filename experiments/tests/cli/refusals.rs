@@ -19,7 +19,7 @@ fn bad_arguments_end_in_one_line_and_code_2() {
         (&["evict", &dump, "--budget", "many"], "many"),
         (&["evict", &dump, "--budget", "50%", "--policy", "lapox"], "snapkv"),
         (&["evict", &dump, "--budget", "50%", "--policy", "snapkv:gqa=exact"], "mean|max"),
-        (&["evict", &dump, "--budget", "50%", "--policy", "laprox:colour=red"], "allocation, norm, pool"),
+        (&["evict", &dump, "--budget", "50%", "--policy", "laprox:colour=red"], "allocation, norm, beta"),
         (&["evict", &dump, "--budget", "50%", "--threads", "0"], "--threads"),
         (&["ablate", &dump, "--config", text(&config)], "colour"),
         (&["ablate", &dump, "--allocation", "heads"], "head|layer|model|model-raw"),

@@ -2,6 +2,7 @@
 //! names SmolLM2-135M-Instruct, against what transformers computes from the same file.
 
 mod damaged;
+mod eval;
 mod naive;
 mod sources;
 mod synthetic;

@@ -12,10 +12,29 @@ use super::synthetic::{
 
 /// The logits after every token, `[tokens][vocabulary]`.
 pub fn logits(model: &Synthetic, architecture: Architecture, tokens: &[u32]) -> Vec<Vec<f64>> {
+    logits_where(model, architecture, tokens, &|_| true)
+}
+
+/// A token's look at an earlier one, or at itself.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub layer: usize,
+    pub kv_head: usize,
+    pub from: usize,
+    pub to: usize,
+}
+
+/// The same where tokens only see what `sees` lets them.
+pub fn logits_where(
+    model: &Synthetic,
+    architecture: Architecture,
+    tokens: &[u32],
+    sees: &dyn Fn(Look) -> bool,
+) -> Vec<Vec<f64>> {
     let embedding = matrix(model, "token_embd.weight", HIDDEN_DIM);
     let mut stream: Vec<Vec<f64>> = tokens.iter().map(|&token| embedding[token as usize].clone()).collect();
     for layer in 0..LAYERS {
-        add_attention(model, architecture, layer, &mut stream);
+        add_attention(model, architecture, layer, &mut stream, sees);
         add_feed_forward(model, layer, &mut stream);
     }
     let normed = norm(model, "output_norm", &stream);
@@ -24,7 +43,13 @@ pub fn logits(model: &Synthetic, architecture: Architecture, tokens: &[u32]) -> 
     logits
 }
 
-fn add_attention(model: &Synthetic, architecture: Architecture, layer: usize, stream: &mut [Vec<f64>]) {
+fn add_attention(
+    model: &Synthetic,
+    architecture: Architecture,
+    layer: usize,
+    stream: &mut [Vec<f64>],
+    sees: &dyn Fn(Look) -> bool,
+) {
     let normed = norm(model, &format!("blk.{layer}.attn_norm"), stream);
     let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
     let (mut queries, mut keys, values) = (project("attn_q"), project("attn_k"), project("attn_v"));
@@ -35,22 +60,30 @@ fn add_attention(model: &Synthetic, architecture: Architecture, layer: usize, st
     }
     let heads: Vec<_> = (0..stream.len())
         .map(|row| {
-            (0..QUERY_HEADS).flat_map(|head| attend(head, &queries[row], &keys[..=row], &values)).collect()
+            let attend = |head: usize| {
+                let kv_head = head / (QUERY_HEADS / KV_HEADS);
+                let seen: Vec<usize> =
+                    (0..=row).filter(|&to| sees(Look { layer, kv_head, from: row, to })).collect();
+                attend(head, &queries[row], &keys, &values, &seen)
+            };
+            (0..QUERY_HEADS).flat_map(attend).collect()
         })
         .collect();
     let output = linear(model, &format!("blk.{layer}.attn_output"), QUERY_HEADS * HEAD_DIM, &heads);
     add(stream, &output);
 }
 
-fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>]) -> Vec<f64> {
+fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], seen: &[usize]) -> Vec<f64> {
     let query = &query[head * HEAD_DIM..][..HEAD_DIM];
     let kv_start = head / (QUERY_HEADS / KV_HEADS) * HEAD_DIM;
     let scale = (HEAD_DIM as f64).sqrt();
-    let weights: Vec<f64> =
-        keys.iter().map(|key| (dot(query, &key[kv_start..][..HEAD_DIM]) / scale).exp()).collect();
+    let weight = |&position: &usize| (dot(query, &keys[position][kv_start..][..HEAD_DIM]) / scale).exp();
+    let weights: Vec<f64> = seen.iter().map(weight).collect();
     let sum: f64 = weights.iter().sum();
-    let channel =
-        |channel| weights.iter().zip(values).map(|(w, v)| w * v[kv_start + channel]).sum::<f64>() / sum;
+    let channel = |channel| {
+        let weighted = weights.iter().zip(seen).map(|(weight, &i)| weight * values[i][kv_start + channel]);
+        weighted.sum::<f64>() / sum
+    };
     (0..HEAD_DIM).map(channel).collect()
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use laprox_experiments::model::{Message, Model, ModelFile};
+use laprox_experiments::model::{Continuation, Message, Model, ModelFile};
 
 static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| {
     let Some(path) = std::env::var_os("LAPROX_MODEL") else {
@@ -119,4 +119,25 @@ fn the_capital_of_france_is_paris() {
     let answer = model.generate(&prompt, 32, |_| {}).unwrap();
     let answer = model.tokenizer().decode(&answer).unwrap();
     assert!(answer.contains("Paris"), "{answer}");
+}
+
+/// How many sequences are decoded together changes no bit of any.
+#[test]
+fn sequences_that_go_on_together_go_on_as_they_do_alone() {
+    let Some(model) = &*MODEL else { return };
+    let mut cache = model.cache(PAGE_TOKENS.len()).unwrap();
+    let logits = model.prefill(&PAGE_TOKENS, PAGE_TOKENS.len(), &mut cache, &mut ()).unwrap();
+    let every: Vec<u32> = (0..PAGE_TOKENS.len() as u32).collect();
+    let last = |count: usize| Continuation {
+        logits: logits.clone(),
+        cache: cache.retain(|_, _| &every[every.len() - count..], 3).unwrap(),
+    };
+    let mut alone = last(100);
+    let answer = model.decode_all(std::slice::from_mut(&mut alone), 4).unwrap();
+    for others in [1, 2, 15, 16] {
+        let mut together: Vec<_> = (0..others).map(|other| last(20 + other)).chain([last(100)]).collect();
+        let answers = model.decode_all(&mut together, 4).unwrap();
+        assert_eq!(answers[others], answer[0]);
+        assert!(together[others].logits == alone.logits, "{others} others change it");
+    }
 }

@@ -2,7 +2,8 @@
 
 use candle_core::quantized::gguf_file::Value;
 use laprox_experiments::model::{
-    Architecture, CaptureShape, CapturedLayer, Error, KvCache, Message, Model, Progress, capture,
+    Architecture, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Message, Model, Progress,
+    Segment, capture,
 };
 use laprox_reference::{KvHead, LayerIndex};
 
@@ -21,7 +22,7 @@ fn prefill(model: &Model, tokens: &[u32], chunk_len: usize) -> (Vec<f32>, KvCach
 }
 
 /// Asserts `|a - b| <= bound * max |b|` in every element; NaN and a length mismatch fail.
-fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
+pub fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
     for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
@@ -33,7 +34,7 @@ fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
 /// The first-order rounding bound of one forward pass over `slots` slots: every output of a product over `k` terms is
 /// off by at most `k u` of its terms' magnitude, and a layer chains the products over the widths summed here. The
 /// factor 8 is for what the magnitudes exceed their sums by, in weights that cancel by chance.
-fn rounding_bound(slots: usize) -> f64 {
+pub fn rounding_bound(slots: usize) -> f64 {
     let chain = 2 * HIDDEN_DIM + HEAD_DIM + slots + QUERY_HEADS * HEAD_DIM + FEED_FORWARD_DIM;
     8.0 * (LAYERS * chain) as f64 * f64::from(f32::EPSILON) / 2.0
 }
@@ -176,6 +177,64 @@ fn decoding_stops_at_the_end_token_and_at_the_limit() {
     logits[EOS as usize] = f32::MAX;
     assert!(model.decode(logits, 6, &mut cache, |_| {}).unwrap().is_empty());
     assert_eq!(cache.next_position(), 9);
+}
+
+/// What is left of a prefilled prompt of 20 tokens in four evictions, each with room for more.
+fn continuations(model: &Model) -> Vec<Continuation> {
+    let (logits, full) = prefill(model, &tokens(20), 8);
+    let lists: [&[u32]; 4] = [&[0, 1, 2, 17, 18, 19], &[5, 19], &[0, 3, 4, 8, 12, 19], &[19]];
+    let cache = |list: &&[u32]| full.retain(|_, _| list, 10).unwrap();
+    lists.iter().map(|list| Continuation { logits: logits.clone(), cache: cache(list) }).collect()
+}
+
+#[test]
+fn sequences_that_go_on_together_go_on_as_they_do_alone() {
+    for architecture in ARCHITECTURES {
+        let model = Synthetic::new(architecture).load().unwrap();
+        let mut together = continuations(&model);
+        let answers = model.decode_all(&mut together, 8).unwrap();
+        let mut distinct = answers.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert!(distinct.len() > 1, "evictions that all answer alike show nothing");
+        for (index, mut alone) in continuations(&model).into_iter().enumerate() {
+            let answer = model.decode_all(std::slice::from_mut(&mut alone), 8).unwrap();
+            assert_eq!(answer, [answers[index].clone()]);
+            assert_eq!(alone.logits, together[index].logits, "to the bit");
+            assert_eq!(alone.cache.next_position(), together[index].cache.next_position());
+        }
+    }
+}
+
+#[test]
+fn segments_agree_with_a_forward_pass_of_each_sequence() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let further: [&[u32]; 4] = [&[3, 1, 4], &[1], &[5, 9, 2, 6], &[5, 3]];
+    let mut together = continuations(&model);
+    let segments = together.iter_mut().zip(further);
+    let mut segments: Vec<Segment> =
+        segments.map(|(sequence, tokens)| Segment { tokens, cache: &mut sequence.cache }).collect();
+    let hidden = model.forward_segments(&mut segments, &mut ()).unwrap();
+    let mut first = 0;
+    for ((mut alone, tokens), together) in continuations(&model).into_iter().zip(further).zip(&together) {
+        let expected = model.forward(tokens, &mut alone.cache, &mut ()).unwrap();
+        let found = hidden.narrow(0, first, tokens.len()).unwrap();
+        let [found, expected] = [found, expected].map(|rows| rows.to_vec2::<f32>().unwrap().concat());
+        assert_close(&found, &widened(&expected), rounding_bound(24));
+        assert_eq!(together.cache.next_position(), 20 + tokens.len());
+        first += tokens.len();
+    }
+}
+
+#[test]
+fn eviction_frees_the_memory_of_what_it_evicts() {
+    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let (_, full) = prefill(&model, &tokens(20), 20);
+    let slot = 2 * HEAD_DIM * size_of::<f32>();
+    assert_eq!(full.allocated_bytes(), LAYERS * KV_HEADS * CONTEXT_LEN * slot);
+    let lists: [&[u32]; KV_HEADS] = [&[0, 3, 19], &[1, 2, 5, 18, 19]];
+    let ragged = full.retain(|_, head| lists[head.0], 4).unwrap();
+    assert_eq!(ragged.allocated_bytes(), LAYERS * (3 + 4 + 5 + 4) * slot);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn assert_meet(what: &str, one: &Product, two: &Product) {
     let apart = (one.value.sqrt() - two.value.sqrt()).abs();
     let rounding = 1e-12 * two.value.sqrt();
     assert!(apart <= one.drift + two.drift + rounding, "{what}: values {} and {}", one.value, two.value);
-    assert!(one.squared_norm >= one.value && one.cap == f64::INFINITY);
+    assert!(one.squared_norm >= one.value && one.root_loss == 0.0);
 }
 
 fn shares(count: usize, seed: u64) -> Vec<f64> {

@@ -91,10 +91,14 @@ fn a_streamed_model_retains_what_the_reference_retains() {
 }
 
 #[test]
-fn a_model_of_a_policy_without_a_kernel_is_not_scored_on_the_device() {
+fn a_model_of_a_policy_that_the_device_does_not_cut_is_not_scored_there() {
     let problem = Problem::alive(Sizes::with_context(50), Format::Bf16, 1);
     let gpu = Gpu::new(device());
-    assert!(gpu.score_model([problem.layer_problem()], &"tova".parse().unwrap()).unwrap().is_none());
+    let elsewhere = ["tova", "snapkv", "laprox:window=5", "laprox:allocation=layer", "laprox:norm=none"];
+    for policy in elsewhere.into_iter().chain(["laprox:sinks=4", "laprox:min_per_head=2"]) {
+        let scores = gpu.score_model([problem.layer_problem()], &policy.parse().unwrap()).unwrap();
+        assert!(scores.is_none(), "{policy}");
+    }
     assert!(gpu.score_model([], &"laprox".parse().unwrap()).is_err());
 }
 

@@ -150,22 +150,52 @@ fn without_candidates_there_is_nothing_to_score() {
     }
 }
 
-/// All policies that no kernel scores, to the bit: the reference computes them on the same layer.
+/// What no kernel scores: other policies, some of the window's queries, attention that is pooled before it meets a value.
+fn without_a_kernel() -> Vec<Policy> {
+    let known = ["laprox", "snapkv", "adakv", "pyramidkv"];
+    let ranks = POLICIES.iter().filter(|entry| !matches!(entry.rule, Rule::Oracle(_) | Rule::Unavailable(_)));
+    let others = ranks.map(|entry| entry.name).filter(|name| !known.contains(name));
+    let options = ["window=5", "pool=avg:7@attention", "pool=max:3@attention,window=31"];
+    let narrowed = known.iter().flat_map(|name| options.map(|options| format!("{name}:{options}")));
+    others.map(str::to_owned).chain(narrowed).map(|policy| policy.parse().unwrap()).collect()
+}
+
+/// To the bit: the reference computes them on the same layer.
 #[test]
 fn policies_without_a_kernel_score_as_the_reference_does() {
     let problem = Problem::alive(Sizes { future_len: 3, ..Sizes::with_context(50) }, Format::Bf16, 6);
     let lent = problem.layer_problem();
     let reference = Reference.prepare(&lent).unwrap();
     let layer = GpuLayer::new(&device(), &lent).unwrap();
-    let mut checked = 0;
-    for entry in POLICIES.iter().filter(|entry| !matches!(entry.rule, Rule::Oracle(_))) {
-        if !["laprox", "snapkv"].contains(&entry.name) {
-            let policy: Policy = entry.name.parse().unwrap();
-            assert_eq!(layer.score(&policy).unwrap(), reference.score(&policy).unwrap(), "{policy}");
-            checked += 1;
+    let device_layer = DeviceLayer::upload(&device(), &lent).unwrap();
+    for policy in without_a_kernel() {
+        assert!(device_layer.score(&policy).unwrap().is_none(), "{policy}");
+        assert_eq!(layer.score(&policy).unwrap(), reference.score(&policy).unwrap(), "{policy}");
+    }
+    for policy in ["laprox:window=33", "expected_attention"] {
+        let policy = policy.parse().unwrap();
+        let [refusal, expected] = [layer.score(&policy), reference.score(&policy)].map(Result::unwrap_err);
+        assert_eq!(refusal.to_string(), expected.to_string());
+    }
+}
+
+/// Policies that change only the allocation have SnapKV's kernel, and all of the window is any window as long.
+#[test]
+fn policies_of_the_same_score_have_the_same_kernel() {
+    let problem = Problem::alive(Sizes::with_context(50), Format::Bf16, 6);
+    let lent = problem.layer_problem();
+    let layer = DeviceLayer::upload(&device(), &lent).unwrap();
+    let score = |policy: &str| {
+        let scores = layer.score(&policy.parse().unwrap()).unwrap().expect(policy);
+        scores.download(&device()).unwrap()
+    };
+    for options in ["", ":gqa=max", ":pool=none,window=32"] {
+        let snapkv = score(&format!("snapkv{options}"));
+        for policy in ["adakv", "pyramidkv"] {
+            assert_eq!(score(&format!("{policy}{options}")), snapkv, "{policy}{options}");
         }
     }
-    assert!(checked >= 5);
+    assert_eq!(score("laprox:window=32"), score("laprox"));
 }
 
 /// f32 would make an infinity of a value's norm, f64 does not: such a layer is the reference's.

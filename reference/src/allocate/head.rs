@@ -1,7 +1,8 @@
 //! `allocation=head`: the top `b - w` candidates of every KV head.
 
+use super::Supply;
 use crate::scores::ModelScores;
 
-pub(super) fn quotas(scores: &ModelScores, per_head: usize) -> Vec<usize> {
-    vec![per_head; scores.layers().len() * scores.kv_heads()]
+pub(super) fn quotas(scores: &ModelScores, supply: Supply) -> Vec<usize> {
+    vec![supply.per_head; scores.layers().len() * scores.kv_heads()]
 }

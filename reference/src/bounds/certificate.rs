@@ -57,7 +57,7 @@ fn tangent(id: &'static str, statement: &'static str, case: &Case<'_>, x: &[f64]
     Bound {
         id,
         statement,
-        left: lower_bound(&product, &open, case.evicted_slots().len()),
+        left: lower_bound(&product, &open, case.evicted_slots().len()).value,
         right: case.squared_error(),
         evidence: Evidence::AtMost { rounding: (2.0 * case.error() + error) * error },
     }

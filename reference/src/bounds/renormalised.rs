@@ -157,9 +157,10 @@ impl Renormalised {
         }
     }
 
-    /// The rows whose retained mass is a normal number with all its digits; the others are beyond f64.
+    /// The rows whose retained mass is a normal number with all its digits, and so is its square, which the norms go
+    /// through; the others are beyond f64.
     fn rows(&self) -> impl Iterator<Item = usize> {
-        let least = self.weights.ncols() as f64 * f64::MIN_POSITIVE / f64::EPSILON;
+        let least = self.weights.ncols() as f64 * f64::MIN_POSITIVE.sqrt() / f64::EPSILON;
         (0..self.mass.len()).filter(move |&row| self.mass[row] > least)
     }
 

@@ -10,7 +10,7 @@
 //! sorting, is a lower bound on the best admissible eviction, and `E` is its certificate. With `E = E(x)` it is the
 //! Frank-Wolfe bound `f(x) - g(x)` of B9. Rounding enters only where `<E, E(e_i)>`, `norm_F(E)^2` and the final sum
 //! are computed from the `E` in memory, and each of these is bounded and subtracted; how far `E` is from `E(x)` does
-//! not matter. Underflow is not accounted for.
+//! not matter, except to a [convexified](super::convexify) form, which says so. Underflow is not accounted for.
 
 use super::gram::{Product, gamma};
 
@@ -25,30 +25,60 @@ pub enum Decision {
     Evicted,
 }
 
+/// What is proven about every admissible set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LowerBound {
+    /// No admissible set's squared error is below this.
+    pub value: f64,
+    /// How much of the bound was given up to rounding: no point of the relaxation could have proven more than
+    /// `value + rounding` by much, so nearer than this is as near as bound and error get.
+    pub rounding: f64,
+}
+
+impl LowerBound {
+    /// The larger of two bounds on the same sets.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        if other.value > self.value { other } else { self }
+    }
+}
+
 /// A lower bound on `norm_F(E(s))^2` over all sets of `count` evicted slots that respect the decisions.
 ///
 /// # Panics
 /// When the decisions leave no such set.
 #[must_use]
-pub fn lower_bound(product: &Product, decisions: &[Decision], count: usize) -> f64 {
-    let slope = |slot: usize| 2.0 * (product.values[slot] - product.errors[slot]);
+pub fn lower_bound(product: &Product, decisions: &[Decision], count: usize) -> LowerBound {
+    let least = least_slopes(product, decisions, count);
+    let total = |number: fn(&(f64, f64)) -> f64| least.iter().map(number).sum::<f64>();
+    let (sum, errors, magnitude) =
+        (total(|slope| slope.0), total(|slope| slope.1), total(|slope| slope.0.abs()));
+    let rounding = 2.0 * gamma(count + 8) * (magnitude + product.squared_norm.abs());
+    let squared = (sum - product.squared_norm - rounding).max(0.0);
+    let root = squared.sqrt() * (1.0 - f64::EPSILON) - product.root_loss;
+    let value = root.max(0.0).powi(2) * (1.0 - 2.0 * f64::EPSILON);
+    LowerBound { value, rounding: errors + rounding + (squared - value) }
+}
+
+/// The slots of the admissible set with the least `sum of 2 <E, E(e_i)>`: that slope less its possible error, and the
+/// error.
+fn least_slopes(product: &Product, decisions: &[Decision], count: usize) -> Vec<(f64, f64)> {
+    let slope = |slot: usize| {
+        let error = 2.0 * product.errors[slot];
+        (2.0 * product.values[slot] - error, error)
+    };
     let slots = |decision| {
         let decided = decisions.iter().enumerate().filter(move |(_, other)| **other == decision);
-        decided.map(|(slot, _)| slot)
+        decided.map(|(slot, _)| slope(slot))
     };
-    let forced: Vec<f64> = slots(Decision::Evicted).map(slope).collect();
-    let mut open: Vec<f64> = slots(Decision::Open).map(slope).collect();
-    let wanted = count.checked_sub(forced.len()).filter(|&wanted| wanted <= open.len());
+    let mut least: Vec<(f64, f64)> = slots(Decision::Evicted).collect();
+    let mut open: Vec<(f64, f64)> = slots(Decision::Open).collect();
+    let wanted = count.checked_sub(least.len()).filter(|&wanted| wanted <= open.len());
     let wanted = wanted.expect("the decisions leave a set of this size");
     if wanted > 0 && wanted < open.len() {
-        open.select_nth_unstable_by(wanted - 1, f64::total_cmp);
+        open.select_nth_unstable_by(wanted - 1, |one, two| one.0.total_cmp(&two.0));
     }
     open.truncate(wanted);
-
-    let chosen = forced.iter().chain(&open);
-    let (sum, magnitude) =
-        chosen.fold((0.0, 0.0), |(sum, size), slope: &f64| (sum + slope, size + slope.abs()));
-    let bound = sum - product.squared_norm;
-    let rounding = 2.0 * gamma(count + 8) * (magnitude + product.squared_norm.abs());
-    (bound - rounding).min(product.cap).max(0.0)
+    least.append(&mut open);
+    least
 }

@@ -1,13 +1,16 @@
 //! Best-first branching: the relaxation's bound where it is loose, closed by deciding slots one by one.
 //!
 //! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the
-//! best set of all, whenever the search stops.
+//! best set of all, whenever the search stops. A node whose bound is as near to the best error as rounding lets it be
+//! is settled: its bound still counts, but it is not split any further. A node that leaves few sets is settled by
+//! trying them all.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::bound::Decision;
+use super::bound::{Decision, LowerBound};
 use super::convexify::Convexified;
+use super::exhaustive::{best_set, set_count};
 use super::gram::{PairGram, indicator};
 use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
@@ -17,14 +20,32 @@ use super::swap::{Eviction, round, swap};
 pub struct Limits {
     /// Stop when the error is within this share of the bound: `norm(Delta) <= (1 + gap) * bound`.
     pub gap: f64,
-    /// Relaxations at most.
+    /// Nodes at most.
     pub nodes: usize,
+    /// Sets that are rather all tried than branched on.
+    pub leaf_sets: usize,
     /// What each relaxation may cost.
     pub effort: Effort,
     /// Whether to relax the convexified form; see [`convexify`](super::convexify).
     pub convexify: bool,
     /// Rounds of swaps after each relaxation.
     pub swap_rounds: usize,
+}
+
+impl Limits {
+    /// To the optimum, but for rounding; `block` slots are looked at together.
+    #[must_use]
+    pub fn exact(block: usize) -> Self {
+        Self {
+            // Rounding keeps bound and error apart, and sets that tie would all be searched.
+            gap: 1e-9,
+            nodes: usize::MAX,
+            leaf_sets: 4096,
+            effort: Effort { tolerance: 1e-10, products: 10_000, block },
+            convexify: true,
+            swap_rounds: 100,
+        }
+    }
 }
 
 /// A set, and what is proven about every other one of its size.
@@ -34,7 +55,7 @@ pub struct Certified {
     pub eviction: Eviction,
     /// No set of its size has a squared error below this.
     pub squared_lower_bound: f64,
-    /// Relaxations solved.
+    /// Nodes looked at: relaxations, and sets of sets tried out.
     pub nodes: usize,
 }
 
@@ -56,6 +77,12 @@ struct Node {
     relaxed: Relaxed,
 }
 
+impl Node {
+    fn bound(&self) -> f64 {
+        self.relaxed.lower_bound.value
+    }
+}
+
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
@@ -73,7 +100,7 @@ impl PartialOrd for Node {
 impl Ord for Node {
     /// The heap's greatest node is the one with the least bound; ties go to the one decided first.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.relaxed.lower_bound.total_cmp(&self.relaxed.lower_bound).then(other.decided.cmp(&self.decided))
+        other.bound().total_cmp(&self.bound()).then(other.decided.cmp(&self.decided))
     }
 }
 
@@ -102,6 +129,7 @@ pub fn certify(
         limits,
         open: BinaryHeap::new(),
         best,
+        settled: f64::INFINITY,
         pending: 0.0,
         nodes: 0,
         stopped: false,
@@ -121,7 +149,9 @@ struct Search<'a> {
     limits: Limits,
     open: BinaryHeap<Node>,
     best: Eviction,
-    /// The least bound of whatever is neither in `open` nor searched to its end.
+    /// The least bound of the nodes that are settled.
+    settled: f64,
+    /// A bound on whatever is being looked at.
     pending: f64,
     nodes: usize,
     stopped: bool,
@@ -130,8 +160,8 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn state(&self) -> Certified {
-        let least = self.open.peek().map_or(f64::INFINITY, |node| node.relaxed.lower_bound);
-        let bound = least.min(self.pending).min(self.best.squared_error);
+        let least = self.open.peek().map_or(f64::INFINITY, Node::bound);
+        let bound = least.min(self.settled).min(self.pending).min(self.best.squared_error);
         Certified { eviction: self.best.clone(), squared_lower_bound: bound, nodes: self.nodes }
     }
 
@@ -141,13 +171,14 @@ impl Search<'_> {
             return false;
         }
         let Some(node) = self.open.pop() else { return false };
-        let bound = node.relaxed.lower_bound;
-        let elsewhere = self.pending;
-        self.pending = elsewhere.min(bound);
-        let Some(slot) = self.branching_slot(&node) else {
-            // The relaxed point is a set itself: what its bound lacks is the relaxation's tolerance.
+        let LowerBound { value: bound, rounding } = node.relaxed.lower_bound;
+        let branching_slot =
+            self.branching_slot(&node).filter(|_| self.best.squared_error - bound > rounding);
+        let Some(slot) = branching_slot else {
+            self.settled = self.settled.min(bound);
             return true;
         };
+        self.pending = bound;
         for evict in [false, true] {
             let mut decided = node.decided.clone();
             decided.push((slot, evict));
@@ -155,29 +186,45 @@ impl Search<'_> {
                 self.solve(decided, x, bound);
             }
         }
-        self.pending = elsewhere;
+        self.pending = f64::INFINITY;
         true
     }
 
-    /// Relaxes a node, rounds it, and keeps it open where it may hold a better set.
+    /// Looks at a node: tries its sets where they are few, else relaxes it, rounds it, and keeps it open where it may
+    /// hold a better set.
     fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) {
-        let mut relaxed = self.relax(&decided, x, parent_bound);
-        relaxed.lower_bound = relaxed.lower_bound.max(parent_bound);
         self.nodes += 1;
-        let free = vec![Decision::Open; self.gram.slots()];
-        let rounded = round(&relaxed, self.count);
-        let found = swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds);
-        if found.squared_error < self.best.squared_error {
-            self.best = found;
+        let decisions = self.decisions(&decided);
+        if set_count(&decisions, self.count, self.limits.leaf_sets + 1) <= self.limits.leaf_sets {
+            let (found, bound) = best_set(self.gram, &decisions, self.count);
+            self.improve(found);
+            self.settled = self.settled.min(bound.value.max(parent_bound));
+            return;
         }
-        if relaxed.lower_bound < self.best.squared_error {
+        let mut relaxed = self.relax(&decided, &decisions, x, parent_bound);
+        relaxed.lower_bound.value = relaxed.lower_bound.value.max(parent_bound);
+        let rounded = round(&relaxed, self.count);
+        let free = vec![Decision::Open; self.gram.slots()];
+        self.improve(swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds));
+        if relaxed.lower_bound.value < self.best.squared_error {
             self.open.push(Node { decided, relaxed });
         }
     }
 
+    fn improve(&mut self, found: Eviction) {
+        if found.squared_error < self.best.squared_error {
+            self.best = found;
+        }
+    }
+
     /// Relaxes a node; whoever watches hears of the whole search's bound.
-    fn relax(&mut self, decided: &[(usize, bool)], x: Vec<f64>, parent_bound: f64) -> Relaxed {
-        let decisions = self.decisions(decided);
+    fn relax(
+        &mut self,
+        decided: &[(usize, bool)],
+        decisions: &[Decision],
+        x: Vec<f64>,
+        parent_bound: f64,
+    ) -> Relaxed {
         let state = self.state();
         let root = decided.is_empty();
         let (watch, stopped) = (&mut self.watch, &mut self.stopped);
@@ -190,7 +237,7 @@ impl Search<'_> {
             *stopped = *stopped || !watch(&Certified { squared_lower_bound: bound, ..state.clone() });
             !*stopped
         };
-        relax(&self.convexified, &decisions, self.count, x, self.limits.effort, &mut hear)
+        relax(&self.convexified, decisions, self.count, x, self.limits.effort, &mut hear)
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {

@@ -11,15 +11,15 @@
 //! cancel, scaled by the largest `c` that fits.
 //!
 //! **Why the bound holds.** Let `y` be a relaxed point and `E` the matrix in memory, `norm_F(E - E(y)) <= drift`. For
-//! any set `s`
+//! any set `s`, with `t = norm_F(E(s))`,
 //!
 //! ```text
-//! norm_F(E(s))^2  = norm_F(E(s) - E(y))^2 + 2 <E(y), E(s)> - norm_F(E(y))^2
-//!                >= sum_i lambda_i (s_i - y_i)^2 + 2 <E, E(s)> - norm_F(E)^2 - 2 drift (norm_F(E(s)) + norm_F(E)) - drift^2
+//! t^2 = norm_F(E(s) - E(y))^2 + 2 <E(y), E(s)> - norm_F(E(y))^2
+//!    >= sum_i lambda_i (s_i - y_i)^2 + 2 <E, E(s)> - (norm_F(E) + drift)^2 - 2 drift t  =  R(s) - 2 drift t
 //! ```
 //!
-//! and `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a set. The drift's term is bounded for sets with
-//! `norm_F(E(s)) <= 1000 norm_F(E)`; any other set is above `10^6 norm_F(E)^2` anyway, which caps the bound.
+//! so `t >= sqrt(R(s) + drift^2) - drift >= sqrt(R(s)) - drift`. And `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a set,
+//! so `R` is linear in `s` and its least value again a matter of sorting.
 //!
 //! **Why `M - Diag(lambda)` is positive semidefinite.** A Cholesky factorisation of the computed matrix, scaled to a
 //! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own
@@ -78,10 +78,10 @@ pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -
     (diagonal, largest)
 }
 
-/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite; `magnitudes` bound the rounding of `M`'s
-/// entries, `|M_ij - exact| <= r_i r_j`. Forms `M`: for as many slots as a dense factorisation is affordable for.
+/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. Forms `M`: for as many slots as a dense
+/// factorisation is affordable for.
 #[must_use]
-pub fn diagonal(gram: &dyn PairGram, magnitudes: &[f64], factor: &dyn Factor) -> Vec<f64> {
+pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
     let slots = gram.slots();
     // A slot that weighs nothing has nothing to move, and would make the matrix singular.
     let heavy: Vec<usize> = (0..slots).filter(|&slot| gram.diagonal()[slot] > 0.0).collect();
@@ -89,6 +89,7 @@ pub fn diagonal(gram: &dyn PairGram, magnitudes: &[f64], factor: &dyn Factor) ->
     let Some(matrix) = gram.blocks(&heavy).into_iter().next().filter(|_| !heavy.is_empty()) else {
         return lambda;
     };
+    let magnitudes = gram.magnitudes();
     let magnitudes: Vec<f64> = heavy.iter().map(|&slot| magnitudes[slot]).collect();
     let Scaled { mut matrix, scale } = Scaled::new(matrix, &magnitudes);
     let Some((inverse, largest)) = factor.inverse(&matrix) else { return lambda };
@@ -134,9 +135,6 @@ impl Scaled {
     }
 }
 
-/// Sets whose error is this many times the relaxed one's are not worth a proof.
-const FAR: f64 = 1e3;
-
 /// A quadratic form with part of its diagonal made linear.
 pub struct Convexified<'a> {
     gram: &'a dyn PairGram,
@@ -164,7 +162,6 @@ impl PairGram for Convexified<'_> {
 
     fn product(&self, x: &[f64]) -> Product {
         let mut product = self.gram.product(x);
-        let norm = product.squared_norm.sqrt();
         let (mut linear, mut moved) = (0.0, 0.0);
         for ((value, error), (lambda, share)) in
             product.values.iter_mut().zip(&mut product.errors).zip(self.lambda.iter().zip(x))
@@ -175,16 +172,21 @@ impl PairGram for Convexified<'_> {
             moved += lambda * share * share;
         }
         if moved > 0.0 {
-            product.cap = FAR * FAR * product.value * (1.0 - 1e-6);
             product.value += linear;
-            product.squared_norm += product.drift * (2.0 * (FAR + 1.0) * norm + product.drift);
+            product.squared_norm += product.drift * (2.0 * product.squared_norm.sqrt() + product.drift);
+            product.squared_norm *= 1.0 + 8.0 * f64::EPSILON;
             product.squared_norm -= moved * (1.0 - 2.0 * gamma(x.len() + 4));
+            product.root_loss = product.drift;
         }
         product
     }
 
     fn diagonal(&self) -> &[f64] {
         self.gram.diagonal()
+    }
+
+    fn magnitudes(&self) -> Vec<f64> {
+        self.gram.magnitudes()
     }
 
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {

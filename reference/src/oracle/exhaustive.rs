@@ -1,18 +1,30 @@
 //! The optimum by trying every set.
+//!
+//! The error of a set is summed from entries of `M`, `sum over i, j in s of M_ij`. With `|M_ij - exact| <= r_i r_j`
+//! ([`PairGram::magnitudes`]) and `|M_ij| <= m_i m_j`, `m_i = sqrt(M_ii) + r_i`, a sum over `c` slots is off by at most
+//!
+//! ```text
+//! (sum r_i)^2 + gamma_{c^2 + c} (sum m_i)^2
+//! ```
+//!
+//! and the least sum less the largest such error is a lower bound on every set's squared error.
 
 use crate::error::Error;
 
-use super::gram::PairGram;
+use super::block::Block;
+use super::bound::{Decision, LowerBound};
+use super::gram::{PairGram, gamma, indicator};
 use super::swap::Eviction;
 
 /// Slots beyond which there are too many sets.
 pub const MOST_SLOTS: usize = 24;
 
-/// The set of `count` slots with the least squared `drop` error; the first in lexicographic order among equals.
+/// The set of `count` slots with the least squared `drop` error, the first in lexicographic order among equals, and
+/// what that proves of all others.
 ///
 /// # Errors
 /// [`Error::Shape`] when there are more than [`MOST_SLOTS`] slots, or fewer than `count`.
-pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<Eviction, Error> {
+pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<(Eviction, LowerBound), Error> {
     let slots = gram.slots();
     if slots > MOST_SLOTS || count > slots {
         return Err(Error::Shape {
@@ -21,39 +33,105 @@ pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<Eviction, Error> 
             found: slots.to_string(),
         });
     }
-    let all: Vec<usize> = (0..slots).collect();
-    let block = super::block::Block::new(gram.blocks(&all));
-    let mut search = Search { block, count, chosen: Vec::new(), best: None };
-    search.extend(0, 0.0, &vec![0.0; slots]);
-    search.best.ok_or_else(|| Error::Shape {
-        what: "slots of an exhaustive search",
-        expected: format!("a set of {count}"),
-        found: "none".into(),
-    })
+    Ok(best_set(gram, &vec![Decision::Open; slots], count))
+}
+
+/// How many sets of `count` slots respect the decisions, up to `most`.
+#[must_use]
+pub fn set_count(decisions: &[Decision], count: usize, most: usize) -> usize {
+    let number = |decision| decisions.iter().filter(|&&other| other == decision).count();
+    let Some(missing) = count.checked_sub(number(Decision::Evicted)) else { return 0 };
+    let open = number(Decision::Open);
+    if missing > open {
+        return 0;
+    }
+    let binomial = (1..=missing.min(open - missing)).try_fold(1_usize, |sets, chosen| {
+        Some(sets * (open + 1 - chosen) / chosen).filter(|&sets| sets < most)
+    });
+    binomial.unwrap_or(most)
+}
+
+/// The best of all sets of `count` slots that respect the decisions.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn best_set(gram: &dyn PairGram, decisions: &[Decision], count: usize) -> (Eviction, LowerBound) {
+    let slots: Vec<usize> = (0..gram.slots()).filter(|&slot| decisions[slot] != Decision::Retained).collect();
+    let mut search = Search::new(Block::new(gram.blocks(&slots)), count);
+    let mut gradient = vec![0.0; slots.len()];
+    let mut error = 0.0;
+    for (index, &slot) in slots.iter().enumerate() {
+        if decisions[slot] == Decision::Evicted {
+            error += search.add(index, &mut gradient);
+        } else {
+            search.open.push(index);
+        }
+    }
+    search.extend(0, error, &gradient);
+    let best = search.best.expect("the decisions leave a set of this size");
+    let mut evicted: Vec<usize> = best.chosen.iter().map(|&index| slots[index]).collect();
+    evicted.sort_unstable();
+    let rounding = rounding(gram, &slots, count);
+    let value = (best.error - rounding).max(0.0);
+    let squared_error = gram.product(&indicator(gram.slots(), &evicted)).value;
+    (Eviction { evicted, squared_error }, LowerBound { value, rounding })
+}
+
+/// How far the sum over any `count` of `slots` may be off.
+fn rounding(gram: &dyn PairGram, slots: &[usize], count: usize) -> f64 {
+    let (diagonal, errors) = (gram.diagonal(), gram.magnitudes());
+    let largest = |number: &dyn Fn(usize) -> f64| -> f64 {
+        let mut numbers: Vec<f64> = slots.iter().map(|&slot| number(slot)).collect();
+        numbers.sort_unstable_by(|one, two| two.total_cmp(one));
+        numbers.iter().take(count).sum()
+    };
+    let of_entries = largest(&|slot| errors[slot]).powi(2);
+    let of_sum =
+        gamma(count * count + count + 8) * largest(&|slot| diagonal[slot].sqrt() + errors[slot]).powi(2);
+    2.0 * (of_entries + of_sum)
 }
 
 struct Search {
-    block: super::block::Block,
+    block: Block,
     count: usize,
+    /// The slots that are not decided.
+    open: Vec<usize>,
     chosen: Vec<usize>,
-    best: Option<Eviction>,
+    best: Option<Best>,
+}
+
+struct Best {
+    chosen: Vec<usize>,
+    error: f64,
 }
 
 impl Search {
-    /// Extends the chosen slots, whose error is `error` and whose gradient is `M x`, by slots from `first` on.
+    fn new(block: Block, count: usize) -> Self {
+        Self { block, count, open: Vec::new(), chosen: Vec::new(), best: None }
+    }
+
+    /// Chooses a slot; how much that adds to the error. `gradient` is `M x` and is kept.
+    fn add(&mut self, slot: usize, gradient: &mut [f64]) -> f64 {
+        let change = 2.0 * gradient[slot] + self.block.entry(slot, slot);
+        self.block.shift(gradient, slot, 1.0);
+        self.chosen.push(slot);
+        change
+    }
+
+    /// Extends the chosen slots by open ones from the `first` on.
     fn extend(&mut self, first: usize, error: f64, gradient: &[f64]) {
-        if self.chosen.len() == self.count {
-            if self.best.as_ref().is_none_or(|best| error < best.squared_error) {
-                self.best = Some(Eviction { evicted: self.chosen.clone(), squared_error: error });
+        let missing = self.count - self.chosen.len();
+        if missing == 0 {
+            if self.best.as_ref().is_none_or(|best| error < best.error) {
+                self.best = Some(Best { chosen: self.chosen.clone(), error });
             }
             return;
         }
-        let missing = self.count - self.chosen.len();
-        for slot in first..=self.block.len() - missing {
+        for index in first..(self.open.len() + 1).saturating_sub(missing) {
             let mut extended = gradient.to_vec();
-            self.block.shift(&mut extended, slot, 1.0);
-            self.chosen.push(slot);
-            self.extend(slot + 1, error + 2.0 * gradient[slot] + self.block.entry(slot, slot), &extended);
+            let change = self.add(self.open[index], &mut extended);
+            self.extend(index + 1, error + change, &extended);
             self.chosen.pop();
         }
     }

@@ -52,8 +52,9 @@ pub struct Product {
     pub squared_norm: f64,
     /// An upper bound on `norm_F(E - E(x))`.
     pub drift: f64,
-    /// Sets above this value are not spoken of; infinite for the plain form.
-    pub cap: f64,
+    /// How far the root of the tangent's value may lie above the norm of a set's error; 0 for the plain form, which
+    /// is bounded whatever `E` is.
+    pub root_loss: f64,
 }
 
 /// The quadratic form of evicting candidates, over `slots` in the order (layer, KV head, position).
@@ -69,6 +70,10 @@ pub trait PairGram: Send + Sync {
 
     /// The rows and columns of `M` that belong to `slots` (ascending), as blocks along its diagonal.
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
+
+    /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the returned
+    /// `r`, one a slot.
+    fn magnitudes(&self) -> Vec<f64>;
 
     /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a slot; zeros where none
     /// is known. See [`convexify`].
@@ -130,28 +135,6 @@ impl<'a> LayerGram<'a> {
 
     fn values(&self, head: QueryHead) -> DMatrixView<'_, f64> {
         self.layer.values_of(head).rows(0, self.candidate_len())
-    }
-
-    /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the
-    /// returned `r`. Each is a sum of products of inner products of `w`, and of `D` after `d`, terms.
-    #[must_use]
-    pub fn magnitudes(&self) -> Vec<f64> {
-        let shape = self.layer.shape;
-        let terms = shape.window_len.max(self.attention.weights[0].nrows())
-            + shape.hidden_dim
-            + 2 * shape.head_dim
-            + shape.query_heads * shape.query_heads
-            + 8;
-        let factor = gamma(terms).sqrt();
-        let mut magnitudes = vec![0.0; self.slots()];
-        for head in shape.query_heads() {
-            let reach = self.values(head).abs() * self.layer.output_projection[head.0].abs();
-            let first = shape.kv_head_of(head).0 * self.candidate_len();
-            for (i, attention_norm) in self.attention_norms[head.0].iter().enumerate() {
-                magnitudes[first + i] += factor * attention_norm * reach.row(i).norm();
-            }
-        }
-        magnitudes
     }
 
     /// Pairs of query heads of one group whose products count.
@@ -251,7 +234,7 @@ impl PairGram for LayerGram<'_> {
             value,
             squared_norm: value * (1.0 + 2.0 * gamma(entries)),
             drift: self.drift(x),
-            cap: f64::INFINITY,
+            root_loss: 0.0,
         };
         for head in self.layer.shape.query_heads() {
             let error = &errors[if self.form == Form::HeadWise { head.0 } else { 0 }];
@@ -281,11 +264,31 @@ impl PairGram for LayerGram<'_> {
         vec![block]
     }
 
+    /// An entry is a sum of products of inner products of `w`, and of `D` after `d`, terms.
+    fn magnitudes(&self) -> Vec<f64> {
+        let shape = self.layer.shape;
+        let terms = shape.window_len.max(self.attention.weights[0].nrows())
+            + shape.hidden_dim
+            + 2 * shape.head_dim
+            + shape.query_heads * shape.query_heads
+            + 8;
+        let factor = gamma(terms).sqrt();
+        let mut magnitudes = vec![0.0; self.slots()];
+        for head in shape.query_heads() {
+            let reach = self.values(head).abs() * self.layer.output_projection[head.0].abs();
+            let first = shape.kv_head_of(head).0 * self.candidate_len();
+            for (i, attention_norm) in self.attention_norms[head.0].iter().enumerate() {
+                magnitudes[first + i] += factor * attention_norm * reach.row(i).norm();
+            }
+        }
+        magnitudes
+    }
+
     fn convexity(&self) -> Vec<f64> {
         if self.slots() > convexify::MOST_SLOTS {
             return vec![0.0; self.slots()];
         }
-        convexify::diagonal(self, &self.magnitudes(), &convexify::Nalgebra)
+        convexify::diagonal(self, &convexify::Nalgebra)
     }
 }
 
@@ -365,7 +368,7 @@ impl<'a> StackedGram<'a> {
             value: 0.0,
             squared_norm: 0.0,
             drift: 0.0,
-            cap: f64::INFINITY,
+            root_loss: 0.0,
         };
         for product in products {
             joined.values.extend(product.values);
@@ -394,6 +397,10 @@ impl PairGram for StackedGram<'_> {
 
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
         self.parts().flat_map(|(layer, range)| layer.blocks(&slots_inside(slots, &range))).collect()
+    }
+
+    fn magnitudes(&self) -> Vec<f64> {
+        self.parts().flat_map(|(layer, _)| layer.magnitudes()).collect()
     }
 
     fn convexity(&self) -> Vec<f64> {

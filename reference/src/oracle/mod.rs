@@ -19,6 +19,7 @@
 //! with [`gram`] for the product `M x`, and [`bound`] for why the bounds hold in floating point. [`mod@exhaustive`] is
 //! what small problems are checked against.
 
+pub mod active_set;
 pub mod block;
 pub mod bound;
 pub mod branch;

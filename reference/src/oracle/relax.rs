@@ -2,12 +2,15 @@
 //!
 //! Frank-Wolfe stalls here: the attention sinks' diagonal entries are thousands of times the others'. So the
 //! relaxation is solved by decomposition, as large support vector machines are: take the slots that violate the
-//! optimality conditions most, form their small block of `M`, solve the problem on them by exact pairwise steps,
+//! optimality conditions most, form their small block of `M`, solve the problem on them ([`active_set`](super::active_set)),
 //! and only then pay for another full product `M x`. Every product gives a lower bound that holds
 //! ([`lower_bound`]), so the solver may stop whenever its caller likes.
 
+use std::collections::BTreeSet;
+
+use super::active_set::ActiveSet;
 use super::block::Block;
-use super::bound::{Decision, lower_bound};
+use super::bound::{Decision, LowerBound, lower_bound};
 use super::gram::{PairGram, Product};
 
 /// How long a relaxation is worked on.
@@ -28,8 +31,8 @@ pub struct Relaxed {
     pub x: Vec<f64>,
     /// `M x`.
     pub product: Product,
-    /// A lower bound on the squared error of every admissible set.
-    pub lower_bound: f64,
+    /// What is proven of the squared error of every admissible set.
+    pub lower_bound: LowerBound,
 }
 
 /// Improves on `start` until the effort is spent, or `watch`, which hears of every new bound, returns false. Slots
@@ -47,32 +50,57 @@ pub fn relax(
     let bound = lower_bound(&product, decisions, count);
     let mut relaxed = Relaxed { x: start, product, lower_bound: bound };
     for _ in 1..effort.products {
-        let value = relaxed.product.value;
-        if !watch(relaxed.lower_bound) || value - relaxed.lower_bound <= effort.tolerance * value {
-            break;
-        }
-        let slots = violating(&relaxed, decisions, effort.block);
-        if !improve(gram, &slots, &mut relaxed.x, &relaxed.product, effort.tolerance) {
+        let (value, bound) = (relaxed.product.value, relaxed.lower_bound);
+        let near = value - bound.value <= effort.tolerance * value + bound.rounding;
+        if !watch(bound.value) || near || !relaxed.improve(gram, decisions, effort) {
             break;
         }
         relaxed.product = gram.product(&relaxed.x);
-        relaxed.lower_bound = relaxed.lower_bound.max(lower_bound(&relaxed.product, decisions, count));
+        relaxed.lower_bound = bound.max(lower_bound(&relaxed.product, decisions, count));
+        if relaxed.product.value >= value && relaxed.lower_bound == bound {
+            // What is left to gain is rounding.
+            break;
+        }
     }
     relaxed
 }
 
-/// The open slots that could rise with the least gradient and those that could fall with the largest, ascending.
-fn violating(relaxed: &Relaxed, decisions: &[Decision], most: usize) -> Vec<usize> {
-    let open = (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open);
-    let gradient = |slot: &usize| relaxed.product.values[*slot];
-    let mut rising: Vec<usize> = open.clone().filter(|&slot| relaxed.x[slot] < 1.0).collect();
-    let mut falling: Vec<usize> = open.filter(|&slot| relaxed.x[slot] > 0.0).collect();
-    keep_first(&mut rising, most / 2, |one, two| gradient(one).total_cmp(&gradient(two)));
-    keep_first(&mut falling, most / 2, |one, two| gradient(two).total_cmp(&gradient(one)));
-    rising.append(&mut falling);
-    rising.sort_unstable();
-    rising.dedup();
-    rising
+impl Relaxed {
+    /// Solves the relaxation over the slots that most need it, the others as they are; false where nothing moved.
+    fn improve(&mut self, gram: &dyn PairGram, decisions: &[Decision], effort: Effort) -> bool {
+        let slots = self.working_set(decisions, effort.block);
+        let block = Block::new(gram.blocks(&slots));
+        let of = |numbers: &[f64]| slots.iter().map(|&slot| numbers[slot]).collect();
+        let mut active = ActiveSet::new(&block, of(&self.x), of(&self.product.values));
+        // The gradients' mean is `value / sum x`: of a share of it, the gap is as small a share of the value.
+        let mean = self.product.value / self.x.iter().sum::<f64>();
+        let moved = active.solve(0.1 * effort.tolerance * mean);
+        for (&slot, &share) in slots.iter().zip(&active.x) {
+            self.x[slot] = share;
+        }
+        moved
+    }
+
+    /// The open slots that could rise with the least gradient, those that could fall with the largest, and as many of
+    /// those with a share between 0 and 1 as there is room for, ascending.
+    fn working_set(&self, decisions: &[Decision], most: usize) -> Vec<usize> {
+        let gradient = |slot: &usize| self.product.values[*slot];
+        let open: Vec<usize> =
+            (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
+        let that = |moves: fn(f64) -> bool| open.iter().copied().filter(move |&slot| moves(self.x[slot]));
+        let mut rising: Vec<usize> = that(|share| share < 1.0).collect();
+        let mut falling: Vec<usize> = that(|share| share > 0.0).collect();
+        keep_first(&mut rising, most / 3, |one, two| gradient(one).total_cmp(&gradient(two)));
+        keep_first(&mut falling, most / 3, |one, two| gradient(two).total_cmp(&gradient(one)));
+        let mut set: BTreeSet<usize> = rising.into_iter().chain(falling).collect();
+        for slot in that(|share| share > 0.0 && share < 1.0) {
+            if set.len() >= most {
+                break;
+            }
+            set.insert(slot);
+        }
+        set.into_iter().collect()
+    }
 }
 
 /// Keeps the first `most` elements of an order, in any order; ties go to the lower slot.
@@ -85,16 +113,4 @@ pub(super) fn keep_first(
         slots.select_nth_unstable_by(most, |one, two| order(one, two).then(one.cmp(two)));
         slots.truncate(most);
     }
-}
-
-/// Solves the relaxation over `slots` alone; false where nothing moved.
-fn improve(gram: &dyn PairGram, slots: &[usize], x: &mut [f64], product: &Product, tolerance: f64) -> bool {
-    let mut block = Block::new(gram.blocks(slots));
-    let mut shares: Vec<f64> = slots.iter().map(|&slot| x[slot]).collect();
-    let mut gradient: Vec<f64> = slots.iter().map(|&slot| product.values[slot]).collect();
-    let moved = block.descend(&mut shares, &mut gradient, tolerance);
-    for (&slot, share) in slots.iter().zip(shares) {
-        x[slot] = share;
-    }
-    moved
 }

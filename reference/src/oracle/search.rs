@@ -64,12 +64,14 @@ pub fn search(
     let limits = limits(oracle, options, layers.len());
     let certified = match oracle {
         Oracle::Exhaustive => {
-            let eviction = exhaustive(gram.as_ref(), evicted.len())?;
-            Certified { squared_lower_bound: eviction.squared_error, eviction, nodes: 0 }
+            let (eviction, bound) = exhaustive(gram.as_ref(), evicted.len())?;
+            let squared_lower_bound = bound.value.min(eviction.squared_error);
+            Certified { eviction, squared_lower_bound, nodes: 1 }
         }
         _ => certify(gram.as_ref(), evicted.len(), &evicted, limits, watch),
     };
-    let retained = retained_candidates(&certified.eviction.evicted, gram.slots(), candidates);
+    let heads = layers.len() * layers[0].shape().kv_heads;
+    let retained = retained_candidates(&certified.eviction.evicted, heads, candidates);
     Ok(Found { retained, certified: Some(certified) })
 }
 
@@ -77,17 +79,11 @@ fn limits(oracle: Oracle, options: &PolicyOptions, layers: usize) -> Limits {
     // A working set of a few hundred slots a layer costs less than one product of the layer.
     let block = 256 * layers.min(8);
     match oracle {
-        Oracle::BranchAndBound => Limits {
-            // Rounding keeps bound and error apart, and sets that tie would all be searched.
-            gap: 1e-9,
-            nodes: usize::MAX,
-            effort: Effort { tolerance: 1e-12, products: 10_000, block },
-            convexify: true,
-            swap_rounds: 100,
-        },
+        Oracle::BranchAndBound => Limits::exact(block),
         _ => Limits {
             gap: 1e-3,
             nodes: options.nodes,
+            leaf_sets: 4096,
             effort: Effort { tolerance: 1e-4, products: 200, block },
             convexify: options.convexify,
             swap_rounds: 20,
@@ -120,13 +116,12 @@ pub fn evicted_slots(retained: &RetainedSet, candidates: usize) -> Vec<usize> {
     evicted
 }
 
-fn retained_candidates(evicted: &[usize], slots: usize, candidates: usize) -> Vec<Vec<u32>> {
-    let mut retained = vec![Vec::new(); slots.checked_div(candidates).unwrap_or(0)];
+/// Each of `heads` KV heads' candidates outside the evicted slots, ascending.
+fn retained_candidates(evicted: &[usize], heads: usize, candidates: usize) -> Vec<Vec<u32>> {
     let mut evicted = evicted.iter().copied().peekable();
-    for slot in 0..slots {
-        if evicted.next_if_eq(&slot).is_none() {
-            retained[slot / candidates].push((slot % candidates) as u32);
-        }
-    }
-    retained
+    let mut of_head = |head: usize| {
+        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidates + position)).is_none();
+        (0..candidates).filter(kept).map(|position| position as u32).collect()
+    };
+    (0..heads).map(&mut of_head).collect()
 }

@@ -3,18 +3,21 @@
 use nalgebra::{DMatrix, DVector, RowDVector};
 
 use crate::allocate::Allocation;
-use crate::attend::softmax_of_retained;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
 use crate::project::{head_output, projected_values};
+use crate::score::weights_without;
 use crate::shape::QueryHead;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "centred",
     formula: "root of sum over rows t of norm2(sum over the group of A[t,i] / (1 - A[t,i]) * (b_{h,i} - o_{h,t}))^2",
     source: "this project",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: ranking![OptionKey::Window, OptionKey::Pool(&[PoolStage::Score])],
     defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
 };
 
@@ -25,7 +28,7 @@ fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
 fn score_group(layer: &Layer, group: &[QueryHead]) -> Vec<f64> {
     let heads: Vec<_> = group.iter().map(|&head| Head::new(layer, head)).collect();
     let change = |position| {
-        let mut change = DMatrix::zeros(layer.shape.window_len, layer.shape.hidden_dim);
+        let mut change = DMatrix::zeros(layer.attention.rows(), layer.shape.hidden_dim);
         heads.iter().for_each(|head| head.add_change(position, &mut change));
         change.norm()
     };
@@ -66,8 +69,7 @@ impl<'a> Head<'a> {
     /// `o_{h,t}` after evicting `position`, computed anew: where a weight nears 1, `1 - A` keeps no digits. In
     /// each row that happens to one position at most.
     fn output_without(&self, position: usize, row: usize) -> RowDVector<f64> {
-        let logits = self.layer.attention.logits[self.index.0].rows(row, 1).into_owned();
-        let keeps: Vec<_> = (0..logits.ncols()).map(|other| other != position).collect();
-        head_output(self.layer, self.index, &softmax_of_retained(&logits, &keeps)).row(0).into_owned()
+        let weights = weights_without(self.layer, self.index, position, row);
+        head_output(self.layer, self.index, &weights).row(0).into_owned()
     }
 }

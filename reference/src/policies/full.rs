@@ -6,6 +6,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "full",
     formula: "keeps everything, whatever the budget",
     source: "",
+    caveat: "",
     rule: Rule::Everything,
     options: &[],
     defaults: PolicyOptions::PLAIN,

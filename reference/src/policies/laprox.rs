@@ -1,13 +1,17 @@
 //! LaProx: the size of a slot's column-row pairs in the product of attention maps and projected values.
+//!
+//! `pool=avg:7@attention` smooths `norm2(a_{h,i})` over neighbouring candidates before it meets the value norm, and not the
+//! product; `gqa=exact` has no such part.
 
 use nalgebra::{DMatrix, DVector};
 
 use crate::allocate::Allocation;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
-use crate::pool::Pooling;
+use crate::pool::{Pool, PoolStage, Pooling};
 use crate::project::{projected_value_norms, projected_values};
-use crate::score::{attention_norms, mean_over};
+use crate::score::{attention_norms, mean_over, pooled};
 use crate::shape::QueryHead;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
@@ -15,17 +19,16 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "p_i = mean over the group of norm2(a_{h,i}) * norm2(b_{h,i}); gqa=attention: norm2(mean of a_{h,i}) * \
               mean of norm2(b_{h,i}); gqa=exact: norm_F(sum over the group of a_{h,i} b_{h,i}^T)",
     source: "arXiv 2605.07234 (gqa=exact: this project)",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[
-        OptionKey::Allocation(&Allocation::ALL),
-        OptionKey::Norm,
-        OptionKey::Pool,
+    options: ranking![
+        OptionKey::Window,
+        OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Attention, GroupRule::Exact]),
-        OptionKey::Sinks,
     ],
     defaults: PolicyOptions {
         allocation: Allocation::Model,
-        pool: Pooling::Average(7),
+        pool: Pool::of_score(Pooling::Average(7)),
         ..PolicyOptions::PLAIN
     },
 };
@@ -34,31 +37,33 @@ fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
     let group_score = match options.group_rule {
         GroupRule::Attention => norm_of_mean_attention,
         GroupRule::Exact => norm_of_removed_block,
-        GroupRule::Mean | GroupRule::Max => mean_of_pair_norms,
+        GroupRule::Mean | GroupRule::Sum | GroupRule::Max => mean_of_pair_norms,
     };
-    layer.query_groups().map(|(_, group)| group_score(layer, &group).as_slice().to_vec()).collect()
+    layer.query_groups().map(|(_, group)| group_score(layer, options, &group).as_slice().to_vec()).collect()
 }
 
 /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`.
-fn mean_of_pair_norms(layer: &Layer, group: &[QueryHead]) -> DVector<f64> {
-    mean_over(group, |head| attention_norms(layer, head).component_mul(&projected_value_norms(layer, head)))
+fn mean_of_pair_norms(layer: &Layer, options: &PolicyOptions, group: &[QueryHead]) -> DVector<f64> {
+    mean_over(group, |head| {
+        pooled(options, attention_norms(layer, head)).component_mul(&projected_value_norms(layer, head))
+    })
 }
 
 /// `norm2(mean over the group of a_{h,i}) * mean over the group of norm2(b_{h,i})`.
-fn norm_of_mean_attention(layer: &Layer, group: &[QueryHead]) -> DVector<f64> {
+fn norm_of_mean_attention(layer: &Layer, options: &PolicyOptions, group: &[QueryHead]) -> DVector<f64> {
     let value_norms = mean_over(group, |head| projected_value_norms(layer, head));
     let attention_norms = DVector::from_fn(value_norms.len(), |position, _| {
         let column = |head: QueryHead| layer.attention.weights[head.0].column(position).clone_owned();
         mean_over(group, column).norm()
     });
-    attention_norms.component_mul(&value_norms)
+    pooled(options, attention_norms).component_mul(&value_norms)
 }
 
 /// `norm_F(sum over the group of a_{h,i} b_{h,i}^T)`: the `drop` error of evicting this slot alone.
-fn norm_of_removed_block(layer: &Layer, group: &[QueryHead]) -> DVector<f64> {
+fn norm_of_removed_block(layer: &Layer, _: &PolicyOptions, group: &[QueryHead]) -> DVector<f64> {
     let projected: Vec<_> = group.iter().map(|&head| projected_values(layer, head)).collect();
     DVector::from_fn(layer.shape.candidate_len(), |position, _| {
-        let mut block = DMatrix::zeros(layer.shape.window_len, layer.shape.hidden_dim);
+        let mut block = DMatrix::zeros(layer.attention.rows(), layer.shape.hidden_dim);
         for (&head, projected) in group.iter().zip(&projected) {
             let attention = layer.attention.weights[head.0].column(position);
             block.ger(1.0, &attention, &projected.row(position).transpose(), 1.0);

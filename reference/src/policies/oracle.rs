@@ -8,6 +8,7 @@ const PLAIN: PolicyEntry = PolicyEntry {
     name: "",
     formula: "",
     source: "this project",
+    caveat: "",
     rule: Rule::Everything,
     options: &[OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]), OptionKey::Form],
     defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },

@@ -3,22 +3,18 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::allocate::Allocation;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "random",
     formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
     source: "",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[
-        OptionKey::Allocation(&Allocation::ALL),
-        OptionKey::Norm,
-        OptionKey::Pool,
-        OptionKey::Sinks,
-        OptionKey::Seed,
-    ],
+    options: ranking![OptionKey::Pool(&[PoolStage::Score]), OptionKey::Seed],
     defaults: PolicyOptions::PLAIN,
 };
 

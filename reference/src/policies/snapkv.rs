@@ -1,35 +1,36 @@
 //! SnapKV: the mean attention that the window pays to a position.
+//!
+//! The paper (arXiv 2404.14469) pools by the maximum or the average over 5 in its experiments and over 7 in its code; the
+//! average over 7 is what the paper under study gives to all policies. Its code repeats keys for grouped queries and so
+//! keeps another set for every query head; the group's mean is what its successors made of that.
 
-use crate::allocate::Allocation;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
-use crate::pool::Pooling;
-use crate::score::{mean_attention, mean_over};
-use crate::shape::QueryHead;
+use crate::pool::{Pool, PoolStage, Pooling};
+use crate::score::{grouped, mean_attention, pooled};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "snapkv",
     formula: "s_i = mean over the group of sum_t A_h[t,i] / w; gqa=max: the largest of the group",
     source: "arXiv 2404.14469",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[
-        OptionKey::Allocation(&Allocation::ALL),
-        OptionKey::Norm,
-        OptionKey::Pool,
-        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-        OptionKey::Sinks,
-    ],
-    defaults: PolicyOptions { pool: Pooling::Average(7), ..PolicyOptions::PLAIN },
+    options: OPTIONS,
+    defaults: DEFAULTS,
 };
 
-fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
-    let attention = |head| mean_attention(layer, head);
-    let group_score = |group: &[QueryHead]| match options.group_rule {
-        GroupRule::Max => group.iter().map(|&head| attention(head)).reduce(|most, next| most.sup(&next)),
-        _ => Some(mean_over(group, attention)),
-    };
-    layer
-        .query_groups()
-        .map(|(_, group)| group_score(&group).unwrap_or_default().as_slice().to_vec())
-        .collect()
+/// What the policies that change only the allocation have, too.
+pub(super) const OPTIONS: &[OptionKey] = ranking![
+    OptionKey::Window,
+    OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
+    OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
+];
+
+/// What they start from.
+pub(super) const DEFAULTS: PolicyOptions =
+    PolicyOptions { pool: Pool::of_score(Pooling::Average(7)), ..PolicyOptions::PLAIN };
+
+pub(super) fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    grouped(layer, options.group_rule, |head| pooled(options, mean_attention(layer, head)))
 }

@@ -1,15 +1,17 @@
 //! StreamingLLM: the first positions and the most recent ones, whatever they hold.
 
-use crate::allocate::Allocation;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "streaming",
     formula: "s_i = i + 1; the first `sinks` positions come before all others",
     source: "arXiv 2309.17453",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
     defaults: PolicyOptions { sinks: 4, ..PolicyOptions::PLAIN },
 };
 

@@ -1,20 +1,22 @@
 //! TOVA: the last query's attention, one set for all heads of a layer.
 
-use crate::allocate::Allocation;
 use crate::layer::Layer;
+use crate::policies::ranking;
 use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "tova",
     formula: "s_i = mean over all query heads of A_h[w-1,i], the same for every KV head of the layer",
     source: "arXiv 2401.06104",
+    caveat: "",
     rule: Rule::Score(score),
-    options: &[OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm, OptionKey::Pool, OptionKey::Sinks],
+    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
     defaults: PolicyOptions::PLAIN,
 };
 
-fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
-    let last = layer.shape.window_len - 1;
+pub(super) fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
+    let last = layer.attention.rows() - 1;
     let heads = &layer.attention.weights;
     let attention =
         |position| heads.iter().map(|weights| weights[(last, position)]).sum::<f64>() / heads.len() as f64;

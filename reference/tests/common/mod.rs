@@ -5,14 +5,20 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::needless_range_loop, reason = "the statement's loops run over the formula's indices")]
 
-pub mod compare;
-pub mod problem;
+pub mod hostile;
+pub mod stated_competitors;
 pub mod stated_scores;
 pub mod statement;
 
-use laprox_reference::{Backend, Error, LayerIndex, Policy, PreparedLayer, Reference};
+pub use laprox_reference::conformance::{compare, problem};
+
+use laprox_reference::{
+    Backend, Error, LayerIndex, ModelScores, POLICIES, Policy, PolicyEntry, PreparedLayer, Reference,
+    RetainedSet, evict,
+};
 use proptest::test_runner::{Config, FileFailurePersistence};
 
+use laprox_reference::layer::Layer;
 use problem::Problem;
 
 /// A configuration that runs `cases` cases and keeps failing seeds in `file`, relative to the crate.
@@ -44,6 +50,53 @@ pub fn scores(problem: &Problem, text: &str) -> Vec<Vec<f64>> {
     let [kv_heads, candidates] = [problem.sizes.kv_heads, problem.sizes.candidate_len];
     assert_eq!((scores.values().len(), scores.candidate_len()), (kv_heads * candidates, candidates));
     (0..kv_heads).map(|head| scores.values()[head * candidates..(head + 1) * candidates].to_vec()).collect()
+}
+
+/// The policies that keep what their scores say.
+pub fn ranking_policies() -> impl Iterator<Item = &'static PolicyEntry> {
+    POLICIES.iter().filter(|entry| entry.rule.ranks())
+}
+
+/// Every pair of two lists.
+pub trait Cartesian: Iterator + Sized {
+    fn cartesian<T: Copy, const N: usize>(self, other: [T; N]) -> impl Iterator<Item = (Self::Item, T)>
+    where
+        Self::Item: Copy,
+    {
+        self.flat_map(move |one| other.map(|two| (one, two)))
+    }
+}
+
+impl<I: Iterator> Cartesian for I {}
+
+/// A policy's name with options.
+#[must_use]
+pub fn with_options(name: &str, options: &str) -> String {
+    if options.is_empty() { name.to_owned() } else { format!("{name}:{options}") }
+}
+
+/// A policy's scores over layers of one size each, with all that any allocation asks for.
+#[must_use]
+pub fn model_scores(layers: &[Problem], policy: &Policy) -> ModelScores {
+    let problems = layers.iter().enumerate().map(|(index, layer)| layer.layer_problem(LayerIndex(index)));
+    let prepared: Vec<_> = problems.map(|problem| Layer::new(&problem)).collect();
+    let scores = prepared.iter().map(|layer| layer.score(policy).unwrap()).collect();
+    let norms = prepared.iter().map(PreparedLayer::output_norm).collect();
+    let spreads = prepared.iter().map(|layer| layer.attention_spread(policy).unwrap()).collect();
+    ModelScores::new(scores, norms, layers[0].sizes.kv_heads).unwrap().with_spreads(spreads).unwrap()
+}
+
+/// What a policy keeps of layers, from its own scores.
+#[must_use]
+pub fn evicted(layers: &[Problem], text: &str, per_head: usize) -> RetainedSet {
+    let policy = policy(text);
+    evict(&policy, &model_scores(layers, &policy), per_head, layers[0].sizes.window_len).unwrap()
+}
+
+/// The positions that each head keeps.
+#[must_use]
+pub fn lists(retained: &RetainedSet) -> Vec<Vec<u32>> {
+    retained.offsets().windows(2).map(|ends| retained.positions()[ends[0]..ends[1]].to_vec()).collect()
 }
 
 /// What the refused call said.

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::statement::{PerKey, Rows, both_norms, head_outputs, moved, plain, projected, weights};
 
 /// A score for each KV head and candidate; `score` gets the query heads of the group.
-fn per_slot(problem: &Problem, score: impl Fn(&[usize], usize) -> Stated) -> Vec<Vec<Stated>> {
+pub fn per_slot(problem: &Problem, score: impl Fn(&[usize], usize) -> Stated) -> Vec<Vec<Stated>> {
     let size = problem.sizes.group_size;
     let mut slots = Vec::new();
     for kv_head in 0..problem.sizes.kv_heads {
@@ -15,7 +15,8 @@ fn per_slot(problem: &Problem, score: impl Fn(&[usize], usize) -> Stated) -> Vec
     slots
 }
 
-fn window_weights(problem: &Problem) -> PerKey<f64> {
+#[must_use]
+pub fn window_weights(problem: &Problem) -> PerKey<f64> {
     weights(problem, Rows::Window, &problem.all_kept())
 }
 
@@ -23,7 +24,8 @@ fn column(weights: &PerKey<f64>, head: usize, position: usize) -> Vec<Stated> {
     weights[head].iter().map(|row| Stated::of(row[position])).collect()
 }
 
-fn mean(numbers: &[Stated]) -> Stated {
+#[must_use]
+pub fn mean(numbers: &[Stated]) -> Stated {
     let sum = numbers.iter().fold(Stated::default(), |sum, &number| sum.plus(number));
     sum.times(1.0 / numbers.len() as f64)
 }
@@ -31,9 +33,20 @@ fn mean(numbers: &[Stated]) -> Stated {
 /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`.
 #[must_use]
 pub fn laprox_mean(problem: &Problem) -> Vec<Vec<Stated>> {
+    laprox_mean_of_pooled(problem, 1)
+}
+
+/// The same with `norm2(a_{h,i})` averaged over `kernel` neighbours.
+#[must_use]
+pub fn laprox_mean_of_pooled(problem: &Problem, kernel: usize) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);
+    let norms = |h: usize| -> Vec<Stated> {
+        let norms: Vec<_> = (0..problem.sizes.candidate_len).map(|i| norm(&column(&weights, h, i))).collect();
+        averaged(&norms, kernel)
+    };
+    let norms: Vec<Vec<Stated>> = (0..problem.sizes.query_heads()).map(norms).collect();
     per_slot(problem, |group, i| {
-        let pair = |&h: &usize| norm(&projected(problem, h, i)).times(norm(&column(&weights, h, i)).value);
+        let pair = |&h: &usize| norm(&projected(problem, h, i)).times(norms[h][i].value);
         mean(&group.iter().map(pair).collect::<Vec<_>>())
     })
 }
@@ -41,12 +54,21 @@ pub fn laprox_mean(problem: &Problem) -> Vec<Vec<Stated>> {
 /// `norm2(mean over the group of a_{h,i}) * mean over the group of norm2(b_{h,i})`.
 #[must_use]
 pub fn laprox_attention(problem: &Problem) -> Vec<Vec<Stated>> {
+    laprox_attention_of_pooled(problem, 1)
+}
+
+/// The same with the norm of the mean attention averaged over `kernel` neighbours.
+#[must_use]
+pub fn laprox_attention_of_pooled(problem: &Problem, kernel: usize) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);
-    per_slot(problem, |group, i| {
+    let attention = per_slot(problem, |group, i| {
         let row = |t: usize| mean(&group.iter().map(|&h| Stated::of(weights[h][t][i])).collect::<Vec<_>>());
-        let attention = norm(&(0..problem.sizes.window_len).map(row).collect::<Vec<_>>());
+        norm(&(0..problem.sizes.window_len).map(row).collect::<Vec<_>>())
+    });
+    let attention: Vec<_> = attention.iter().map(|head| averaged(head, kernel)).collect();
+    per_slot(problem, |group, i| {
         let values: Vec<Stated> = group.iter().map(|&h| norm(&projected(problem, h, i))).collect();
-        mean(&values).times(attention.value)
+        mean(&values).times(attention[group[0] / problem.sizes.group_size][i].value)
     })
 }
 

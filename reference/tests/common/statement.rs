@@ -31,17 +31,22 @@ pub fn weights(problem: &Problem, rows: Rows, keeps: &[Vec<bool>]) -> PerKey<f64
         .collect()
 }
 
-/// `q . k * scale` for all cached keys.
 fn logits(problem: &Problem, head: usize, row: usize) -> Vec<f64> {
+    stated_logits(problem, head, row).iter().map(|logit| logit.value).collect()
+}
+
+/// `q . k * scale` for all cached keys.
+#[must_use]
+pub fn stated_logits(problem: &Problem, head: usize, row: usize) -> Vec<Stated> {
     let query = problem.query_at(head, row);
     let mut logits = Vec::new();
     for position in 0..problem.sizes.cached_len() {
         let key = problem.key_at(head / problem.sizes.group_size, position);
-        let mut dot = 0.0;
+        let mut dot = Stated::default();
         for k in 0..problem.sizes.head_dim {
-            dot += query[k] * key[k];
+            dot = dot.plus(Stated::of(query[k] * key[k]));
         }
-        logits.push(dot * problem.scale);
+        logits.push(dot.times(problem.scale));
     }
     logits
 }

@@ -2,36 +2,57 @@
 
 use std::fmt;
 
-use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, RetainedSet, TensorView};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compare::gamma;
+use crate::{Activations, Elements, LayerIndex, LayerProblem, RetainedSet, TensorView};
 
 /// The free sizes; `H = Hkv * G` and `n = w + candidates`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
+    /// `Hkv`
     pub kv_heads: usize,
+    /// `G`
     pub group_size: usize,
+    /// `d`
     pub head_dim: usize,
+    /// `D`
     pub hidden_dim: usize,
+    /// `n - w`
     pub candidate_len: usize,
+    /// `w`
     pub window_len: usize,
+    /// `t`
     pub future_len: usize,
 }
 
+/// Nothing special: what conditions of claims are counted on.
+pub const TYPICAL: Sizes = Sizes {
+    kv_heads: 3,
+    group_size: 4,
+    head_dim: 5,
+    hidden_dim: 7,
+    candidate_len: 12,
+    window_len: 3,
+    future_len: 0,
+};
+
 impl Sizes {
+    /// `H`
     #[must_use]
     pub fn query_heads(&self) -> usize {
         self.kv_heads * self.group_size
     }
 
+    /// `n`
     #[must_use]
     pub fn context_len(&self) -> usize {
         self.candidate_len + self.window_len
     }
 
+    /// `n + t`
     #[must_use]
     pub fn cached_len(&self) -> usize {
         self.context_len() + self.future_len
@@ -41,14 +62,21 @@ impl Sizes {
 /// One layer's tensors in C order, as [`Activations`] describes them.
 #[derive(Clone)]
 pub struct Problem {
+    /// The sizes.
     pub sizes: Sizes,
     /// What an alive problem was drawn from.
     pub seed: Option<u64>,
+    /// The attention scale.
     pub scale: f64,
+    /// `[H, w, d]`
     pub query: Vec<f64>,
+    /// `[H, t, d]`
     pub future_query: Vec<f64>,
+    /// `[Hkv, n + t, d]`
     pub key: Vec<f64>,
+    /// `[Hkv, n + t, d]`
     pub value: Vec<f64>,
+    /// `[D, H * d]`
     pub projection: Vec<f64>,
 }
 
@@ -172,12 +200,14 @@ impl Problem {
         self
     }
 
+    /// `k_i` of one KV head.
     #[must_use]
     pub fn key_at(&self, kv_head: usize, position: usize) -> &[f64] {
         let first = (kv_head * self.sizes.cached_len() + position) * self.sizes.head_dim;
         &self.key[first..first + self.sizes.head_dim]
     }
 
+    /// `v_i` of one KV head.
     #[must_use]
     pub fn value_at(&self, kv_head: usize, position: usize) -> &[f64] {
         let first = (kv_head * self.sizes.cached_len() + position) * self.sizes.head_dim;
@@ -244,10 +274,23 @@ impl Problem {
         keeps
     }
 
-    fn some_kept(&self, seed: u64) -> Vec<Vec<bool>> {
+    /// No candidate kept.
+    #[must_use]
+    pub fn all_evicted(&self) -> Vec<Vec<bool>> {
+        let Sizes { candidate_len, .. } = self.sizes;
+        let head = (0..self.sizes.cached_len()).map(|position| position >= candidate_len);
+        vec![head.collect(); self.sizes.kv_heads]
+    }
+
+    /// About half of the candidates kept, at least one evicted where there is one.
+    #[must_use]
+    pub fn some_kept(&self, seed: u64) -> Vec<Vec<bool>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let Sizes { kv_heads, candidate_len, .. } = self.sizes;
-        let mut keeps = self.all_but(rng.random_range(0..kv_heads), rng.random_range(0..candidate_len));
+        let mut keeps = match candidate_len {
+            0 => self.all_kept(),
+            _ => self.all_but(rng.random_range(0..kv_heads), rng.random_range(0..candidate_len)),
+        };
         for keep in keeps.iter_mut().flat_map(|head| &mut head[..candidate_len]) {
             *keep &= rng.random_bool(0.5);
         }
@@ -263,6 +306,7 @@ impl Problem {
         RetainedSet::from_candidates(kv_heads, candidate_len + window_len, window_len, &heads).unwrap()
     }
 
+    /// The tensors.
     #[must_use]
     pub fn activations(&self) -> Activations<'_> {
         let Sizes { kv_heads, head_dim, hidden_dim, window_len, future_len, .. } = self.sizes;
@@ -282,6 +326,7 @@ impl Problem {
         }
     }
 
+    /// The problem of a layer.
     #[must_use]
     pub fn layer_problem(&self, layer: LayerIndex) -> LayerProblem<'_> {
         LayerProblem::new(layer, self.scale, self.activations()).unwrap()

@@ -3,7 +3,9 @@
 /// A stated number beside the same formula with every term replaced by its magnitude.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stated {
+    /// The number.
     pub value: f64,
+    /// The sum of the magnitudes of its terms.
     pub magnitude: f64,
 }
 
@@ -14,16 +16,19 @@ impl Stated {
         Self { value, magnitude: value.abs() }
     }
 
+    /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self { value: self.value + other.value, magnitude: self.magnitude + other.magnitude }
     }
 
+    /// The product.
     #[must_use]
     pub fn product(self, other: Self) -> Self {
         Self { value: self.value * other.value, magnitude: self.magnitude * other.magnitude }
     }
 
+    /// The multiple.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
         Self { value: self.value * factor, magnitude: self.magnitude * factor.abs() }

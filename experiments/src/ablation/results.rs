@@ -1,0 +1,119 @@
+//! Runs the units that are missing and puts the results together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+use laprox_fixtures::Dump;
+use laprox_reference::Backend;
+
+use super::comparison::Comparison;
+use super::journal::Journal;
+use super::unit::{self, Unit};
+use crate::progress::Progress;
+use crate::report::Row;
+use crate::sample::Sample;
+
+/// A comparison on the samples of dumps, and the units that it falls into.
+pub struct Results<'a> {
+    comparison: &'a Comparison,
+    samples: Vec<Sample<'a>>,
+    groups: Vec<Vec<usize>>,
+    seed: u64,
+}
+
+impl<'a> Results<'a> {
+    /// Divides the work.
+    #[must_use]
+    pub fn new(comparison: &'a Comparison, dumps: &'a [Dump], backend: &'a dyn Backend, seed: u64) -> Self {
+        let samples = unit::samples(dumps, comparison, backend);
+        Self { comparison, samples, groups: unit::groups(&comparison.policies), seed }
+    }
+
+    /// The budgets that a sample's window leaves nothing of, in words; one line a sample that lacks some.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        let of_sample = |sample: &Sample<'_>| {
+            let fits = self.comparison.budgets_of(sample);
+            let missing: Vec<String> = self
+                .comparison
+                .budgets
+                .iter()
+                .filter(|budget| !fits.iter().any(|(other, _)| other == *budget))
+                .map(ToString::to_string)
+                .collect();
+            let (n, w) = (sample.context_len(), sample.window_len());
+            (!missing.is_empty()).then(|| {
+                format!(
+                    "{}: {} of {n} left out, not more than the window of {w}",
+                    sample.name(),
+                    missing.join(", ")
+                )
+            })
+        };
+        self.samples.iter().filter_map(of_sample).collect()
+    }
+
+    /// Computes every unit that the journal lacks, `jobs` at a time, each with one layer in memory.
+    ///
+    /// # Errors
+    /// The first that a unit ends with; units that are finished by then stay in the journal.
+    pub fn compute(&self, journal: &Journal, jobs: usize) -> Result<()> {
+        let mut missing = Vec::new();
+        for unit in self.units() {
+            if journal.read(unit)?.is_none() {
+                missing.push(unit);
+            }
+        }
+        let layers = |unit: &Unit| 2 * self.samples[unit.sample].dump.manifest().layers.len() as u64;
+        let progress = Progress::new("comparing", missing.iter().map(layers).sum());
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            while let Some(&unit) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let outcome = self.rows_of(unit, &progress).and_then(|rows| journal.write(unit, rows));
+                outcome.inspect_err(|_| next.store(missing.len(), Ordering::Relaxed))?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+            let outcomes = workers.into_iter().map(|worker| worker.join().expect("a panic is a bug"));
+            outcomes.collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+
+    /// All rows: sample by sample, and each policy's in the order of the comparison.
+    ///
+    /// # Errors
+    /// When a unit is missing or cannot be read.
+    pub fn rows(&self, journal: &Journal) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for sample in 0..self.samples.len() {
+            let unit = |group| {
+                let rows = journal.read(Unit { sample, group })?;
+                rows.with_context(|| format!("unit {sample}-{group}: not computed"))
+            };
+            let units: Vec<Vec<Row>> = (0..self.groups.len()).map(unit).collect::<Result<_>>()?;
+            for policy in 0..self.comparison.policies.len() {
+                for (group, unit) in self.groups.iter().zip(&units) {
+                    rows.extend(
+                        unit::rows_of(group, policy, unit.len())
+                            .into_iter()
+                            .flat_map(|range| unit[range].to_vec()),
+                    );
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn units(&self) -> impl Iterator<Item = Unit> {
+        let groups = self.groups.len();
+        (0..self.samples.len()).flat_map(move |sample| (0..groups).map(move |group| Unit { sample, group }))
+    }
+
+    fn rows_of(&self, unit: Unit, progress: &Progress) -> Result<Vec<Row>> {
+        let (sample, group) = (&self.samples[unit.sample], &self.groups[unit.group]);
+        unit::rows(self.comparison, sample, group, self.seed, progress).context(sample.name().to_owned())
+    }
+}

@@ -1,0 +1,85 @@
+//! A unit of work: one sample under a few policies.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use laprox_fixtures::Dump;
+use laprox_reference::{Backend, Policy};
+
+use super::comparison::Comparison;
+use crate::progress::Progress;
+use crate::report::{Row, Subject};
+use crate::sample::Sample;
+
+/// Policies a unit, at least: more share the work of preparing a layer, fewer lose less when a run is stopped.
+const POLICIES: usize = 8;
+
+/// One sample under the policies of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The sample's place among all that are compared on.
+    pub sample: usize,
+    /// The group's place in [`groups`].
+    pub group: usize,
+}
+
+/// The samples of all dumps that are compared on, in order.
+#[must_use]
+pub fn samples<'a>(dumps: &'a [Dump], comparison: &Comparison, backend: &'a dyn Backend) -> Vec<Sample<'a>> {
+    let of_dump =
+        |dump: &'a Dump| comparison.samples_of(dump).map(move |index| Sample { dump, index, backend });
+    dumps.iter().flat_map(of_dump).collect()
+}
+
+/// The policies in groups of a few, those that score alike in one: indices into the comparison's list.
+#[must_use]
+pub fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
+    let mut families: Vec<Vec<usize>> = Vec::new();
+    for (index, policy) in policies.iter().enumerate() {
+        match families.iter_mut().find(|family| policies[family[0]].scores_like(policy)) {
+            Some(family) => family.push(index),
+            None => families.push(vec![index]),
+        }
+    }
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for family in families {
+        match groups.last_mut().filter(|group| group.len() < POLICIES) {
+            Some(group) => group.extend(family),
+            None => groups.push(family),
+        }
+    }
+    groups
+}
+
+/// Scores, evicts and evaluates: the rows of each policy of the group, one policy after another.
+///
+/// # Errors
+/// When the dump, a score or an oracle's problem is refused.
+pub fn rows(
+    comparison: &Comparison,
+    sample: &Sample<'_>,
+    group: &[usize],
+    seed: u64,
+    progress: &Progress,
+) -> Result<Vec<Row>> {
+    let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
+    let seeded: Vec<Policy> = policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
+    let budgets = comparison.budgets_of(sample);
+    let per_heads: Vec<usize> = budgets.iter().map(|(_, per_head)| *per_head).collect();
+    let sets = sample.evict(&seeded, &per_heads, progress)?.concat();
+    let errors = sample.evaluate(&sets, progress)?;
+    let layers = &sample.dump.manifest().layers;
+    let subjects = policies.iter().flat_map(|&policy| {
+        budgets.iter().map(move |&(budget, per_head)| Subject::new(sample, policy, budget, per_head))
+    });
+    let rows = subjects.zip(&errors).flat_map(|(subject, errors)| subject.rows(layers, errors));
+    Ok(rows.filter(|row| comparison.per_layer || row.layer.is_none()).collect())
+}
+
+/// The rows of one policy among those of its group, which come policy by policy, all with as many rows.
+#[must_use]
+pub fn rows_of(group: &[usize], policy: usize, rows: usize) -> Option<Range<usize>> {
+    let place = group.iter().position(|&index| index == policy)?;
+    let each = rows / group.len();
+    Some(place * each..(place + 1) * each)
+}

@@ -1,0 +1,7 @@
+//! What a comparison over several samples may claim: intervals and paired tests.
+
+pub mod bootstrap;
+mod summary;
+pub mod wilcoxon;
+
+pub use summary::{Statistic, summarise};

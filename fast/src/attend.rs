@@ -1,0 +1,169 @@
+//! Stage *attend*: `A_h = softmax(Q_h K^T * scale + causal mask)`, a block of keys at a time.
+//!
+//! The query group of a KV head is one matrix `[d, G * w]`, packed once, whose columns are the lanes of registers: a key is
+//! a row of numbers, one a query row. Logits, exponentials and what is made of them stay in the first-level cache.
+//! Weights are powers of two: `scale * log2(e)` is multiplied into the queries.
+
+use laprox_reference::TensorView;
+use pulp::Simd;
+
+use crate::simd::widen::Source;
+use crate::simd::{Level, Panels, ROWS, Rows, exp2, tile};
+
+/// Keys whose logits are in cache at a time.
+pub const BLOCK: usize = 8 * ROWS;
+
+/// The query rows of one KV head's group as lanes, head after head.
+#[derive(Clone)]
+pub struct GroupQueries {
+    panels: Panels,
+    /// `G`.
+    pub group_size: usize,
+    /// Query rows of each head.
+    pub rows: usize,
+    /// Lanes of each head: its rows, and zeros up to a whole register.
+    pub head_lanes: usize,
+    /// `d`.
+    pub head_dim: usize,
+}
+
+impl GroupQueries {
+    /// Packs the queries `[H, rows, d]` of the `kv_head`-th group.
+    #[must_use]
+    pub fn new(
+        level: Level,
+        queries: &TensorView<'_, 3>,
+        kv_head: usize,
+        group_size: usize,
+        scale: f64,
+    ) -> Self {
+        let [_, rows, head_dim] = queries.shape();
+        let lanes = level.registers().lanes;
+        let head_lanes = rows.div_ceil(lanes) * lanes;
+        let heads: Vec<Vec<f64>> =
+            (0..group_size).map(|head| queries.outer(kv_head * group_size + head).to_f64()).collect();
+        let factor = scale * std::f64::consts::LOG2_E;
+        let entry = |k: usize, lane: usize| {
+            let (head, row) = (lane / head_lanes, lane % head_lanes);
+            if row < rows { (heads[head][row * head_dim + k] * factor) as f32 } else { 0.0 }
+        };
+        let panels = Panels::pack(level, head_dim, group_size * head_lanes, entry);
+        Self { panels, group_size, rows, head_lanes, head_dim }
+    }
+
+    /// The lanes of all heads.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.group_size * self.head_lanes
+    }
+
+    /// `logits[i] = k_i . q` for every lane, in powers of two, of the `keys`, which are widened to `wide` on the way.
+    ///
+    /// A tile's keys are widened just before the first panel meets them, so that the processor reads ahead while it
+    /// multiplies.
+    #[inline(always)]
+    pub fn logits<S: Simd>(&self, simd: S, keys: Source<'_>, wide: &mut [f32], logits: &mut [S::f32s]) {
+        for (first, registers, panel) in self.panels.iter::<S>() {
+            match registers {
+                1 => self.panel_logits::<S, 1>(simd, keys, wide, panel, first, logits),
+                2 => self.panel_logits::<S, 2>(simd, keys, wide, panel, first, logits),
+                3 => self.panel_logits::<S, 3>(simd, keys, wide, panel, first, logits),
+                _ => self.panel_logits::<S, 4>(simd, keys, wide, panel, first, logits),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn panel_logits<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        keys: Source<'_>,
+        wide: &mut [f32],
+        panel: &[S::f32s],
+        first: usize,
+        logits: &mut [S::f32s],
+    ) {
+        let (width, head_dim) = (self.panels.width(), self.head_dim);
+        for key in (0..keys.len()).step_by(ROWS) {
+            if first == 0 {
+                keys.widen(key..keys.len().min(key + ROWS), head_dim, wide);
+            }
+            let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
+            let rows = Rows::new(wide, key, keys.len(), head_dim, 1);
+            tile::<S, C, C>(simd, rows, panel, C, head_dim, &mut sums);
+            for (r, sums) in sums.iter().enumerate().take(keys.len() - key) {
+                logits[(key + r) * width + first..][..C].copy_from_slice(sums);
+            }
+        }
+    }
+}
+
+/// The largest logit and the sum of weights relative to it, of every lane: what a softmax needs of the keys so far.
+#[derive(Clone)]
+pub struct RowState {
+    /// `max l_i`, negative infinity before the first key.
+    pub max: crate::simd::Buffer,
+    /// `sum_i 2^(l_i - max)`.
+    pub sum: crate::simd::Buffer,
+}
+
+impl RowState {
+    /// Of no keys.
+    #[must_use]
+    pub fn new(lanes: usize) -> Self {
+        let filled = crate::simd::Buffer::filled;
+        Self { max: filled(lanes, f32::NEG_INFINITY), sum: filled(lanes, 0.0) }
+    }
+
+    /// Turns the logits of some keys into weights relative to the largest of all keys so far, and takes them into account.
+    #[inline(always)]
+    pub fn weigh<S: Simd>(&mut self, simd: S, block: &mut [S::f32s]) {
+        let (max, _) = S::as_mut_simd_f32s(self.max.as_mut_slice());
+        let (sum, _) = S::as_mut_simd_f32s(self.sum.as_mut_slice());
+        let width = max.len();
+        for (v, (max, sum)) in max.iter_mut().zip(sum).enumerate() {
+            let before = *max;
+            // Four chains at once: one would wait for its own latency.
+            let mut largest = [before; 4];
+            for (i, logits) in block.chunks_exact(width).enumerate() {
+                largest[i % 4] = simd.max_f32s(largest[i % 4], logits[v]);
+            }
+            *max = reduce(largest, |one, two| simd.max_f32s(one, two));
+            let mut sums = [simd.splat_f32s(0.0); 4];
+            for (i, logits) in block.chunks_exact_mut(width).enumerate() {
+                logits[v] = exp2(simd, simd.sub_f32s(logits[v], *max));
+                sums[i % 4] = simd.add_f32s(sums[i % 4], logits[v]);
+            }
+            let shrunk = exp2(simd, simd.sub_f32s(before, *max));
+            *sum = simd.mul_add_e_f32s(*sum, shrunk, reduce(sums, |one, two| simd.add_f32s(one, two)));
+        }
+    }
+
+    /// The state after the keys of both, `other`'s behind these.
+    pub fn merge(&mut self, other: &Self) {
+        let lanes = self.max.as_mut_slice().iter_mut().zip(self.sum.as_mut_slice());
+        let others = other.max.as_slice().iter().zip(other.sum.as_slice());
+        for ((max, sum), (&other_max, &other_sum)) in lanes.zip(others) {
+            let largest = max.max(other_max);
+            let shrink = |max: f32| if max == largest { 1.0 } else { (max - largest).exp2() };
+            *sum = *sum * shrink(*max) + other_sum * shrink(other_max);
+            *max = largest;
+        }
+    }
+}
+
+#[inline(always)]
+fn reduce<T: Copy>(four: [T; 4], join: impl Fn(T, T) -> T) -> T {
+    join(join(four[0], four[1]), join(four[2], four[3]))
+}
+
+/// Hides from each query row the keys behind its own position: key `first + i` of the window from rows before it.
+///
+/// The last `rows` keys belong to the rows, one each.
+pub fn hide_later(block: &mut [f32], queries: &GroupQueries, first: usize) {
+    for (i, logits) in block.chunks_exact_mut(queries.lanes()).enumerate() {
+        for head in logits.chunks_exact_mut(queries.head_lanes) {
+            head[..(first + i).min(queries.rows)].fill(f32::NEG_INFINITY);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Stage *evaluate*: what an eviction changes in the layer's output, streaming.
+//!
+//! Each query row attends twice: to what it retains and to what it loses, each with its own largest logit. With the
+//! averages `r` and `e` of the values over both and the share `s` of weight that is lost,
+//!
+//! ```text
+//! o = (1 - s) r + s e,    drop: -s e W,    renormalised: (r - o) W = s (r - e) W
+//! ```
+//!
+//! so nothing is computed as a small difference of what is large, and a row that loses nearly all its weight keeps its
+//! digits. Then all rows of all heads, `[rows, H d]`, meet `o_proj.weight` once.
+
+use bytemuck::Pod;
+use laprox_reference::retained::LayerRetained;
+use laprox_reference::{Error, KvHead, LayerProblem, ObjectiveError, OutputError, OutputErrors, TensorView};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::attend::GroupQueries;
+use crate::average::{Attended, Keys, average};
+use crate::simd::widen::widen_into;
+use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
+
+/// Channels of the output that a task computes.
+const CHANNELS: usize = 8 * ROWS;
+
+/// The three objectives for one retained set.
+///
+/// # Errors
+/// [`Error::Shape`] when the set was made for other sizes.
+pub fn evaluate(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    retained: LayerRetained<'_>,
+) -> Result<OutputErrors, Error> {
+    retained.check(problem.layer(), problem.shape())?;
+    let objectives = |queries: &TensorView<'_, 3>, own: usize| {
+        let changes = changes(level, problem, queries, own, retained);
+        let [output, dropped, moved] = squared_norms(level, problem, &changes);
+        [dropped, moved].map(|error| objective(error, output))
+    };
+    let [drop, renormalised] = objectives(&problem.activations().query, problem.shape().candidate_len());
+    let future = problem.activations().future_query.as_ref();
+    let future = future.map(|queries| objectives(queries, problem.shape().context_len)[1]);
+    Ok(OutputErrors { drop, renormalised, future })
+}
+
+fn objective(error: SquaredNorm, output: SquaredNorm) -> ObjectiveError {
+    let of = |squared_error, squared_norm| OutputError { squared_error, squared_norm };
+    ObjectiveError {
+        layer_wise: of(error.layer_wise, output.layer_wise),
+        head_wise: of(error.head_wise, output.head_wise),
+    }
+}
+
+/// `norm_F(O)`, `O = sum_h A_h B_h` over the window.
+#[must_use]
+pub fn output_norm(level: Level, problem: &LayerProblem<'_>) -> f64 {
+    let shape = problem.shape();
+    let seen: Vec<u32> = (0..shape.candidate_len() as u32).collect();
+    let rows = Attentions::new(level, problem, &problem.activations().query, |queries, head| {
+        let keys = Keys { seen: &seen, own: Some(shape.candidate_len()), left_out: &[] };
+        let attended = average(level, problem, head, queries, keys);
+        vec![per_lane(queries, |lane| attended.average(lane).collect())]
+    });
+    squared_norms::<1>(level, problem, &rows)[0].layer_wise.sqrt()
+}
+
+/// `o`, `s e` and `s (r - e)` of every query row.
+fn changes(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    queries: &TensorView<'_, 3>,
+    own: usize,
+    retained: LayerRetained<'_>,
+) -> Attentions {
+    let shape = problem.shape();
+    Attentions::new(level, problem, queries, |queries, head| {
+        let keeps = retained.keeps(KvHead(head));
+        let positions = |kept: bool| -> Vec<u32> {
+            (0..own.min(shape.context_len)).filter(|&i| keeps[i] == kept).map(|i| i as u32).collect()
+        };
+        let attended = |kept: bool| {
+            let keys = Keys { seen: &positions(kept), own: kept.then_some(own), left_out: &[] };
+            average(level, problem, head, queries, keys)
+        };
+        let (stays, goes) = rayon::join(|| attended(true), || attended(false));
+        changes_of_group(queries, &stays, &goes)
+    })
+}
+
+fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -> Vec<Vec<Vec<f32>>> {
+    let change = |mix: fn(f64, f64, f64) -> f64| {
+        per_lane(queries, |lane| {
+            let share = goes.share(stays, lane);
+            stays.average(lane).zip(goes.average(lane)).map(|(stays, goes)| mix(share, stays, goes)).collect()
+        })
+    };
+    vec![
+        change(|share, stays, goes| (1.0 - share) * stays + share * goes),
+        change(|share, _, goes| share * goes),
+        change(|share, stays, goes| share * (stays - goes)),
+    ]
+}
+
+/// One row of `d` numbers for each query row of each head of the group.
+fn per_lane(queries: &GroupQueries, row: impl Fn(usize) -> Vec<f64>) -> Vec<Vec<f32>> {
+    let lanes = (0..queries.group_size)
+        .flat_map(|head| (0..queries.rows).map(move |row| head * queries.head_lanes + row));
+    lanes.map(|lane| row(lane)[..queries.head_dim].iter().map(|&number| number as f32).collect()).collect()
+}
+
+/// Matrices `[rows, H d]` that are to meet the output projection.
+struct Attentions {
+    /// Per KV head, matrix, and row of its group, head after head.
+    groups: Vec<Vec<Vec<Vec<f32>>>>,
+    rows: usize,
+}
+
+impl Attentions {
+    fn new(
+        level: Level,
+        problem: &LayerProblem<'_>,
+        queries: &TensorView<'_, 3>,
+        of_group: impl Fn(&GroupQueries, usize) -> Vec<Vec<Vec<f32>>> + Sync,
+    ) -> Self {
+        let shape = problem.shape();
+        let group = |head: usize| {
+            let scale = problem.attention_scale();
+            of_group(&GroupQueries::new(level, queries, head, shape.group_size(), scale), head)
+        };
+        Self { groups: (0..shape.kv_heads).into_par_iter().map(group).collect(), rows: queries.shape()[1] }
+    }
+
+    /// Number `k` of one query head's row of one matrix.
+    fn entry(&self, group_size: usize, head: usize, matrix: usize, row: usize, k: usize) -> f32 {
+        self.groups[head / group_size][matrix][head % group_size * self.rows + row][k]
+    }
+}
+
+/// `norm_F(sum_h X_h W_h)^2` and `sum_h norm_F(X_h W_h)^2`.
+#[derive(Clone, Copy, Debug, Default)]
+struct SquaredNorm {
+    layer_wise: f64,
+    head_wise: f64,
+}
+
+/// The squared norms of the first `N` matrices times the output projection.
+fn squared_norms<const N: usize>(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    attentions: &Attentions,
+) -> [SquaredNorm; N] {
+    let shape = problem.shape();
+    let rows = attentions.rows;
+    let pack = |head: usize| {
+        let entry =
+            |k: usize, lane: usize| attentions.entry(shape.group_size(), head, lane / rows, lane % rows, k);
+        Panels::pack(level, shape.head_dim, N * rows, entry)
+    };
+    let heads: Vec<Panels> = (0..shape.query_heads).into_par_iter().map(pack).collect();
+    let weight = &problem.activations().output_projection;
+    let starts: Vec<usize> = (0..shape.hidden_dim).step_by(CHANNELS).collect();
+    let channels = |first: usize| {
+        let last = (first + CHANNELS).min(shape.hidden_dim);
+        let width = weight.shape()[1];
+        level.run(Channels {
+            heads: &heads,
+            weight: weight.elements().slice(first * width..last * width),
+            width,
+        })
+    };
+    let parts: Vec<(Vec<f64>, Vec<f64>)> = starts.into_par_iter().map(channels).collect();
+    let mut norms = [SquaredNorm::default(); N];
+    for (layer_wise, head_wise) in parts {
+        for (matrix, norm) in norms.iter_mut().enumerate() {
+            let lanes = matrix * rows..(matrix + 1) * rows;
+            norm.layer_wise += layer_wise[lanes.clone()].iter().sum::<f64>();
+            norm.head_wise += head_wise[lanes].iter().sum::<f64>();
+        }
+    }
+    norms
+}
+
+/// Some channels of the output of every lane: their squares, of the sum over heads and of the heads alone.
+struct Channels<'a> {
+    heads: &'a [Panels],
+    weight: laprox_reference::Elements<'a>,
+    width: usize,
+}
+
+impl WithSimd for Channels<'_> {
+    type Output = (Vec<f64>, Vec<f64>);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let lanes = self.heads[0].width() * S::F32_LANES;
+        let count = self.weight.len() / self.width;
+        let mut weight = Buffer::filled(self.weight.len(), f32::NAN);
+        widen_into(self.weight, weight.as_mut_slice());
+        let weight = weight.as_slice();
+        let mut output = Buffer::filled(count * lanes, 0.0);
+        let mut head_wise = vec![0.0; lanes];
+        for (head, panels) in self.heads.iter().enumerate() {
+            let head = &weight[head * panels.len()..];
+            for (first, wide, panel) in panels.iter::<S>() {
+                let part = Part { rows: head, count, stride: self.width, panel, first, len: panels.len() };
+                let output = output.as_mut_slice();
+                match wide {
+                    1 => part.add::<S, 1>(simd, output, &mut head_wise),
+                    2 => part.add::<S, 2>(simd, output, &mut head_wise),
+                    3 => part.add::<S, 3>(simd, output, &mut head_wise),
+                    _ => part.add::<S, 4>(simd, output, &mut head_wise),
+                }
+            }
+        }
+        let mut layer_wise = vec![0.0; lanes];
+        for channel in output.as_slice().chunks_exact(lanes) {
+            layer_wise.iter_mut().zip(channel).for_each(|(sum, &number)| *sum += f64::from(number).powi(2));
+        }
+        (layer_wise, head_wise)
+    }
+}
+
+/// One head's rows of the weight and one panel of its lanes.
+struct Part<'a, V> {
+    rows: &'a [f32],
+    count: usize,
+    stride: usize,
+    panel: &'a [V],
+    first: usize,
+    len: usize,
+}
+
+impl<V: Pod> Part<'_, V> {
+    /// Adds the channels to the output, `[count, lanes]`, and their squares, in f64, to each lane's.
+    #[inline(always)]
+    fn add<S: Simd<f32s = V>, const C: usize>(&self, simd: S, output: &mut [f32], squares: &mut [f64]) {
+        let (width, lanes) = (C * S::F32_LANES, squares.len());
+        let squares = &mut squares[self.first * S::F32_LANES..][..width];
+        for channel in (0..self.count).step_by(ROWS) {
+            let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
+            let rows = Rows::new(self.rows, channel, self.count, self.stride, 1);
+            tile::<S, C, C>(simd, rows, self.panel, C, self.len, &mut sums);
+            for (r, sums) in sums.iter().enumerate().take(self.count - channel) {
+                let sums: &[f32] = bytemuck::cast_slice(sums);
+                let outputs = &mut output[(channel + r) * lanes + self.first * S::F32_LANES..][..width];
+                for ((output, square), &sum) in outputs.iter_mut().zip(&mut *squares).zip(sums) {
+                    *output += sum;
+                    *square += f64::from(sum) * f64::from(sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The oracles' operator in f64, by large products: `M`, the Gram matrix of a layer's column-row pairs, never formed.
+//!
+//! As in the reference, `E(x) = sum_h (A_h diag x) V W_h` and `(M x)_i = sum over the group of a_{h,i}^T (E W_h^T) v_i`; but a query
+//! group is one matrix `A_g`, `[G w, n]`, the output projection one for all heads, and
+//!
+//! ```text
+//! E(x) = sum_g (A_g (diag x V)) [W_h],    (M x)_i = <(A_g^T [E W_h^T])_i, v_i>
+//! ```
+//!
+//! take four products a KV head and two a layer. **Rounding**, as the certificate needs it: each entry of `E` goes through one
+//! product with `x` and at most `n + d + H` multiply-adds, in whatever order, so it is off by `gamma_(n + d + H + 8)` times the
+//! same expression in magnitudes ([`Product::drift`]); each value goes through `D`, then `G w`, then `d` of them, so given `E` it
+//! is off by `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(|E| |W_h|^T) norm2(v_i)` ([`Product::errors`]). The 8 covers
+//! the rounding of the magnitudes themselves.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, MatRef, Par};
+use laprox_reference::attend::Attention;
+use laprox_reference::layer::Layer;
+use laprox_reference::oracle::convexify;
+use laprox_reference::oracle::gram::{Form, PairGram, Product, Rows, gamma};
+use laprox_reference::{LayerShape, QueryHead};
+use nalgebra::DMatrix;
+
+use crate::factor::Faer;
+
+/// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
+const MOST_SLOTS: usize = 8192;
+
+/// One layer's `M`.
+pub struct FastGram {
+    shape: LayerShape,
+    form: Form,
+    /// Query rows of a head.
+    rows: usize,
+    /// Per KV head.
+    groups: Vec<Group>,
+    /// `o_proj.weight`, `[D, H d]`: the transposed `W_h` side by side.
+    weight: Mat<f64>,
+    diagonal: Vec<f64>,
+}
+
+/// One KV head's candidates.
+struct Group {
+    /// `A_g`, `[G w, n - w]`, head after head.
+    attention: Mat<f64>,
+    /// `[n - w, d]`
+    values: Mat<f64>,
+    /// `norm2(a_{h,i})`, per head of the group.
+    attention_norms: Vec<Vec<f64>>,
+    /// `norm2(v_i)`
+    value_norms: Vec<f64>,
+}
+
+impl FastGram {
+    /// The quadratic form of one layer; `None` where it holds no such rows.
+    #[must_use]
+    pub fn new(layer: &Layer, form: Form, rows: Rows) -> Option<Self> {
+        let attention = match rows {
+            Rows::Window => &layer.attention,
+            Rows::Future => layer.future_attention.as_ref()?,
+        };
+        let shape = layer.shape;
+        let (width, head_dim) = (shape.query_heads * shape.head_dim, shape.head_dim);
+        let weight = Mat::from_fn(shape.hidden_dim, width, |channel, column| {
+            layer.output_projection[column / head_dim][(column % head_dim, channel)]
+        });
+        let groups = (0..shape.kv_heads).map(|head| Group::new(layer, attention, head)).collect();
+        let rows = attention.weights[0].nrows();
+        let mut gram = Self { shape, form, rows, groups, weight, diagonal: Vec::new() };
+        gram.diagonal = (0..shape.kv_heads).flat_map(|head| gram.group_diagonal(head)).collect();
+        Some(gram)
+    }
+
+    fn head_columns(&self, head: QueryHead) -> Range<usize> {
+        head.0 * self.shape.head_dim..(head.0 + 1) * self.shape.head_dim
+    }
+
+    /// `W_h^T`, `[D, d]`.
+    fn projection(&self, head: QueryHead) -> MatRef<'_, f64> {
+        let columns = self.head_columns(head);
+        self.weight.as_ref().subcols(columns.start, columns.len())
+    }
+
+    /// The query heads of a group, each with its rows of `A_g`.
+    fn group_rows(&self, kv_head: usize) -> impl Iterator<Item = (QueryHead, usize)> + '_ {
+        let group_size = self.shape.group_size();
+        (0..group_size).map(move |head| (QueryHead(kv_head * group_size + head), head * self.rows))
+    }
+
+    /// `M_ii = sum over pairs (h, h') of the group of <a_{h,i}, a_{h',i}> <b_{h,i}, b_{h',i}>`.
+    fn group_diagonal(&self, kv_head: usize) -> Vec<f64> {
+        let group = &self.groups[kv_head];
+        let candidates = self.shape.candidate_len();
+        let mut diagonal = vec![0.0; candidates];
+        for (one, one_rows) in self.group_rows(kv_head) {
+            for (two, two_rows) in self.group_rows(kv_head).filter(|(two, _)| self.interact(one, *two)) {
+                // <v W_h, v W_h'> = v (W_h W_h'^T) v.
+                let inner = product(self.projection(one).transpose(), self.projection(two));
+                let moved = product(group.values.as_ref(), inner.as_ref());
+                let column = |i, first| &group.column(i)[first..first + self.rows];
+                for (i, entry) in diagonal.iter_mut().enumerate() {
+                    let attention = dot(column(i, one_rows), column(i, two_rows));
+                    let values: f64 =
+                        (0..self.shape.head_dim).map(|k| moved[(i, k)] * group.values[(i, k)]).sum();
+                    *entry += attention * values;
+                }
+            }
+        }
+        // A sum of squares in exact arithmetic.
+        diagonal.iter().map(|entry| entry.max(0.0)).collect()
+    }
+
+    /// Pairs of query heads whose products count.
+    fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
+        self.form == Form::LayerWise || one == two
+    }
+
+    /// The share of `x` that belongs to a KV head.
+    fn part<'x>(&self, x: &'x [f64], kv_head: usize) -> &'x [f64] {
+        let candidates = self.shape.candidate_len();
+        &x[kv_head * candidates..(kv_head + 1) * candidates]
+    }
+
+    /// `A_h diag x V` of every head side by side, `[rows, H d]`.
+    fn attended(&self, x: &[f64]) -> Mat<f64> {
+        let mut attended = Mat::zeros(self.rows, self.weight.ncols());
+        for (kv_head, group) in self.groups.iter().enumerate() {
+            let x = self.part(x, kv_head);
+            let scaled =
+                Mat::from_fn(group.values.nrows(), group.values.ncols(), |i, k| x[i] * group.values[(i, k)]);
+            let sums = product(group.attention.as_ref(), scaled.as_ref());
+            for (head, first) in self.group_rows(kv_head) {
+                let columns = self.head_columns(head);
+                let mut target = attended.as_mut().subcols_mut(columns.start, columns.len());
+                target.copy_from(sums.as_ref().subrows(first, self.rows));
+            }
+        }
+        attended
+    }
+
+    /// `E(x)`: one matrix for the layer, or one for each query head.
+    fn errors(&self, x: &[f64]) -> Vec<Mat<f64>> {
+        let attended = self.attended(x);
+        match self.form {
+            Form::LayerWise => vec![product(attended.as_ref(), self.weight.transpose())],
+            Form::HeadWise => {
+                let error = |head| {
+                    let columns = self.head_columns(head);
+                    let attended = attended.as_ref().subcols(columns.start, columns.len());
+                    product(attended, self.projection(head).transpose())
+                };
+                self.shape.query_heads().map(error).collect()
+            }
+        }
+    }
+
+    fn drift(&self, x: &[f64]) -> f64 {
+        let shape = self.shape;
+        let head = |head: QueryHead| {
+            let (kv_head, within) = (shape.kv_head_of(head).0, head.0 % shape.group_size());
+            let group = &self.groups[kv_head];
+            let norms = group.attention_norms[within].iter().zip(&group.value_norms);
+            let pairs: f64 =
+                norms.zip(self.part(x, kv_head)).map(|((one, two), share)| one * two * share.abs()).sum();
+            pairs * self.projection(head).norm_l2()
+        };
+        let terms = shape.candidate_len() + shape.head_dim + shape.query_heads + 8;
+        2.0 * gamma(terms) * shape.query_heads().map(head).sum::<f64>()
+    }
+
+    /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(|E| |W_h|^T)` of each.
+    fn pulled(&self, errors: &[Mat<f64>]) -> (Mat<f64>, Vec<f64>) {
+        let absolute = |matrix: MatRef<'_, f64>| {
+            Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, k| matrix[(i, k)].abs())
+        };
+        let sizes = absolute(self.weight.as_ref());
+        let (pulled, magnitudes) = match self.form {
+            Form::LayerWise => (
+                product(errors[0].as_ref(), self.weight.as_ref()),
+                product(absolute(errors[0].as_ref()).as_ref(), sizes.as_ref()),
+            ),
+            Form::HeadWise => {
+                let mut pair = [Mat::zeros(self.rows, sizes.ncols()), Mat::zeros(self.rows, sizes.ncols())];
+                for (head, error) in self.shape.query_heads().zip(errors) {
+                    let columns = self.head_columns(head);
+                    let of = |weight: MatRef<'_, f64>, error: MatRef<'_, f64>| {
+                        product(error, weight.subcols(columns.start, columns.len()))
+                    };
+                    let products = [
+                        of(self.weight.as_ref(), error.as_ref()),
+                        of(sizes.as_ref(), absolute(error.as_ref()).as_ref()),
+                    ];
+                    for (target, product) in pair.iter_mut().zip(products) {
+                        target.as_mut().subcols_mut(columns.start, columns.len()).copy_from(product);
+                    }
+                }
+                let [pulled, magnitudes] = pair;
+                (pulled, magnitudes)
+            }
+        };
+        let norm = |head| {
+            let columns = self.head_columns(head);
+            magnitudes.as_ref().subcols(columns.start, columns.len()).norm_l2()
+        };
+        (pulled, self.shape.query_heads().map(norm).collect())
+    }
+
+    /// One KV head's part of the values and of their errors.
+    fn group_values(&self, kv_head: usize, pulled: &Mat<f64>, magnitudes: &[f64], product: &mut Product) {
+        let (shape, group) = (self.shape, &self.groups[kv_head]);
+        let mut stacked = Mat::zeros(group.attention.nrows(), shape.head_dim);
+        for (head, first) in self.group_rows(kv_head) {
+            let columns = self.head_columns(head);
+            let mut rows = stacked.as_mut().subrows_mut(first, self.rows);
+            rows.copy_from(pulled.as_ref().subcols(columns.start, columns.len()));
+        }
+        let reach = self::product(group.attention.transpose(), stacked.as_ref());
+        let terms = shape.hidden_dim + group.attention.nrows() + shape.head_dim + 8;
+        let factor = gamma(terms);
+        for i in 0..shape.candidate_len() {
+            product.values.push((0..shape.head_dim).map(|k| reach[(i, k)] * group.values[(i, k)]).sum());
+            let sizes = self.group_rows(kv_head).zip(&group.attention_norms);
+            let sum: f64 = sizes.map(|((head, _), norms)| magnitudes[head.0] * norms[i]).sum();
+            product.errors.push(factor * sum * group.value_norms[i]);
+        }
+    }
+}
+
+impl Group {
+    fn new(layer: &Layer, attention: &Attention, kv_head: usize) -> Self {
+        let shape = layer.shape;
+        let (candidates, group_size) = (shape.candidate_len(), shape.group_size());
+        let rows = attention.weights[0].nrows();
+        let weights = &attention.weights[kv_head * group_size..(kv_head + 1) * group_size];
+        let norms = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
+        let values = &layer.values[kv_head];
+        Self {
+            attention: Mat::from_fn(group_size * rows, candidates, |row, i| {
+                weights[row / rows][(row % rows, i)]
+            }),
+            values: Mat::from_fn(candidates, shape.head_dim, |i, k| values[(i, k)]),
+            attention_norms: weights.iter().map(norms).collect(),
+            value_norms: (0..candidates).map(|i| values.row(i).norm()).collect(),
+        }
+    }
+
+    /// The group's weights of one candidate, head after head.
+    fn column(&self, position: usize) -> &[f64] {
+        self.attention.as_ref().col(position).try_as_col_major().map_or(&[], |column| column.as_slice())
+    }
+}
+
+impl PairGram for FastGram {
+    fn slots(&self) -> usize {
+        self.shape.kv_heads * self.shape.candidate_len()
+    }
+
+    fn product(&self, x: &[f64]) -> Product {
+        let errors = self.errors(x);
+        let entries = errors.len() * errors[0].nrows() * errors[0].ncols();
+        let value = errors.iter().map(Mat::squared_norm_l2).sum::<f64>();
+        let mut product = Product {
+            values: Vec::with_capacity(self.slots()),
+            errors: Vec::with_capacity(self.slots()),
+            value,
+            squared_norm: value * (1.0 + 2.0 * gamma(entries)),
+            drift: self.drift(x),
+            root_loss: 0.0,
+        };
+        let (pulled, magnitudes) = self.pulled(&errors);
+        for kv_head in 0..self.shape.kv_heads {
+            self.group_values(kv_head, &pulled, &magnitudes, &mut product);
+        }
+        product
+    }
+
+    fn diagonal(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
+    ///
+    /// The pairs of the chosen slots are stacked, first those of each group's first head, and met with themselves.
+    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        let (candidates, group_size) = (self.shape.candidate_len(), self.shape.group_size());
+        let pairs = group_size * slots.len();
+        let mut columns = Mat::zeros(self.rows, pairs);
+        let mut rows = Mat::zeros(self.shape.hidden_dim, pairs);
+        for kv_head in 0..self.shape.kv_heads {
+            let group = &self.groups[kv_head];
+            let begin = slots.partition_point(|slot| slot / candidates < kv_head);
+            let end = slots.partition_point(|slot| slot / candidates <= kv_head);
+            let position = |chosen: usize| slots[begin + chosen] % candidates;
+            let values =
+                Mat::from_fn(self.shape.head_dim, end - begin, |k, i| group.values[(position(i), k)]);
+            for (head, first) in self.group_rows(kv_head) {
+                let place = head.0 % group_size * slots.len() + begin;
+                for chosen in 0..end - begin {
+                    let column = &group.column(position(chosen))[first..first + self.rows];
+                    let mut target = columns.as_mut().col_mut(place + chosen);
+                    column.iter().enumerate().for_each(|(row, &weight)| target[row] = weight);
+                }
+                let target = rows.as_mut().subcols_mut(place, end - begin);
+                matmul(target, Accum::Replace, self.projection(head), values.as_ref(), 1.0, Par::Seq);
+            }
+        }
+        let (attention, values) = (symmetric(columns.as_ref()), symmetric(rows.as_ref()));
+        vec![self.join_pairs(slots, &attention, &values)]
+    }
+
+    /// Each entry of a block is a sum of products of inner products of `w`, and of `D` after `d`, terms.
+    fn magnitudes(&self) -> Vec<f64> {
+        let shape = self.shape;
+        let heads = shape.query_heads * shape.query_heads;
+        let factor = gamma(self.rows + shape.hidden_dim + 2 * shape.head_dim + heads + 8).sqrt();
+        let mut magnitudes = vec![0.0; self.slots()];
+        for head in shape.query_heads() {
+            let (kv_head, within) = (shape.kv_head_of(head).0, head.0 % shape.group_size());
+            let group = &self.groups[kv_head];
+            let absolute = |matrix: MatRef<'_, f64>| {
+                Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, k| matrix[(i, k)].abs())
+            };
+            let (weight, values) = (absolute(self.projection(head)), absolute(group.values.as_ref()));
+            let reach = product(weight.as_ref(), values.transpose());
+            let first = kv_head * shape.candidate_len();
+            for (i, norm) in group.attention_norms[within].iter().enumerate() {
+                magnitudes[first + i] += factor * norm * reach.as_ref().col(i).norm_l2();
+            }
+        }
+        magnitudes
+    }
+
+    fn convexity(&self) -> Vec<f64> {
+        if self.slots() > MOST_SLOTS {
+            return vec![0.0; self.slots()];
+        }
+        convexify::diagonal(self, &Faer)
+    }
+}
+
+impl FastGram {
+    /// Adds up the pairs of heads that count, from the lower triangles of the pairs' inner products.
+    fn join_pairs(&self, slots: &[usize], attention: &Mat<f64>, values: &Mat<f64>) -> DMatrix<f64> {
+        let (len, candidates, group_size) =
+            (slots.len(), self.shape.candidate_len(), self.shape.group_size());
+        let entry = |one: usize, two: usize| {
+            let (row, column) = (one.max(two), one.min(two));
+            attention[(row, column)] * values[(row, column)]
+        };
+        let mut block = DMatrix::zeros(len, len);
+        for j in 0..len {
+            for i in j..len {
+                let same_head = slots[i] / candidates == slots[j] / candidates;
+                let pairs = (0..group_size).flat_map(|one| (0..group_size).map(move |two| (one, two)));
+                let counts =
+                    |&(one, two): &(usize, usize)| self.form == Form::LayerWise || (same_head && one == two);
+                let sum: f64 =
+                    pairs.filter(counts).map(|(one, two)| entry(one * len + i, two * len + j)).sum();
+                block[(i, j)] = sum;
+                block[(j, i)] = sum;
+            }
+        }
+        block
+    }
+}
+
+fn product(one: MatRef<'_, f64>, two: MatRef<'_, f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(one.nrows(), two.ncols());
+    matmul(product.as_mut(), Accum::Replace, one, two, 1.0, Par::Seq);
+    product
+}
+
+/// `X^T X`, the lower triangle.
+fn symmetric(matrix: MatRef<'_, f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(matrix.ncols(), matrix.ncols());
+    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    triangular::matmul(
+        product.as_mut(),
+        lower,
+        Accum::Replace,
+        matrix.transpose(),
+        full,
+        matrix,
+        full,
+        1.0,
+        Par::Seq,
+    );
+    product
+}
+
+fn dot(one: &[f64], two: &[f64]) -> f64 {
+    one.iter().zip(two).map(|(one, two)| one * two).sum()
+}

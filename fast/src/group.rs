@@ -1,0 +1,78 @@
+//! A query group's projected values in one system of coordinates, where `b_{h,i}` of its heads can be added up.
+//!
+//! The Gram matrix of the group's stacked `W_h` has one factor `L`, `[G d, G d]`: `sum_h x_h W_h` and `sum_h x_h L_h`, with
+//! `L_h` the rows of head `h`, have the same norm for any `x_h`. Row block `h` ends at column `(h + 1) d`.
+
+use pulp::Simd;
+
+use crate::factor::Factor;
+use crate::project::triangle;
+use crate::simd::{Level, Panels, ROWS, Rows};
+
+/// The factor of a group, packed head by head.
+pub struct GroupFactor {
+    heads: Vec<Panels>,
+    head_dim: usize,
+    /// What norms of the packed numbers are to be multiplied by.
+    pub scale: f64,
+    /// Registers of a row.
+    pub width: usize,
+}
+
+impl GroupFactor {
+    /// Packs a factor of `G d` columns.
+    #[must_use]
+    pub fn new(level: Level, factor: &Factor, head_dim: usize) -> Self {
+        let pack = |first: usize| {
+            Panels::pack(level, head_dim, first + head_dim, |k, column| factor.entry(first + k, column))
+        };
+        let heads: Vec<Panels> = (0..factor.len()).step_by(head_dim).map(pack).collect();
+        let width = heads.last().map_or(0, Panels::width);
+        Self { heads, head_dim, scale: factor.scale(), width }
+    }
+
+    /// `G`.
+    #[must_use]
+    pub fn group_size(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Registers of the rows of one head; behind them are zeros.
+    #[must_use]
+    pub fn head_width(&self, head: usize) -> usize {
+        self.heads[head].width()
+    }
+
+    /// `x L_h` for a tile of rows: register `v` of row `r` goes to `out[v][r]`.
+    #[inline(always)]
+    pub fn project<S: Simd>(&self, simd: S, head: usize, rows: Rows<'_>, out: &mut [[S::f32s; ROWS]]) {
+        for (first, wide, panel) in self.heads[head].iter::<S>() {
+            let out = &mut out[first..first + wide];
+            match wide {
+                1 => self.project_panel::<S, 1>(simd, head, rows, panel, first, out),
+                2 => self.project_panel::<S, 2>(simd, head, rows, panel, first, out),
+                3 => self.project_panel::<S, 3>(simd, head, rows, panel, first, out),
+                _ => self.project_panel::<S, 4>(simd, head, rows, panel, first, out),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn project_panel<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        head: usize,
+        rows: Rows<'_>,
+        panel: &[S::f32s],
+        first: usize,
+        out: &mut [[S::f32s; ROWS]],
+    ) {
+        let above = head * self.head_dim;
+        let sums = triangle::<S, C>(simd, rows, panel, first * S::F32_LANES, above, self.head_dim);
+        for (r, sums) in sums.iter().enumerate() {
+            for (out, &sum) in out.iter_mut().zip(sums) {
+                out[r] = sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Stage *project*: `norm2(b_{h,i})` as `norm2(v_i T_h)`, without any `b`.
+//!
+//! With the Gram matrix `C_h = W_h W_h^T = T_h T_h^T`, `T_h` lower triangular, `norm2(v W_h) = norm2(v T_h)`: `d^2 / 2`
+//! multiply-adds in place of `d D`. A panel of columns starts at its first row that is not zero, register by register,
+//! and the squares of the sums are added up where they are.
+
+use laprox_reference::LayerProblem;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::factor::Factor;
+use crate::simd::widen::Source;
+use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
+
+/// Values that are widened at a time, and whose norms are in cache.
+const BLOCK: usize = 16 * ROWS;
+
+/// Values of a task.
+const CHUNK: usize = 8 * BLOCK;
+
+/// A lower triangular factor, packed.
+pub struct PackedFactor {
+    panels: Panels,
+    /// What the packed numbers are to be multiplied by.
+    scale: f64,
+}
+
+impl PackedFactor {
+    /// Packs a factor.
+    #[must_use]
+    pub fn new(level: Level, factor: &Factor) -> Self {
+        let entry = |k: usize, column: usize| factor.entry(k, column);
+        Self { panels: Panels::pack(level, factor.len(), factor.len(), entry), scale: factor.scale() }
+    }
+}
+
+/// `norm2(b_{h,i})` of every candidate, per query head.
+#[must_use]
+pub fn projected_value_norms(
+    level: Level,
+    problem: &LayerProblem<'_>,
+    factors: &[PackedFactor],
+) -> Vec<Vec<f64>> {
+    let shape = problem.shape();
+    let of_kv_head = |kv_head: usize| {
+        let group = &factors[kv_head * shape.group_size()..][..shape.group_size()];
+        let chunk = |first: usize| {
+            let values = Source::range(
+                &problem.activations().value,
+                kv_head,
+                first..(first + CHUNK).min(shape.candidate_len()),
+            );
+            level.run(Norms { group, values, head_dim: shape.head_dim })
+        };
+        let starts: Vec<usize> = (0..shape.candidate_len()).step_by(CHUNK).collect();
+        let chunks: Vec<Vec<Vec<f32>>> = starts.into_par_iter().map(chunk).collect();
+        let head = |head: usize| {
+            let scale = group[head].scale;
+            chunks.iter().flat_map(|chunk| &chunk[head]).map(|&norm| f64::from(norm) * scale).collect()
+        };
+        (0..shape.group_size()).map(head).collect::<Vec<Vec<f64>>>()
+    };
+    (0..shape.kv_heads).into_par_iter().flat_map_iter(of_kv_head).collect()
+}
+
+/// The norms of some values under each factor of a group, over the factors' scales.
+struct Norms<'a> {
+    group: &'a [PackedFactor],
+    values: Source<'a>,
+    head_dim: usize,
+}
+
+impl WithSimd for Norms<'_> {
+    type Output = Vec<Vec<f32>>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Vec<f32>> {
+        let count = self.values.len();
+        let mut norms = vec![vec![f32::NAN; count]; self.group.len()];
+        let mut wide = Buffer::filled(BLOCK * self.head_dim, f32::NAN);
+        let mut squares = Buffer::default();
+        for first in (0..count).step_by(BLOCK) {
+            let last = (first + BLOCK).min(count);
+            let values = self.values.slice(first..last);
+            let wide = &mut wide.as_mut_slice()[..values.len() * self.head_dim];
+            values.widen(0..values.len(), self.head_dim, wide);
+            for (factor, norms) in self.group.iter().zip(&mut norms) {
+                let squares = squares.resize((last - first).next_multiple_of(ROWS) * S::F32_LANES);
+                squares.fill(0.0);
+                let (squares, _) = S::as_mut_simd_f32s(squares);
+                add_squares(simd, &factor.panels, wide, self.head_dim, squares);
+                for (norm, &square) in norms[first..last].iter_mut().zip(&*squares) {
+                    *norm = simd.reduce_sum_f32s(square).sqrt();
+                }
+            }
+        }
+        norms
+    }
+}
+
+/// Adds to each row's register the squares of its product with a triangle.
+#[inline(always)]
+fn add_squares<S: Simd>(simd: S, panels: &Panels, values: &[f32], head_dim: usize, squares: &mut [S::f32s]) {
+    for (first, wide, panel) in panels.iter::<S>() {
+        match wide {
+            1 => add_panel_squares::<S, 1>(simd, panel, first, values, head_dim, squares),
+            2 => add_panel_squares::<S, 2>(simd, panel, first, values, head_dim, squares),
+            3 => add_panel_squares::<S, 3>(simd, panel, first, values, head_dim, squares),
+            _ => add_panel_squares::<S, 4>(simd, panel, first, values, head_dim, squares),
+        }
+    }
+}
+
+#[inline(always)]
+fn add_panel_squares<S: Simd, const C: usize>(
+    simd: S,
+    panel: &[S::f32s],
+    first: usize,
+    values: &[f32],
+    head_dim: usize,
+    squares: &mut [S::f32s],
+) {
+    let count = values.len() / head_dim;
+    for (value, squares) in (0..count).step_by(ROWS).zip(squares.chunks_exact_mut(ROWS)) {
+        let rows = Rows::new(values, value, count, head_dim, 1);
+        let sums = triangle::<S, C>(simd, rows, panel, first * S::F32_LANES, 0, head_dim);
+        for (square, sums) in squares.iter_mut().zip(sums) {
+            for sum in sums {
+                *square = simd.mul_add_e_f32s(sum, sum, *square);
+            }
+        }
+    }
+}
+
+/// Rows times a panel, whose first column is `column`, of rows `above..above + len` of a lower triangle: what lies above
+/// the diagonal is skipped, but for the corner inside a register.
+#[inline(always)]
+pub fn triangle<S: Simd, const C: usize>(
+    simd: S,
+    rows: Rows<'_>,
+    panel: &[S::f32s],
+    column: usize,
+    above: usize,
+    len: usize,
+) -> [[S::f32s; C]; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
+    let lanes = S::F32_LANES;
+    let begin = |register: usize| (column + register * lanes).saturating_sub(above).min(len);
+    let part = |register: usize| (begin(register), begin(register + 1) - begin(register));
+    if C > 1 {
+        let (k, count) = part(0);
+        tile::<S, 1, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+    }
+    if C > 2 {
+        let (k, count) = part(1);
+        tile::<S, 2, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+    }
+    if C > 3 {
+        let (k, count) = part(2);
+        tile::<S, 3, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+    }
+    let k = begin(C - 1);
+    tile::<S, C, C>(simd, rows.from(k), &panel[k * C..], C, len - k, &mut sums);
+    sums
+}

@@ -1,0 +1,42 @@
+//! f32 memory that begins where a cache line does, so that no register is loaded from two of them.
+
+use bytemuck::{Pod, Zeroable};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Numbers on cache lines of their own.
+#[derive(Clone, Default)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` times `value`.
+    #[must_use]
+    pub fn filled(len: usize, value: f32) -> Self {
+        Self { lines: vec![Line([value; 16]); len.div_ceil(16)], len }
+    }
+
+    /// Room for `len` numbers, whatever they are.
+    pub fn resize(&mut self, len: usize) -> &mut [f32] {
+        if self.lines.len() < len.div_ceil(16) {
+            self.lines.resize(len.div_ceil(16), Line([f32::NAN; 16]));
+        }
+        self.len = len;
+        self.as_mut_slice()
+    }
+
+    /// The numbers.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+
+    /// The numbers.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}

@@ -1,0 +1,69 @@
+//! Matrices packed for [`tile`](super::tile()): panels of a few registers, one after another.
+
+use pulp::Simd;
+
+use super::buffer::Buffer;
+use super::level::{Level, Registers};
+
+/// A matrix `[len, columns]`, its columns cut into panels; the last one's missing columns are zero.
+#[derive(Clone)]
+pub struct Panels {
+    numbers: Buffer,
+    len: usize,
+    registers: Registers,
+    /// Registers that hold columns.
+    width: usize,
+}
+
+impl Panels {
+    /// Packs `entry(k, column)`.
+    #[must_use]
+    pub fn pack(level: Level, len: usize, columns: usize, entry: impl Fn(usize, usize) -> f32) -> Self {
+        let registers = level.registers();
+        let width = columns.div_ceil(registers.lanes);
+        let mut panels =
+            Self { numbers: Buffer::filled(len * width * registers.lanes, 0.0), len, registers, width };
+        let numbers = panels.numbers.as_mut_slice();
+        for first in (0..width).step_by(registers.panel) {
+            let wide = registers.panel.min(width - first) * registers.lanes;
+            let panel = &mut numbers[first * registers.lanes * len..][..wide * len];
+            for (k, row) in panel.chunks_exact_mut(wide).enumerate() {
+                for (c, number) in row.iter_mut().enumerate() {
+                    let column = first * registers.lanes + c;
+                    if column < columns {
+                        *number = entry(k, column);
+                    }
+                }
+            }
+        }
+        panels
+    }
+
+    /// The rows, `len`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Registers over all panels.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The panels: their first register, their registers, their numbers row by row.
+    pub fn iter<S: Simd>(&self) -> impl Iterator<Item = (usize, usize, &[S::f32s])> {
+        let (numbers, rest) = S::as_simd_f32s(self.numbers.as_slice());
+        assert!(rest.is_empty() && S::F32_LANES == self.registers.lanes, "packed for another level");
+        (0..self.width).step_by(self.registers.panel).map(move |first| {
+            let wide = self.registers.panel.min(self.width - first);
+            (first, wide, &numbers[first * self.len..][..wide * self.len])
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! Captured numbers as f32: halves exactly, doubles rounded, singles as they lie. Plain loops, which the compiler turns into
+//! the instructions of whichever kernel they are inlined into.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use laprox_reference::{Elements, LayerProblem, TensorView};
+
+/// The largest number whose products' squares stay inside f32: 2^24 squared, times a width of 2^12, has a square of 2^120.
+const LARGEST: f64 = (1_u64 << 24) as f64;
+
+/// Rows of one head of a tensor `[N, rows, width]` as they were captured: some in order, or those at some positions.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    numbers: Elements<'a>,
+    width: usize,
+    places: Places<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Places<'a> {
+    From { first: usize, len: usize },
+    At(&'a [u32]),
+}
+
+impl<'a> Source<'a> {
+    /// The rows of `range`.
+    #[must_use]
+    pub fn range(tensor: &TensorView<'a, 3>, head: usize, range: Range<usize>) -> Self {
+        let places = Places::From { first: range.start, len: range.len() };
+        Self { numbers: tensor.outer(head), width: tensor.shape()[2], places }
+    }
+
+    /// The rows at `positions`.
+    #[must_use]
+    pub fn at(tensor: &TensorView<'a, 3>, head: usize, positions: &'a [u32]) -> Self {
+        Self { numbers: tensor.outer(head), width: tensor.shape()[2], places: Places::At(positions) }
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.places {
+            Places::From { len, .. } => len,
+            Places::At(positions) => positions.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of the rows.
+    #[inline(always)]
+    #[must_use]
+    pub fn slice(self, rows: Range<usize>) -> Self {
+        let places = match self.places {
+            Places::From { first, .. } => Places::From { first: first + rows.start, len: rows.len() },
+            Places::At(positions) => Places::At(&positions[rows]),
+        };
+        Self { places, ..self }
+    }
+
+    /// Writes rows to their places in `wide`, which are `stride` apart.
+    #[inline(always)]
+    pub fn widen(&self, rows: Range<usize>, stride: usize, wide: &mut [f32]) {
+        for row in rows {
+            let place = match self.places {
+                Places::From { first, .. } => first + row,
+                Places::At(positions) => positions[row] as usize,
+            };
+            let numbers = self.numbers.slice(place * self.width..(place + 1) * self.width);
+            widen_into(numbers, &mut wide[row * stride..][..self.width]);
+        }
+    }
+}
+
+/// Writes the numbers to `wide`.
+///
+/// # Panics
+/// When the lengths differ.
+#[inline(always)]
+pub fn widen_into(numbers: Elements<'_>, wide: &mut [f32]) {
+    assert_eq!(numbers.len(), wide.len(), "lengths differ");
+    match numbers {
+        Elements::F16(halves) => {
+            wide.iter_mut().zip(halves).for_each(|(wide, &half)| *wide = widen_half(half));
+        }
+        Elements::F32(singles) => wide.copy_from_slice(singles),
+        Elements::F64(doubles) => {
+            wide.iter_mut().zip(doubles).for_each(|(wide, &double)| *wide = double as f32);
+        }
+    }
+}
+
+/// A finite half, exactly and without a branch.
+///
+/// The exponent's bias grows from 15 to 127; a subnormal becomes the number after its leading one is taken off again.
+#[inline(always)]
+fn widen_half(half: f16) -> f32 {
+    const BIAS: u32 = 112 << 23;
+    const SMALLEST_NORMAL: u32 = BIAS + (1 << 23);
+    let bits = u32::from(half.to_bits());
+    let magnitude = (bits & 0x7fff) << 13;
+    let normal = magnitude + BIAS;
+    let subnormal = (f32::from_bits(magnitude + SMALLEST_NORMAL) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
+    let magnitude = if magnitude < 1 << 23 { subnormal } else { normal };
+    f32::from_bits(magnitude | (bits & 0x8000) << 16)
+}
+
+/// Writes the numbers to `wide`, exactly.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn widen_to_f64(numbers: Elements<'_>, wide: &mut [f64]) {
+    match numbers {
+        Elements::F16(halves) => halves.convert_to_f64_slice(wide),
+        Elements::F32(singles) => {
+            assert_eq!(singles.len(), wide.len(), "lengths differ");
+            wide.iter_mut().zip(singles).for_each(|(wide, &single)| *wide = f64::from(single));
+        }
+        Elements::F64(doubles) => wide.copy_from_slice(doubles),
+    }
+}
+
+/// Whether f32 holds the layer's numbers and what the stages make of them; halves always do.
+#[must_use]
+pub fn fits_f32(problem: &LayerProblem<'_>) -> bool {
+    let activations = problem.activations();
+    let tensors = [
+        Some(activations.query.elements()),
+        Some(activations.key.elements()),
+        Some(activations.value.elements()),
+        Some(activations.output_projection.elements()),
+        activations.future_query.map(|query| query.elements()),
+    ];
+    let fits = |numbers: &Elements<'_>| match numbers {
+        Elements::F16(_) => true,
+        Elements::F32(singles) => singles.iter().all(|number| f64::from(number.abs()) <= LARGEST),
+        Elements::F64(doubles) => doubles.iter().all(|number| number.abs() <= LARGEST),
+    };
+    tensors.iter().flatten().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+
+    use super::*;
+    use crate::simd::Level;
+
+    struct Widen<'a>(&'a [f16], &'a mut [f32]);
+
+    impl WithSimd for Widen<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            widen_into(Elements::F16(self.0), self.1);
+        }
+    }
+
+    #[test]
+    fn every_finite_half_is_widened_exactly_at_every_level() {
+        let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|half| half.is_finite()).collect();
+        assert_eq!(halves.len(), 2 * 31 * 1024);
+        let exact: Vec<u32> = halves.iter().map(|half| half.to_f32().to_bits()).collect();
+        for level in Level::all() {
+            let mut wide = vec![f32::NAN; halves.len()];
+            level.run(Widen(&halves, &mut wide));
+            assert_eq!(wide.iter().map(|wide| wide.to_bits()).collect::<Vec<_>>(), exact, "{level}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `allocation=cake`: layers in proportion to how widely and how unsteadily their window attends, heads alike.
+//!
+//! A layer's weight is `H^(1/tau1) V^(1/tau2)`, with the entropy `H` and the variance `V` of
+//! [`AttentionSpread`]. What a layer cannot take goes to the others in proportion (the published code deals it out
+//! evenly), and whole numbers are made by the largest remainder.
+//!
+//! The paper (arXiv 2503.12491) tunes the temperatures by model and budget and gives no rule for others. Its code has,
+//! at 128 and at 1024 entries: Llama-3.1-8B (1.6, 0.6) and (1.6, 0.4), Mistral-7B-v0.3 (1.0, 0.8) and (0.8, 0.5),
+//! Qwen2.5-7B (0.4, 0.6) and (1.5, 0.6), Llama-2-7B (0.9, 2.3) and (1.9, 1.8), Llama-2-13B (1.8, 2.0) and (0.5, 0.4).
+//! Here both are 1 by default, which means nothing but that no model is favoured.
+
+use super::shares::proportional;
+use super::{Supply, for_each_head};
+use crate::parameter::Parameter;
+use crate::scores::ModelScores;
+use crate::spread::AttentionSpread;
+
+/// The entropy's temperature.
+pub static TAU1: Parameter = Parameter { name: "tau1", least: 0.05, most: 20.0, default: 1.0 };
+
+/// The variance's temperature.
+pub static TAU2: Parameter = Parameter { name: "tau2", least: 0.05, most: 20.0, default: 1.0 };
+
+pub(super) const FORMULA: &str = "layers in proportion to H^(1/tau1) V^(1/tau2), H the entropy of the window's attention, \
+                                  V its variance over the window; heads alike";
+
+pub(super) fn quotas(
+    scores: &ModelScores,
+    supply: Supply,
+    spreads: &[AttentionSpread],
+    [tau1, tau2]: [f64; 2],
+) -> Vec<usize> {
+    let logarithm = |spread: &AttentionSpread| spread.entropy.ln() / tau1 + spread.variance.ln() / tau2;
+    let logarithms: Vec<f64> = spreads.iter().map(logarithm).collect();
+    let shares = proportional(&scaled(&logarithms), spreads.len() * supply.free(), supply.room());
+    let with_least: Vec<usize> = shares.into_iter().map(|share| share + supply.least).collect();
+    for_each_head(&with_least, scores.kv_heads())
+}
+
+/// Weights by their logarithms, the largest 1: powers of small numbers would vanish. No weight at all is all zeros.
+fn scaled(logarithms: &[f64]) -> Vec<f64> {
+    let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let scale = |&logarithm: &f64| if largest.is_finite() { (logarithm - largest).exp() } else { 0.0 };
+    logarithms.iter().map(scale).collect()
+}

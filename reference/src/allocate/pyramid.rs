@@ -1,0 +1,34 @@
+//! `allocation=pyramid`: early layers keep more than late ones, in a straight line.
+//!
+//! With `c = b - w`, the first layer's heads keep `2 c - c / beta`, the last layer's `c / beta`, those between on the
+//! line. Where the first layer would exceed the candidates it keeps them all, and the last `2 c - (n - w)`. The line
+//! is rounded to whole numbers by the largest remainder; layers are counted within the dump.
+//!
+//! So the paper (arXiv 2406.02069) and the code of its successors; NVIDIA's kvpress falls back to equal layers where
+//! the least share is below the window, which the paper does not say and which is not done here.
+
+use super::shares::rounded;
+use super::{Supply, for_each_head};
+use crate::parameter::Parameter;
+use crate::scores::ModelScores;
+
+/// How many times the mean share is the last layer's.
+pub static BETA: Parameter = Parameter { name: "beta", least: 1.0, most: 1000.0, default: 20.0 };
+
+pub(super) const FORMULA: &str =
+    "layer l of L: max - l (max - min) / (L - 1), min = (b-w) / beta, max = 2 (b-w) - min; heads alike";
+
+pub(super) fn quotas(scores: &ModelScores, supply: Supply, beta: f64) -> Vec<usize> {
+    let layers = scores.layers().len();
+    let (mean, room) = (supply.free() as f64, supply.room() as f64);
+    let first = (2.0 * mean - mean / beta).min(room);
+    let last = 2.0 * mean - first;
+    let on_the_line = |layer: usize| {
+        let way = if layers > 1 { layer as f64 / (layers - 1) as f64 } else { 0.5 };
+        first + way * (last - first)
+    };
+    let targets: Vec<f64> = (0..layers).map(on_the_line).collect();
+    let shares = rounded(&targets, layers * supply.free(), supply.room());
+    let with_least: Vec<usize> = shares.into_iter().map(|share| share + supply.least).collect();
+    for_each_head(&with_least, scores.kv_heads())
+}

@@ -1,0 +1,88 @@
+//! Whole shares of a whole number.
+
+/// Whole numbers near `targets` that add up to `total`: each target rounded down, and one more for the largest
+/// remainders, the lower index first among equals.
+///
+/// The targets add up to `total` but for rounding, and lie within `0..=most`; the shares then lie there, too.
+pub(super) fn rounded(targets: &[f64], total: usize, most: usize) -> Vec<usize> {
+    let mut shares: Vec<usize> = targets.iter().map(|target| (target.floor() as usize).min(most)).collect();
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    let remainder = |i: usize| targets[i] - targets[i].floor();
+    order.sort_by(|&i, &j| remainder(j).total_cmp(&remainder(i)));
+    let mut left = total.checked_sub(shares.iter().sum()).expect("targets add up to the total");
+    while left > 0 {
+        for &i in &order {
+            let takes = usize::from(left > 0 && shares[i] < most);
+            shares[i] += takes;
+            left -= takes;
+        }
+    }
+    shares
+}
+
+/// `total` in proportion to `weights`, nobody more than `most`: what exceeds it goes to the others, in proportion.
+///
+/// Where all weights that are left are 0, all that are left are alike.
+pub(super) fn proportional(weights: &[f64], total: usize, most: usize) -> Vec<usize> {
+    let mut shares = vec![most; weights.len()];
+    let mut open: Vec<usize> = (0..weights.len()).collect();
+    let mut left = total;
+    loop {
+        let sum: f64 = open.iter().map(|&i| weights[i]).sum();
+        let even = 1.0 / open.len() as f64;
+        let target = |i: usize| left as f64 * if sum > 0.0 { weights[i] / sum } else { even };
+        let (full, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|&&i| target(i) >= most as f64);
+        if full.is_empty() {
+            let targets: Vec<f64> = rest.iter().map(|&i| target(i)).collect();
+            for (i, share) in rest.into_iter().zip(rounded(&targets, left, most)) {
+                shares[i] = share;
+            }
+            return shares;
+        }
+        left -= full.len() * most;
+        open = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{proportional, rounded};
+
+    #[test]
+    fn the_largest_remainders_get_what_rounding_down_leaves() {
+        assert_eq!(rounded(&[1.5, 2.25, 3.25], 7, 9), [2, 2, 3]);
+        assert_eq!(rounded(&[0.9, 0.9, 0.2], 2, 9), [1, 1, 0]);
+        assert_eq!(rounded(&[0.5; 4], 2, 9), [1, 1, 0, 0]);
+        assert_eq!(rounded(&[3.0, 4.0], 7, 4), [3, 4]);
+        assert_eq!(rounded(&[], 0, 4), [0; 0]);
+    }
+
+    #[test]
+    fn rounding_of_the_targets_themselves_loses_nothing() {
+        assert_eq!(rounded(&[2.999_999_999, 3.0], 6, 3), [3, 3]);
+        assert_eq!(rounded(&[3.000_000_001, 2.999_999_999], 6, 3), [3, 3]);
+    }
+
+    #[test]
+    fn shares_are_in_proportion() {
+        assert_eq!(proportional(&[1.0, 2.0, 3.0], 12, 12), [2, 4, 6]);
+        // 10/7, 20/7 and 40/7: the remainders are 3/7, 6/7 and 5/7.
+        assert_eq!(proportional(&[1.0, 2.0, 4.0], 10, 10), [1, 3, 6]);
+    }
+
+    #[test]
+    fn what_one_cannot_take_goes_to_the_others_in_proportion() {
+        assert_eq!(proportional(&[1.0, 2.0, 9.0], 12, 6), [2, 4, 6]);
+        // First the last one is full, then, with 9 left, the second.
+        assert_eq!(proportional(&[1.0, 4.0, 9.0], 15, 6), [3, 6, 6]);
+        assert_eq!(proportional(&[1.0, 4.0, 9.0], 18, 6), [6, 6, 6]);
+    }
+
+    #[test]
+    fn without_weights_all_are_alike() {
+        assert_eq!(proportional(&[0.0, 0.0], 5, 4), [3, 2]);
+        assert_eq!(proportional(&[0.0, 5.0, 0.0], 6, 4), [1, 4, 1]);
+        assert_eq!(proportional(&[3.0, 1.0], 0, 4), [0, 0]);
+        assert_eq!(proportional(&[3.0, 1.0], 0, 0), [0, 0]);
+    }
+}

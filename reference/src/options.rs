@@ -1,0 +1,292 @@
+//! The options of a policy: what each may be, and how it is written.
+
+use std::str::FromStr;
+
+use crate::allocate::Allocation;
+use crate::oracle::Form;
+use crate::parameter::{Parameter, Parameters};
+use crate::pool::{Pool, PoolStage, Pooling};
+use crate::scores::Normaliser;
+
+/// How the query heads of one KV head are made one score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupRule {
+    /// The mean of complete per-head scores.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The largest of them.
+    Max,
+    /// The norm of the mean attention times the mean value norm.
+    Attention,
+    /// The norm of the summed pairs themselves.
+    Exact,
+}
+
+/// Whose score a policy in two stages starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Base {
+    /// The window's mean attention.
+    SnapKv,
+    /// The window's summed attention.
+    H2o,
+    /// The last query's attention.
+    Tova,
+}
+
+/// The options of every policy; an entry says which of them it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyOptions {
+    /// Where the budget goes.
+    pub allocation: Allocation,
+    /// What layers are divided by under `allocation=model`.
+    pub norm: Normaliser,
+    /// How many of the window's last queries the score reads; `None` is all of them.
+    pub window: Option<usize>,
+    /// What is smoothed over neighbouring candidates.
+    pub pool: Pool,
+    /// How a query group is made one score.
+    pub group_rule: GroupRule,
+    /// Whose score comes first.
+    pub base: Base,
+    /// The first positions, which come before all others whatever they score.
+    pub sinks: usize,
+    /// Candidates that every KV head keeps, whatever the others score; at most the budget's `b - w`.
+    pub min_per_head: usize,
+    /// For policies that draw.
+    pub seed: u64,
+    /// Which errors an oracle minimises.
+    pub form: Form,
+    /// Relaxations that a certified oracle solves at most, a layer or a model.
+    pub nodes: usize,
+    /// Whether a certified oracle makes part of the diagonal linear first; forms `M` layer by layer.
+    pub convexify: bool,
+    /// The numbers that policies and allocations declare for themselves.
+    pub parameters: Parameters,
+}
+
+impl PolicyOptions {
+    /// Head by head, unpooled, group mean: what an entry departs from.
+    pub const PLAIN: Self = Self {
+        allocation: Allocation::Head,
+        norm: Normaliser::Sum,
+        window: None,
+        pool: Pool::NONE,
+        group_rule: GroupRule::Mean,
+        base: Base::SnapKv,
+        sinks: 0,
+        min_per_head: 0,
+        seed: 0,
+        form: Form::LayerWise,
+        nodes: 64,
+        convexify: false,
+        parameters: Parameters::DEFAULT,
+    };
+
+    /// The same as far as scores go: what only moves the budget is as in [`PolicyOptions::PLAIN`].
+    #[must_use]
+    pub fn of_score(mut self) -> Self {
+        for parameter in Allocation::ALL.into_iter().flat_map(Allocation::parameters) {
+            self.parameters = self.parameters.without(parameter);
+        }
+        let Self { allocation, norm, sinks, min_per_head, .. } = Self::PLAIN;
+        Self { allocation, norm, sinks, min_per_head, ..self }
+    }
+}
+
+/// An option that a policy may have.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionKey {
+    /// `allocation=` one of these rules.
+    Allocation(&'static [Allocation]),
+    /// `norm=sum|output|none`
+    Norm,
+    /// `window=all|N`
+    Window,
+    /// `pool=none|avg:K|max:K`, at the first of these stages, or at another: `avg:K@attention`.
+    Pool(&'static [PoolStage]),
+    /// `gqa=` one of these rules.
+    Gqa(&'static [GroupRule]),
+    /// `base=` one of these scores.
+    Base(&'static [Base]),
+    /// A number by the parameter's own name.
+    Number(&'static Parameter),
+    /// `sinks=N`
+    Sinks,
+    /// `min_per_head=N`
+    MinPerHead,
+    /// `seed=N`
+    Seed,
+    /// `form=layer-wise|head-wise`
+    Form,
+    /// `nodes=N`
+    Nodes,
+    /// `convexify=no|yes`
+    Convexify,
+}
+
+const ALLOCATIONS: [(&str, Allocation); 8] = [
+    ("head", Allocation::Head),
+    ("layer", Allocation::Layer),
+    ("model", Allocation::Model),
+    ("model-raw", Allocation::ModelRaw),
+    ("pyramid", Allocation::Pyramid),
+    ("ada", Allocation::Ada),
+    ("cake", Allocation::Cake),
+    ("lava", Allocation::Lava),
+];
+
+const NORMALISERS: [(&str, Normaliser); 3] =
+    [("sum", Normaliser::Sum), ("output", Normaliser::Output), ("none", Normaliser::None)];
+
+const FORMS: [(&str, Form); 2] = [("layer-wise", Form::LayerWise), ("head-wise", Form::HeadWise)];
+
+const ANSWERS: [(&str, bool); 2] = [("no", false), ("yes", true)];
+
+const GROUP_RULES: [(&str, GroupRule); 5] = [
+    ("mean", GroupRule::Mean),
+    ("sum", GroupRule::Sum),
+    ("max", GroupRule::Max),
+    ("attention", GroupRule::Attention),
+    ("exact", GroupRule::Exact),
+];
+
+const BASES: [(&str, Base); 3] = [("snapkv", Base::SnapKv), ("h2o", Base::H2o), ("tova", Base::Tova)];
+
+const POOL_STAGES: [(&str, PoolStage); 2] =
+    [("score", PoolStage::Score), ("attention", PoolStage::Attention)];
+
+/// `window=` where the whole window is read.
+const WHOLE_WINDOW: &str = "all";
+
+impl Allocation {
+    /// The name in the policy syntax.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_in(&ALLOCATIONS, self)
+    }
+}
+
+impl OptionKey {
+    /// The key in the policy syntax.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Allocation(_) => "allocation",
+            Self::Norm => "norm",
+            Self::Window => "window",
+            Self::Pool(_) => "pool",
+            Self::Gqa(_) => "gqa",
+            Self::Base(_) => "base",
+            Self::Number(parameter) => parameter.name,
+            Self::Sinks => "sinks",
+            Self::MinPerHead => "min_per_head",
+            Self::Seed => "seed",
+            Self::Form => "form",
+            Self::Nodes => "nodes",
+            Self::Convexify => "convexify",
+        }
+    }
+
+    /// The option's value as it is written.
+    #[must_use]
+    pub fn get(&self, options: &PolicyOptions) -> String {
+        match self {
+            Self::Allocation(_) => options.allocation.name().into(),
+            Self::Norm => name_in(&NORMALISERS, options.norm).into(),
+            Self::Window => options.window.map_or(WHOLE_WINDOW.into(), |window| window.to_string()),
+            Self::Pool(stages) => pool_text(options.pool, stages),
+            Self::Gqa(_) => name_in(&GROUP_RULES, options.group_rule).into(),
+            Self::Base(_) => name_in(&BASES, options.base).into(),
+            Self::Number(parameter) => options.parameters.get(parameter).to_string(),
+            Self::Sinks => options.sinks.to_string(),
+            Self::MinPerHead => options.min_per_head.to_string(),
+            Self::Seed => options.seed.to_string(),
+            Self::Form => name_in(&FORMS, options.form).into(),
+            Self::Nodes => options.nodes.to_string(),
+            Self::Convexify => name_in(&ANSWERS, options.convexify).into(),
+        }
+    }
+
+    pub(crate) fn set(&self, options: &mut PolicyOptions, value: &str) -> Result<(), String> {
+        match self {
+            Self::Allocation(rules) => options.allocation = one_of(&ALLOCATIONS, rules, value)?,
+            Self::Norm => options.norm = value_in(&NORMALISERS, value)?,
+            Self::Window => options.window = window(value)?,
+            Self::Pool(stages) => options.pool = pool(stages, value)?,
+            Self::Gqa(rules) => options.group_rule = one_of(&GROUP_RULES, rules, value)?,
+            Self::Base(bases) => options.base = one_of(&BASES, bases, value)?,
+            Self::Number(parameter) => {
+                options.parameters = options.parameters.with(parameter, parameter.parse(value)?);
+            }
+            Self::Sinks => options.sinks = whole_number(value)?,
+            Self::MinPerHead => options.min_per_head = whole_number(value)?,
+            Self::Seed => options.seed = whole_number(value)?,
+            Self::Form => options.form = value_in(&FORMS, value)?,
+            Self::Nodes => options.nodes = whole_number(value)?,
+            Self::Convexify => options.convexify = value_in(&ANSWERS, value)?,
+        }
+        Ok(())
+    }
+
+    /// The allocations under which the option means something; `None` where that does not depend on them.
+    #[must_use]
+    pub fn allocations(&self) -> Option<Vec<Allocation>> {
+        let with = |reads: &dyn Fn(Allocation) -> bool| -> Vec<Allocation> {
+            Allocation::ALL.into_iter().filter(|&allocation| reads(allocation)).collect()
+        };
+        let reading = match self {
+            Self::Norm => with(&|allocation| allocation == Allocation::Model),
+            Self::Number(parameter) => {
+                with(&|allocation| allocation.parameters().iter().any(|own| own.name == parameter.name))
+            }
+            _ => Vec::new(),
+        };
+        (!reading.is_empty()).then_some(reading)
+    }
+}
+
+fn pool_text(pool: Pool, stages: &[PoolStage]) -> String {
+    let elsewhere = pool.pooling != Pooling::None && stages.first() != Some(&pool.stage);
+    let stage = if elsewhere { format!("@{}", name_in(&POOL_STAGES, pool.stage)) } else { String::new() };
+    format!("{}{stage}", pool.pooling)
+}
+
+/// `KERNEL[@STAGE]`; the policy's own stage, the first of `stages`, where none is given.
+fn pool(stages: &[PoolStage], text: &str) -> Result<Pool, String> {
+    let (kernel, stage) = text.split_once('@').map_or((text, None), |(kernel, stage)| (kernel, Some(stage)));
+    let pooling = kernel.parse()?;
+    let own = stages.first().copied().unwrap_or(PoolStage::Score);
+    let stage = stage.map_or(Ok(own), |stage| one_of(&POOL_STAGES, stages, stage))?;
+    Ok(Pool { pooling, stage: if pooling == Pooling::None { own } else { stage } })
+}
+
+fn window(text: &str) -> Result<Option<usize>, String> {
+    if text == WHOLE_WINDOW {
+        return Ok(None);
+    }
+    let window = text.parse().ok().filter(|&window| window > 0);
+    window.map(Some).ok_or_else(|| format!("expected {WHOLE_WINDOW} or a whole number above 0, found {text}"))
+}
+
+fn name_in<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, candidate)| *candidate == value).map_or("", |(name, _)| name)
+}
+
+fn value_in<T: Copy>(names: &[(&'static str, T)], text: &str) -> Result<T, String> {
+    let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let expected: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        format!("expected {}, found {text}", expected.join("|"))
+    })
+}
+
+/// The value of this name, if it is one of those that the policy has.
+fn one_of<T: Copy + PartialEq>(names: &[(&'static str, T)], has: &[T], text: &str) -> Result<T, String> {
+    let has: Vec<_> = names.iter().filter(|(_, value)| has.contains(value)).copied().collect();
+    value_in(&has, text)
+}
+
+fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("expected a whole number, found {text}"))
+}

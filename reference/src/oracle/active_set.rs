@@ -1,0 +1,212 @@
+//! The relaxation over the slots of one working set, solved to rounding.
+//!
+//! ```text
+//! minimise x^T M x + linear   subject to 0 <= x <= 1, sum x fixed
+//! ```
+//!
+//! At the optimum the half gradient `g = M x + linear / 2` has one level `nu` on all free slots, `0 < x < 1`, is at least `nu` where
+//! `x = 0` and at most `nu` where `x = 1`. The attention sinks' entries of `M` are thousands of times the others', so
+//! steps between pairs of slots get near fast and then crawl. They only begin; what is left is an active-set method:
+//! on the free slots a Newton step,
+//!
+//! ```text
+//! d = -(u - nu v),    M_FF u = g_F,    M_FF v = 1,    nu = sum u / sum v,
+//! ```
+//!
+//! as far as the bounds let it; slots that meet a bound stop being free, and the slots whose gradients contradict
+//! the level most start to be.
+
+use nalgebra::{Cholesky, DMatrix, DVector};
+
+use super::block::Block;
+use super::relax::keep_first;
+
+/// How many slots start to be free at once, on either side.
+const ENTERING: usize = 4;
+
+/// What keeps a singular `M_FF` factorable, relative to a slot's own diagonal entry and to the largest one. A step is
+/// then a proximal one, and steps are repeated until nothing moves.
+const REGULARISATION: (f64, f64) = (1e-11, 1e-14);
+
+/// Shares of one working set on their way to the optimum.
+pub struct ActiveSet<'a> {
+    block: &'a Block,
+    /// The shares.
+    pub x: Vec<f64>,
+    /// Half the gradient on these slots, slots outside included in it.
+    pub gradient: Vec<f64>,
+    free: Vec<usize>,
+}
+
+impl<'a> ActiveSet<'a> {
+    /// Starts from shares and the half gradient there.
+    #[must_use]
+    pub fn new(block: &'a Block, x: Vec<f64>, gradient: Vec<f64>) -> Self {
+        Self { block, x, gradient, free: Vec::new() }
+    }
+
+    /// Improves the shares until the gradients of no slot that can rise and one that can fall differ by more than the
+    /// threshold; false where nothing moved.
+    pub fn solve(&mut self, threshold: f64) -> bool {
+        let approached = self.pairwise_steps(threshold);
+        self.newton_steps(threshold) || approached
+    }
+
+    /// The least gradient of a slot that can rise, and the largest of one that can fall; at the optimum they do not
+    /// cross.
+    fn extremes(&self) -> Option<(f64, f64)> {
+        let gradient = |slot: usize| self.gradient[slot];
+        Some((self.rising().map(gradient).reduce(f64::min)?, self.falling().map(gradient).reduce(f64::max)?))
+    }
+
+    fn rising(&self) -> impl Iterator<Item = usize> {
+        (0..self.x.len()).filter(|&slot| self.x[slot] < 1.0)
+    }
+
+    fn falling(&self) -> impl Iterator<Item = usize> {
+        (0..self.x.len()).filter(|&slot| self.x[slot] > 0.0)
+    }
+
+    /// Exact steps between two slots, the slot that rises most willingly and the one whose fall beside it gains most.
+    fn pairwise_steps(&mut self, threshold: f64) -> bool {
+        let mut moved = false;
+        for _ in 0..2 * self.x.len() {
+            let Some((rising, falling)) = self.steepest_pair(threshold) else { break };
+            let slope = self.gradient[falling] - self.gradient[rising];
+            let curvature = self.block.curvature(rising, falling).max(f64::MIN_POSITIVE);
+            let step = (slope / curvature).min(1.0 - self.x[rising]).min(self.x[falling]);
+            if step <= 0.0 {
+                break;
+            }
+            self.x[rising] = if step == 1.0 - self.x[rising] { 1.0 } else { self.x[rising] + step };
+            self.x[falling] -= step;
+            self.block.shift(&mut self.gradient, rising, step);
+            self.block.shift(&mut self.gradient, falling, -step);
+            moved = true;
+        }
+        moved
+    }
+
+    fn steepest_pair(&self, threshold: f64) -> Option<(usize, usize)> {
+        let rising = self.rising().min_by(|&one, &two| self.gradient[one].total_cmp(&self.gradient[two]))?;
+        let gain = |slot: usize| {
+            let slope = self.gradient[slot] - self.gradient[rising];
+            if slope <= threshold {
+                0.0
+            } else {
+                slope * slope / self.block.curvature(rising, slot).max(f64::MIN_POSITIVE)
+            }
+        };
+        let falling = self.falling().map(|slot| (slot, gain(slot)));
+        let best = falling.max_by(|one, two| one.1.total_cmp(&two.1))?;
+        (best.1 > 0.0).then_some((rising, best.0))
+    }
+
+    fn newton_steps(&mut self, threshold: f64) -> bool {
+        self.free = (0..self.x.len()).filter(|&slot| self.x[slot] > 0.0 && self.x[slot] < 1.0).collect();
+        let (mut moved, mut before) = (false, f64::INFINITY);
+        // Every step lowers the value or shortens the list of free slots; the limit guards against rounding.
+        for _ in 0..8 * self.x.len() + 16 {
+            if let Some(step) = self.newton_step() {
+                moved |= step.length > 0.0;
+                if step.blocked {
+                    continue;
+                }
+            }
+            let Some((least, most)) = self.extremes().filter(|(least, most)| most - least > threshold) else {
+                break;
+            };
+            // With nothing to free, what is left is how far a regularised step is from an exact one.
+            if !self.enter(least, most, threshold) && most - least > 0.5 * before {
+                break;
+            }
+            before = most - least;
+        }
+        moved
+    }
+
+    /// One Newton step on the free slots, up to the first bound; `None` where it has no direction.
+    fn newton_step(&mut self) -> Option<Step> {
+        let direction = self.direction()?;
+        let limit = |slot: usize, change: f64| match change.partial_cmp(&0.0) {
+            Some(std::cmp::Ordering::Greater) => (1.0 - self.x[slot]) / change,
+            Some(std::cmp::Ordering::Less) => -self.x[slot] / change,
+            _ => f64::INFINITY,
+        };
+        let limits: Vec<f64> =
+            self.free.iter().zip(&direction).map(|(&slot, &change)| limit(slot, change)).collect();
+        let length = limits.iter().copied().fold(1.0, f64::min);
+        for (index, &slot) in self.free.iter().enumerate() {
+            let target = match (limits[index] <= length, direction[index] > 0.0) {
+                (false, _) => (self.x[slot] + length * direction[index]).clamp(0.0, 1.0),
+                (true, true) => 1.0,
+                (true, false) => 0.0,
+            };
+            self.block.shift(&mut self.gradient, slot, target - self.x[slot]);
+            self.x[slot] = target;
+        }
+        let before = self.free.len();
+        let x = &self.x;
+        self.free.retain(|&slot| x[slot] > 0.0 && x[slot] < 1.0);
+        Some(Step { length, blocked: self.free.len() < before })
+    }
+
+    /// `d` on the free slots, with `sum d = 0`.
+    fn direction(&self) -> Option<Vec<f64>> {
+        if self.free.len() < 2 {
+            return None;
+        }
+        let mut solved = Vec::new();
+        let mut rest = self.free.as_slice();
+        while let Some(&first) = rest.first() {
+            let (block, _) = self.block.place(first);
+            let len = rest.iter().take_while(|&&slot| self.block.place(slot).0 == block).count();
+            solved.extend(self.solve_block(block, &rest[..len])?);
+            rest = &rest[len..];
+        }
+        let (sum_u, sum_v) = solved.iter().fold((0.0, 0.0), |sums, (u, v)| (sums.0 + u, sums.1 + v));
+        let level = sum_u / sum_v;
+        let direction: Vec<f64> = solved.iter().map(|(u, v)| level * v - u).collect();
+        direction.iter().all(|change| change.is_finite()).then_some(direction)
+    }
+
+    /// `(u, v)` with `M_FF u = g_F` and `M_FF v = 1` on the free slots of one block.
+    fn solve_block(&self, block: usize, slots: &[usize]) -> Option<Vec<(f64, f64)>> {
+        let matrix = &self.block.blocks()[block];
+        let rows: Vec<usize> = slots.iter().map(|&slot| self.block.place(slot).1).collect();
+        let mut free = DMatrix::from_fn(rows.len(), rows.len(), |i, j| matrix[(rows[i], rows[j])]);
+        let largest = free.diagonal().max();
+        for i in 0..rows.len() {
+            free[(i, i)] += REGULARISATION.0 * free[(i, i)] + REGULARISATION.1 * largest;
+        }
+        let factor = Cholesky::new(free)?;
+        let u =
+            factor.solve(&DVector::from_iterator(slots.len(), slots.iter().map(|&slot| self.gradient[slot])));
+        let v = factor.solve(&DVector::from_element(slots.len(), 1.0));
+        Some(u.iter().copied().zip(v.iter().copied()).collect())
+    }
+
+    /// Frees the slots that contradict the others most; false where all of them are free already.
+    fn enter(&mut self, least: f64, most: f64, threshold: f64) -> bool {
+        let gradient = &self.gradient;
+        let mut rising: Vec<usize> =
+            self.rising().filter(|&slot| most - gradient[slot] > threshold).collect();
+        let mut falling: Vec<usize> =
+            self.falling().filter(|&slot| gradient[slot] - least > threshold).collect();
+        keep_first(&mut rising, ENTERING, |&one, &two| gradient[one].total_cmp(&gradient[two]));
+        keep_first(&mut falling, ENTERING, |&one, &two| gradient[two].total_cmp(&gradient[one]));
+        let before = self.free.len();
+        self.free.extend(rising.into_iter().chain(falling));
+        self.free.sort_unstable();
+        self.free.dedup();
+        self.free.len() > before
+    }
+}
+
+/// What a Newton step did.
+struct Step {
+    /// The share of the step that was taken.
+    length: f64,
+    /// Whether a slot met its bound.
+    blocked: bool,
+}

@@ -1,0 +1,15 @@
+//! Ada-KV: SnapKV's scores, the heads of a layer sharing its budget by them.
+
+use crate::allocate::Allocation;
+use crate::policies::snapkv;
+use crate::policy::{PolicyEntry, PolicyOptions, Rule};
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "adakv",
+    formula: "as snapkv",
+    source: "arXiv 2407.11550",
+    caveat: "",
+    rule: Rule::Score(snapkv::score),
+    options: snapkv::OPTIONS,
+    defaults: PolicyOptions { allocation: Allocation::Ada, ..snapkv::DEFAULTS },
+};

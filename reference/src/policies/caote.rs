@@ -1,0 +1,48 @@
+//! CAOTE: how far the last query's output moves when this entry alone is evicted, before the projection.
+//!
+//! Where a weight nears 1, `1 - A` keeps no digits, and the output without the entry is computed anew: in exact numbers
+//! the same. The paper (arXiv 2504.14051) states the score for one head, on top of whatever attention another policy
+//! gathers; the last query's is TOVA's. The group's mean is this project's choice.
+
+use nalgebra::{DVector, RowDVector};
+
+use crate::layer::Layer;
+use crate::policies::ranking;
+use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
+use crate::score::{attended_values, grouped, weights_without};
+use crate::shape::QueryHead;
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "caote",
+    formula: "s_i = mean over the group of A_h[w-1,i] / (1 - A_h[w-1,i]) * norm2(o_{h,w-1} - v_i)",
+    source: "arXiv 2504.14051",
+    caveat: "",
+    rule: Rule::Score(score),
+    options: ranking![
+        OptionKey::Pool(&[PoolStage::Score]),
+        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
+    ],
+    defaults: PolicyOptions::PLAIN,
+};
+
+fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    grouped(layer, options.group_rule, |head| {
+        let outputs = attended_values(layer, head);
+        let last = outputs.nrows() - 1;
+        DVector::from_fn(layer.shape.candidate_len(), |position, _| {
+            let weight = layer.attention.weights[head.0][(last, position)];
+            if weight <= 0.5 {
+                let away = outputs.row(last) - layer.values_of(head).row(position);
+                weight / (1.0 - weight) * away.norm()
+            } else {
+                (outputs.row(last) - output_without(layer, head, position, last)).norm()
+            }
+        })
+    })
+}
+
+fn output_without(layer: &Layer, head: QueryHead, position: usize, row: usize) -> RowDVector<f64> {
+    let weights = weights_without(layer, head, position, row);
+    (weights * layer.values_of(head).rows(0, layer.shape.context_len)).row(0).into_owned()
+}

@@ -1,0 +1,60 @@
+//! CriticalKV: attention chooses first, the size of the projected values has a say in the rest.
+//!
+//! Of a KV head's share of `q` candidates, `floor(ratio q)` go by the base score; the rest by
+//! `(base + eps) * mean over the group of norm1(v_i W_h)`. The budget is allocated by the base score, as in the published
+//! combination with Ada-KV, which is `criticalkv:allocation=ada`.
+//!
+//! The base score is pooled before it meets the values, so `pool=` here is at the attention and nowhere else. The
+//! published code (NVIDIA's kvpress) takes half of the whole budget in its first stage and counts the window into
+//! that half; here the window is outside all shares, and the half is one of the candidates.
+
+use crate::layer::Layer;
+use crate::parameter::Parameter;
+use crate::policies::{h2o, ranking, snapkv, tova};
+use crate::policy::{Base, GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule, TwoStage};
+use crate::pool::{Pool, PoolStage, Pooling};
+use crate::score::{grouped, projected_value_sizes};
+
+/// How much of a head's share the base score fills.
+static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, default: 0.5 };
+
+/// What a candidate without attention counts.
+static EPS: Parameter = Parameter { name: "eps", least: 0.0, most: 1.0, default: 1e-4 };
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "criticalkv",
+    formula: "the first `ratio` of a head's share: base score; the rest: (base + eps) * mean over the group of \
+              norm1(v_i W_h)",
+    source: "arXiv 2502.03805",
+    caveat: "",
+    rule: Rule::TwoStage(TwoStage { first: base, second: weighted, ratio: &RATIO }),
+    options: ranking![
+        OptionKey::Window,
+        OptionKey::Pool(&[PoolStage::Attention]),
+        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
+        OptionKey::Base(&[Base::SnapKv, Base::H2o, Base::Tova]),
+        OptionKey::Number(&RATIO),
+        OptionKey::Number(&EPS),
+    ],
+    defaults: PolicyOptions { pool: Pool::of_attention(Pooling::Average(7)), ..PolicyOptions::PLAIN },
+};
+
+fn base(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    let score = match options.base {
+        Base::SnapKv => snapkv::score,
+        Base::H2o => h2o::score,
+        Base::Tova => tova::score,
+    };
+    let unpooled = PolicyOptions { pool: Pool::NONE, ..*options };
+    let pool = |scores| options.pool.at(PoolStage::Attention, scores);
+    score(layer, &unpooled).into_iter().map(pool).collect()
+}
+
+fn weighted(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    let sizes = grouped(layer, GroupRule::Mean, |head| projected_value_sizes(layer, head));
+    let eps = options.parameters.get(&EPS);
+    let weigh = |(base, sizes): (Vec<f64>, Vec<f64>)| {
+        base.iter().zip(sizes).map(|(score, size)| (score + eps) * size).collect()
+    };
+    base(layer, options).into_iter().zip(sizes).map(weigh).collect()
+}

@@ -1,0 +1,93 @@
+//! DefensiveKV: what a position was worth to the query that needed it most.
+//!
+//! Row by row, attention to the candidates is pooled and scaled back to the mass it had; the largest of the group's and
+//! the window's rows is a candidate's risk, at least the mean risk of its head; and that is weighed by the candidate's share
+//! in the projected values of its position. Before all that come the entries that hold the first `mass` of what the group
+//! pays on average, the window's own part counted first: they rank among themselves by attention.
+//!
+//! The code (arXiv 2510.13334) marks those entries in three ways that differ: it takes the attention to the last `w`
+//! candidates for that to the window, the layer's mean for the head's, and at most `b - w` entries a head, which then
+//! tie. A head that marks more than its share keeps the same ones here as there under `allocation=head`; under
+//! others, its further marked entries come before other heads' unmarked ones.
+
+use nalgebra::DVector;
+
+use crate::allocate::Allocation;
+use crate::layer::Layer;
+use crate::parameter::Parameter;
+use crate::policies::ranking;
+use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::{Pool, PoolStage, Pooling};
+use crate::score::{grouped, mean_attention, pooled, projected_value_sizes};
+use crate::shape::QueryHead;
+
+/// The part of the attention whose entries come first.
+static MASS: Parameter = Parameter { name: "mass", least: 0.0, most: 1.0, default: 0.9 };
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "defensivekv",
+    formula: "s_i = max(r_i, mean_j r_j) * u_i / sum over KV heads of u_i, r_i the largest pooled A_h[t,i] of group and \
+              window, u_i = mean over the group of norm1(v_i W_h); entries of the first `mass` of attention before all others",
+    source: "arXiv 2510.13334; allocation=model-raw is its Layer-DefensiveKV",
+    caveat: "",
+    rule: Rule::Score(score),
+    options: ranking![OptionKey::Window, OptionKey::Pool(&[PoolStage::Attention]), OptionKey::Number(&MASS),],
+    defaults: PolicyOptions {
+        allocation: Allocation::Ada,
+        pool: Pool::of_attention(Pooling::Average(5)),
+        ..PolicyOptions::PLAIN
+    },
+};
+
+fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    let risks = grouped(layer, GroupRule::Max, |head| largest_of_rows(layer, options, head));
+    let attention = grouped(layer, GroupRule::Mean, |head| mean_attention(layer, head));
+    let sizes = grouped(layer, GroupRule::Mean, |head| projected_value_sizes(layer, head));
+    let mut scores: Vec<Vec<f64>> = risks.into_iter().map(floored_at_mean).collect();
+    for (scores, own) in scores.iter_mut().zip(&sizes) {
+        for (position, score) in scores.iter_mut().enumerate() {
+            let of_all: f64 = sizes.iter().map(|head| head[position]).sum();
+            *score *= if of_all > 0.0 { own[position] / of_all } else { 0.0 };
+        }
+    }
+    let largest = scores.iter().flatten().copied().fold(0.0, f64::max);
+    let mass = options.parameters.get(&MASS);
+    for (scores, attention) in scores.iter_mut().zip(&attention) {
+        for position in first_mass(attention, mass) {
+            scores[position] = largest + attention[position];
+        }
+    }
+    scores
+}
+
+/// The largest of a query head's rows, each pooled and scaled back to its mass.
+fn largest_of_rows(layer: &Layer, options: &PolicyOptions, head: QueryHead) -> DVector<f64> {
+    let candidates = layer.shape.candidate_len();
+    let weights = layer.attention.weights[head.0].columns(0, candidates);
+    let rows = weights.row_iter().map(|row| pooled_row(options, row.transpose()));
+    rows.fold(DVector::zeros(candidates), |most, row| most.sup(&row))
+}
+
+fn pooled_row(options: &PolicyOptions, row: DVector<f64>) -> DVector<f64> {
+    let mass = row.sum();
+    let pooled = pooled(options, row);
+    let left = pooled.sum();
+    if left > 0.0 { pooled * (mass / left) } else { pooled }
+}
+
+fn floored_at_mean(risks: Vec<f64>) -> Vec<f64> {
+    let mean = risks.iter().sum::<f64>() / risks.len() as f64;
+    risks.into_iter().map(|risk| risk.max(mean)).collect()
+}
+
+/// The candidates, by falling attention, that stay below `mass` of it together with what the window has.
+fn first_mass(attention: &[f64], mass: f64) -> Vec<usize> {
+    let mut positions: Vec<usize> = (0..attention.len()).collect();
+    positions.sort_by(|&i, &j| attention[j].total_cmp(&attention[i]));
+    let mut reached = 1.0 - attention.iter().sum::<f64>();
+    let inside = |position: &usize| {
+        reached += attention[*position];
+        reached < mass
+    };
+    positions.into_iter().take_while(inside).collect()
+}

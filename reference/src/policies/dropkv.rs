@@ -1,0 +1,53 @@
+//! DropKV: what each query's output would lose by this entry alone, before the projection.
+//!
+//! Evicting `i` and renormalising moves a head's output in row `t` by `A / (1 - A) (o_t - v_i)`; the score is the sum of
+//! the squares over the last 8 queries, group mean. `eps` keeps the division finite where a query sees nothing else.
+//! It is [`centred`](super::centred) without the output projection, head by head.
+//!
+//! Defaults are the paper's as handed down (8 queries, the maximum over 11); NVIDIA's kvpress has 32 queries and the average over
+//! 7 (`window=32,pool=avg:7`) for the same formula. The paper (ICML 2026, openreview MqfNzH3TVH) could not be read.
+
+use nalgebra::DVector;
+
+use crate::layer::Layer;
+use crate::parameter::Parameter;
+use crate::policies::ranking;
+use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::{Pool, PoolStage, Pooling};
+use crate::score::{attended_values, grouped};
+
+/// What is added to `1 - A`.
+static EPS: Parameter = Parameter { name: "eps", least: 1e-12, most: 1.0, default: 1e-6 };
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "dropkv",
+    formula: "s_i = mean over the group of sum_t (A_h[t,i] / (1 - A_h[t,i] + eps))^2 norm2(o_{h,t} - v_i)^2",
+    source: "ICML 2026, openreview MqfNzH3TVH",
+    caveat: "",
+    rule: Rule::Score(score),
+    options: ranking![
+        OptionKey::Window,
+        OptionKey::Pool(&[PoolStage::Score]),
+        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
+        OptionKey::Number(&EPS),
+    ],
+    defaults: PolicyOptions {
+        window: Some(8),
+        pool: Pool::of_score(Pooling::Max(11)),
+        ..PolicyOptions::PLAIN
+    },
+};
+
+fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
+    let eps = options.parameters.get(&EPS);
+    grouped(layer, options.group_rule, |head| {
+        let (weights, outputs) = (&layer.attention.weights[head.0], attended_values(layer, head));
+        DVector::from_fn(layer.shape.candidate_len(), |position, _| {
+            let value = layer.values_of(head).row(position);
+            let moved = |(t, &weight): (usize, &f64)| {
+                (weight / (1.0 - weight + eps)).powi(2) * (outputs.row(t) - value).norm_squared()
+            };
+            weights.column(position).iter().enumerate().map(moved).sum()
+        })
+    })
+}

@@ -1,0 +1,28 @@
+//! K-norm: keys of small norm draw attention, so those of large norm go.
+//!
+//! NVIDIA's kvpress and the paper (arXiv 2406.11430) agree; the paper leaves the first two layers alone, which the shared
+//! budget rule does not allow for.
+
+use crate::layer::Layer;
+use crate::policies::ranking;
+use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::pool::PoolStage;
+
+pub(super) const ENTRY: PolicyEntry = PolicyEntry {
+    name: "knorm",
+    formula: "s_i = -norm2(k_i)",
+    source: "arXiv 2406.11430",
+    caveat: "",
+    rule: Rule::Score(score),
+    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
+    defaults: PolicyOptions::PLAIN,
+};
+
+fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
+    let candidates = layer.shape.candidate_len();
+    layer
+        .keys
+        .iter()
+        .map(|keys| keys.rows(0, candidates).row_iter().map(|key| -key.norm()).collect())
+        .collect()
+}

@@ -1,0 +1,30 @@
+//! The bounds B1 to B9: true ones hold, wrong ones are caught, and the tests behind the random ones are what they say.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chance;
+mod group;
+mod hold;
+mod renormalised;
+mod wrong;
+
+use laprox_reference::RetainedSet;
+use laprox_reference::bounds::{Bound, CHECKS, Case, Draws, LayerPairs};
+use laprox_reference::layer::Layer;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// Every statement about one eviction.
+fn all(layer: &Layer, retained: &RetainedSet, draws: Draws) -> Vec<Bound> {
+    let pairs = LayerPairs::new(layer).unwrap();
+    let case = Case::new(&pairs, retained.layer(0), draws).unwrap();
+    CHECKS.iter().flat_map(|check| check(&case)).collect()
+}
+
+/// A random eviction of any number of slots, none and all included.
+fn some_eviction(layer: &Layer, rng: &mut ChaCha8Rng) -> RetainedSet {
+    let slots = layer.shape.kv_heads * layer.shape.candidate_len();
+    let count = rng.random_range(0..=slots);
+    common::hostile::without(layer, &common::hostile::some_slots(slots, count, rng))
+}
