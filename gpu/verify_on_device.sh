@@ -15,7 +15,7 @@ binaries=gpu/device
 pack() {
     rm -rf "$binaries" && mkdir -p "$binaries"
     local built name path
-    built=$( { cargo test --release -p laprox-gpu --no-run --test stages --test ptx && cargo bench -p laprox-gpu --no-run; } 2>&1)
+    built=$( { cargo test --release -p laprox-gpu --no-run --test stages --test ptx --test conformance && cargo bench -p laprox-gpu --no-run; } 2>&1)
     while read -r name path; do
         cp "$path" "$binaries/$name" && strip "$binaries/$name"
     done < <(sed -nE 's#.*Executable (tests|benches)/([a-z]+)[^(]*\((.*)\)#\1-\2 \3#p' <<<"$built")
@@ -35,6 +35,7 @@ run() {
     printf 'device: %s\n' "${device:-none}"
     step "$binaries/tests-ptx"
     step "$binaries/tests-stages"
+    step "$binaries/tests-conformance"
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck; do
             step compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 "$binaries/tests-stages" --test-threads 1 \

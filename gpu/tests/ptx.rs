@@ -10,9 +10,7 @@ use laprox_gpu::{DeviceLayer, Format, ptx};
 use common::problem::{Problem, Sizes};
 
 fn kernels() -> PathBuf {
-    let crate_folder =
-        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
-    crate_folder.join("kernels")
+    common::crate_folder().join("kernels")
 }
 
 /// The first line is the digest of the sources: whoever changes one has to regenerate the text.

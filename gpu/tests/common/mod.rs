@@ -4,11 +4,14 @@
 
 pub mod bounds;
 pub mod expected;
+pub mod path;
 pub mod problem;
 
 use std::env;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
+use laprox_fixtures::Dump;
 use laprox_gpu::{Device, DeviceError, ptx};
 
 /// The device that ships, one for all tests: the real one, or the interpreter where there is none or `LAPROX_GPU_SIM=1`.
@@ -25,6 +28,18 @@ pub fn device() -> Arc<Device> {
 pub fn naive_device() -> Arc<Device> {
     static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Arc::new(open(ptx::TEXT).naive()));
     Arc::clone(&DEVICE)
+}
+
+/// The committed dump of real activations.
+#[must_use]
+pub fn committed_dump() -> Dump {
+    Dump::open(crate_folder().join("../fixtures/data/smollm2-135m")).unwrap()
+}
+
+/// Where the tests run: the crate's folder under cargo, the repository's where the binaries were carried to.
+#[must_use]
+pub fn crate_folder() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from)
 }
 
 /// A device with kernels of another text.

@@ -1,17 +1,12 @@
 //! Whole models: layers streamed to the device, cut there, on synthetic layers and on the committed real dump.
 
-use std::path::PathBuf;
-
-use laprox_fixtures::Dump;
-use laprox_gpu::{DeviceLayer, Format, Gpu, GpuLayer};
-use laprox_reference::{
-    Backend, LayerProblem, ModelScores, Policy, PreparedLayer, Reference, RetainedSet, evict,
-};
+use laprox_gpu::{DeviceLayer, Format, Gpu};
+use laprox_reference::{Backend, LayerProblem, ModelScores, Policy, Reference, RetainedSet, evict};
 
 use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
-use crate::common::device;
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
+use crate::common::{committed_dump, device};
 
 /// Sets of one size whose every difference lies where scores cannot be told apart: within twice the bound of the cut.
 fn assert_same_cut(
@@ -102,13 +97,6 @@ fn a_model_of_a_policy_that_the_device_does_not_cut_is_not_scored_there() {
     assert!(gpu.score_model([], &"laprox".parse().unwrap()).is_err());
 }
 
-/// Where the tests run: the crate's folder under cargo, the repository's where the binaries were carried to.
-fn committed_dump() -> Dump {
-    let crate_folder =
-        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("gpu"), PathBuf::from);
-    Dump::open(crate_folder.join("../fixtures/data/smollm2-135m")).unwrap()
-}
-
 #[test]
 fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
     let dump = committed_dump();
@@ -140,21 +128,4 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
         // Two sets may differ where scores tie within rounding, and hardly anywhere else.
         assert!(differences * 50 <= per_head * 6, "{differences}");
     }
-}
-
-#[test]
-fn the_backend_prepares_the_committed_dump() {
-    let dump = committed_dump();
-    let layer = dump.layer(0, 1).unwrap();
-    let problem = layer.problem().unwrap();
-    let prepared = GpuLayer::new(Gpu::new(device()).device(), &problem).unwrap();
-    let reference = Reference.prepare(&problem).unwrap();
-    let apart = (prepared.output_norm() - reference.output_norm()).abs();
-    assert!(
-        apart < 1e-4 * reference.output_norm(),
-        "{} and {}",
-        prepared.output_norm(),
-        reference.output_norm()
-    );
-    assert_eq!((prepared.shape(), Gpu::new(device()).name()), (reference.shape(), "gpu"));
 }
