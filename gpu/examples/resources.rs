@@ -1,9 +1,9 @@
 //! Prints what ptxas makes of the PTX that ships: registers, shared memory, spills and tensor-core instructions of every
-//! kernel, as the table of `gpu/README.md`. Needs no GPU, but `ptxas` and `cuobjdump` on the PATH:
+//! kernel, as the table of `gpu/README.md`. Needs no GPU, but `ptxas`, `cuobjdump` and `nvdisasm` on the PATH:
 //!
 //! ```sh
 //! python3 -m venv /tmp/nvcc
-//! /tmp/nvcc/bin/pip install 'cuda-toolkit[nvcc,nvvm,crt]==13.0.2' nvidia-cuda-cuobjdump
+//! /tmp/nvcc/bin/pip install 'cuda-toolkit[nvcc,nvvm,crt]==13.0.2' nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
 //! PATH=$PATH:$(echo /tmp/nvcc/lib/python3*/site-packages/nvidia/cu13/bin) \
 //!     cargo run --release -p laprox-gpu --example resources
 //! ```
