@@ -4,12 +4,14 @@ mod ablate;
 mod bounds;
 mod capture;
 mod completions;
+mod eval;
 mod evict;
 mod inspect;
 mod oracle;
 mod policies;
 mod score;
 mod synth;
+mod tasks;
 
 use std::path::Path;
 
@@ -37,6 +39,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Bounds(arguments) => bounds::run(arguments, &cli.common),
         Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
+        Command::Eval(arguments) => eval::run(arguments, &cli.common),
+        Command::Tasks => tasks::run(&cli.common),
         Command::Policies => policies::run(&cli.common),
         Command::Completions(arguments) => completions::run(arguments),
     }

@@ -57,12 +57,14 @@ fn every_command_that_computes_wants_a_device_for_the_gpu_path() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = synth(folder.path(), "dump", "1");
     let out = text(&folder.path().join("out")).to_owned();
-    let cases: [&[&str]; 5] = [
+    let cases: [&[&str]; 6] = [
         &["score", &dump, "--out", &out],
         &["evict", &dump, "--budget", "50%"],
         &["bounds", &dump, "--budget", "50%"],
         &["oracle", &dump, "--budget", "50%"],
         &["ablate", &dump, "--budget", "50%"],
+        // Any file is a model before it is read.
+        &["eval", "--model", &dump, "--task", "fidelity", "--budget", "50%", "--text", &dump],
     ];
     for arguments in cases {
         let line = refusal(&laprox(&[arguments, &["--path", "gpu"]].concat()).code(3));

@@ -3,6 +3,7 @@
 
 mod damaged;
 mod eval;
+mod given;
 mod naive;
 mod sources;
 mod synthetic;

@@ -1,0 +1,145 @@
+//! The 16 English tasks of LongBench (arXiv 2308.14508), read from its files.
+//!
+//! Prompts, answers' lengths and measures are the official ones. LongBench also ends samsum's answers at a line break,
+//! which it forbids as the first token; here the rest is generated and does not count.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::prompt::{Facets, Prompt};
+use super::records::{Published, read_prompts};
+use super::request::Request;
+use super::task::Task;
+use super::tokens::Tokens;
+use crate::metrics::Metric;
+
+/// LongBench's own prompts, by the dataset's name.
+static PROMPTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let text = include_str!("../../tasks/longbench/dataset2prompt.json");
+    serde_json::from_str(text).expect("the committed prompts are JSON")
+});
+
+/// The datasets' names.
+pub(super) const NAMES: [&str; 16] = {
+    let mut names = [""; 16];
+    let mut index = 0;
+    while index < 16 {
+        names[index] = DATASETS[index].name;
+        index += 1;
+    }
+    names
+};
+
+/// How LongBench treats one of its datasets.
+struct Dataset {
+    name: &'static str,
+    max_new_tokens: usize,
+    measure: Measure,
+    /// Whether the prompt is a turn of a conversation; few-shot and code prompts are plain text.
+    chat: bool,
+    /// Whether only the answer's first line counts.
+    first_line: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Measure {
+    QaF1,
+    RougeL,
+    Classification,
+    Retrieval,
+    Count,
+    CodeSimilarity,
+}
+
+const DATASETS: [Dataset; 16] = [
+    Dataset::chat("narrativeqa", 128, Measure::QaF1),
+    Dataset::chat("qasper", 128, Measure::QaF1),
+    Dataset::chat("multifieldqa_en", 64, Measure::QaF1),
+    Dataset::chat("hotpotqa", 32, Measure::QaF1),
+    Dataset::chat("2wikimqa", 32, Measure::QaF1),
+    Dataset::chat("musique", 32, Measure::QaF1),
+    Dataset::chat("gov_report", 512, Measure::RougeL),
+    Dataset::chat("qmsum", 512, Measure::RougeL),
+    Dataset::chat("multi_news", 512, Measure::RougeL),
+    Dataset::few_shot("trec", 64, Measure::Classification),
+    Dataset::few_shot("triviaqa", 32, Measure::QaF1),
+    Dataset::few_shot("samsum", 128, Measure::RougeL),
+    Dataset::chat("passage_count", 32, Measure::Count),
+    Dataset::chat("passage_retrieval_en", 32, Measure::Retrieval),
+    Dataset::code("lcc"),
+    Dataset::code("repobench-p"),
+];
+
+/// A line of a dataset's file.
+#[derive(Deserialize)]
+struct Record {
+    input: String,
+    context: String,
+    answers: Vec<String>,
+    all_classes: Option<Vec<String>>,
+    #[serde(rename = "_id")]
+    id: Option<String>,
+}
+
+impl Dataset {
+    const fn chat(name: &'static str, max_new_tokens: usize, measure: Measure) -> Self {
+        Self { name, max_new_tokens, measure, chat: true, first_line: false }
+    }
+
+    const fn few_shot(name: &'static str, max_new_tokens: usize, measure: Measure) -> Self {
+        Self { name, max_new_tokens, measure, chat: false, first_line: true }
+    }
+
+    const fn code(name: &'static str) -> Self {
+        Self { name, max_new_tokens: 64, measure: Measure::CodeSimilarity, chat: false, first_line: false }
+    }
+
+    /// The prompt of a record: all of LongBench's prompt up to the document's end is context, the rest the question.
+    fn prompt(&self, record: Record, id: String, facets: Facets) -> Result<Prompt> {
+        ensure!(!record.answers.is_empty(), "`answers`: expected at least one, found none");
+        let prompt = PROMPTS.get(self.name).and_then(|prompt| prompt.split_once("{context}"));
+        let (before, after) = prompt.context("LongBench's prompt has no context")?;
+        Ok(Prompt {
+            id: record.id.iter().fold(id, |id, own| format!("{id}-{own}")),
+            context: format!("{before}{}", record.context),
+            question: after.replace("{input}", &record.input),
+            answer_prefix: String::new(),
+            chat: self.chat,
+            max_new_tokens: self.max_new_tokens,
+            references: record.answers,
+            metric: self.metric(record.all_classes)?,
+            facets,
+        })
+    }
+
+    fn metric(&self, classes: Option<Vec<String>>) -> Result<Metric> {
+        let metric = match self.measure {
+            Measure::QaF1 => Metric::QaF1,
+            Measure::RougeL => Metric::RougeL,
+            Measure::Retrieval => Metric::Retrieval,
+            Measure::Count => Metric::Count,
+            Measure::CodeSimilarity => Metric::CodeSimilarity,
+            Measure::Classification => {
+                let classes = classes.context("`all_classes`: expected a list of classes, found none")?;
+                Metric::Classification { classes }
+            }
+        };
+        Ok(if self.first_line { Metric::FirstLine(Box::new(metric)) } else { metric })
+    }
+}
+
+/// The prompts of a dataset's file.
+pub(super) fn prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
+    let dataset = DATASETS.iter().find(|dataset| dataset.name == task.argument());
+    let dataset = dataset.with_context(|| format!("{task}: no dataset of LongBench"))?;
+    let file = Published {
+        file: format!("{}.jsonl", dataset.name),
+        benchmark: "LongBench",
+        address: "https://huggingface.co/datasets/THUDM/LongBench (data.zip)",
+    };
+    let path = file.find(task, request)?;
+    read_prompts(&path, request, tokens, |record, id, facets| dataset.prompt(record, id, facets))
+}
