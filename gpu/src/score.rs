@@ -1,7 +1,7 @@
 //! Stage *score*: one number a slot, pooled, with the layer's sum. Policies without a kernel are the reference's.
 
 use cudarc::driver::CudaSlice;
-use laprox_reference::{GroupRule, Policy, Pooling};
+use laprox_reference::{GroupRule, LayerShape, Policy, Pooling};
 
 use crate::attend;
 use crate::device::{Device, Version};
@@ -144,6 +144,12 @@ impl<'a> Inputs<'a> {
             _ => Self { parts: &statistics.sums, part_extents, norms: None },
         })
     }
+
+    /// The rule, and the sizes that its statistics are read by.
+    fn sizes(&self, rule: Rule, shape: LayerShape) -> [usize; 5] {
+        let row_tiles = self.part_extents[0];
+        [rule as usize, row_tiles, shape.group_size(), shape.candidate_len(), shape.window_len]
+    }
 }
 
 /// One block for everything, its neighbours included.
@@ -166,13 +172,7 @@ fn fused(
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
         .output(&mut scores.scores, &columns)
         .output(&mut scores.block_sums, &[shape.kv_heads, blocks])
-        .ints(&[
-            rule as usize,
-            inputs.part_extents[0],
-            shape.group_size(),
-            shape.candidate_len(),
-            shape.window_len,
-        ])
+        .ints(&inputs.sizes(rule, shape))
         .ints(&[width, average])
         .run()?;
     let count = shape.kv_heads * blocks;
@@ -196,13 +196,7 @@ fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>, DeviceErro
         .input(inputs.parts, &inputs.part_extents)
         .optional(inputs.norms, &[shape.query_heads, shape.candidate_len()])
         .output(&mut raw, &columns)
-        .ints(&[
-            rule as usize,
-            inputs.part_extents[0],
-            shape.group_size(),
-            shape.candidate_len(),
-            shape.window_len,
-        ])
+        .ints(&inputs.sizes(rule, shape))
         .run()?;
     Ok(raw)
 }
