@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_void};
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use laprox_ptxsim::driver::api::*;
 use laprox_ptxsim::driver::{Status, last_failure};
@@ -13,6 +14,12 @@ fn given<T>(empty: T, call: impl FnOnce(*mut T) -> Status) -> T {
     let mut place = empty;
     assert_eq!(call(&raw mut place), 0);
     place
+}
+
+/// Some calls do the work of all streams: tests that make one, or say what has not been done yet, take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stream() -> Handle {
@@ -68,6 +75,7 @@ fn work_in_a_stream_is_done_in_order() {
 /// A launch that reads what another stream was to write, without an event between them, finds nothing.
 #[test]
 fn streams_without_an_event_do_not_order_each_other() {
+    let _alone = alone();
     let (one, two, function, a, b) = (stream(), stream(), function(), allocate(1), allocate(1));
     copy_in(a, &[1], one);
     assert_eq!(launch(function, a, b, 0, two), 0);
@@ -82,6 +90,7 @@ fn streams_without_an_event_do_not_order_each_other() {
 
 #[test]
 fn an_event_orders_what_comes_before_it() {
+    let _alone = alone();
     let (one, two, function, a, b) = (stream(), stream(), function(), allocate(1), allocate(1));
     copy_in(a, &[5], one);
     let copied = event();
@@ -97,6 +106,7 @@ fn an_event_orders_what_comes_before_it() {
 /// The driver reads pinned memory when it copies it, and all other memory before it returns.
 #[test]
 fn pinned_memory_must_stay_until_it_is_copied() {
+    let _alone = alone();
     let (stream, a, numbers) = (stream(), allocate(2), allocate(2));
     let pinned = given(ptr::null_mut(), |place| cuMemHostAlloc(place, 4, 0));
     copy_in(numbers, &[1, 2], stream);
@@ -125,6 +135,19 @@ fn memory_is_given_back_in_stream_order() {
     assert_eq!(copy_out(b, 1, stream), Ok(vec![2]));
     assert_eq!(launch(function, a, b, 0, stream), 0);
     assert!(copy_out(b, 1, stream).unwrap_err().contains("leaves every allocation"));
+}
+
+/// Not to whoever waits for everything, for whom another thread's stream may have failed.
+#[test]
+fn a_fault_is_told_to_whoever_waits_for_its_stream() {
+    let _alone = alone();
+    let (stream, other, a) = (stream(), stream(), allocate(1));
+    assert_eq!(launch(function(), a, a, 0, stream), 0);
+    assert_eq!(cuCtxSynchronize(), 0);
+    assert_eq!(cuStreamSynchronize(other), 0);
+    assert_ne!(cuStreamSynchronize(stream), 0);
+    assert!(last_failure().contains("that nobody wrote"), "{}", last_failure());
+    assert_eq!(cuStreamSynchronize(stream), 0);
 }
 
 #[test]

@@ -155,7 +155,10 @@ pub extern "C" fn cuCtxSetCurrent(context: Handle) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> Status {
-    call(Driver::synchronize_all)
+    call(|driver| {
+        driver.finish();
+        Ok(())
+    })
 }
 
 // ---- memory ----------------------------------------------------------------------------------------------------------
@@ -173,7 +176,7 @@ pub extern "C" fn cuMemAllocAsync(address: *mut u64, len: usize, _stream: Handle
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
     call(|driver| {
-        driver.synchronize_all()?;
+        driver.finish();
         Ok(driver.memory.free(address)?)
     })
 }
@@ -198,7 +201,7 @@ pub extern "C" fn cuMemHostAlloc(address: *mut Handle, len: usize, _flags: c_uin
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeHost(address: Handle) -> Status {
     call(|driver| {
-        driver.synchronize_all()?;
+        driver.finish();
         if host::free(address as usize) { Ok(()) } else { Err(failure(INVALID_VALUE, "not pinned")) }
     })
 }

@@ -95,8 +95,14 @@ impl Driver {
         Ok(())
     }
 
-    /// Does a stream's work up to a point, and tells what failed on the way.
+    /// Does a stream's work up to a point, and tells what failed on the way or before.
     pub(super) fn reach(&mut self, point: Point) -> Outcome<()> {
+        self.advance(point);
+        self.stream_at(point.stream).failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Does a stream's work up to a point, or to what fails.
+    fn advance(&mut self, point: Point) {
         while self.stream_at(point.stream).done < point.position {
             let Some(work) = self.stream_at(point.stream).queue.pop_front() else { break };
             self.stream_at(point.stream).done += 1;
@@ -107,7 +113,6 @@ impl Driver {
                 stream.failed = Some(failed);
             }
         }
-        self.stream_at(point.stream).failed.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn synchronize(&mut self, stream: usize) -> Outcome<()> {
@@ -118,8 +123,12 @@ impl Driver {
         self.reach(Point { stream, position })
     }
 
-    pub(super) fn synchronize_all(&mut self) -> Outcome<()> {
-        (0..self.streams.len()).try_for_each(|stream| self.synchronize(stream))
+    /// Does the work of all streams, other threads' too: what fails is still to be told to whoever waits for its stream.
+    pub(super) fn finish(&mut self) {
+        for stream in 0..self.streams.len() {
+            let position = self.stream_at(stream).end();
+            self.advance(Point { stream, position });
+        }
     }
 
     pub(super) fn begin_capture(&mut self, stream: usize) {
