@@ -185,13 +185,11 @@ impl FastGram {
 
     /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(E) norm_F(W_h)` of each.
     fn pulled(&self, errors: &[Mat<f64>]) -> (Mat<f64>, Vec<f64>) {
-        let sizes: Vec<f64> = errors.iter().map(Mat::norm_l2).collect();
-        let norms = self.projection_norms.iter().enumerate();
+        // One error for all heads, or one for each.
+        let sizes = errors.iter().map(Mat::norm_l2).cycle();
+        let sizes = self.projection_norms.iter().zip(sizes).map(|(norm, size)| norm * size).collect();
         match self.form {
-            Form::LayerWise => (
-                product(errors[0].as_ref(), self.weight.as_ref()),
-                norms.map(|(_, norm)| sizes[0] * norm).collect(),
-            ),
+            Form::LayerWise => (product(errors[0].as_ref(), self.weight.as_ref()), sizes),
             Form::HeadWise => {
                 let mut pulled = Mat::zeros(self.rows, self.weight.ncols());
                 for (head, error) in self.shape.query_heads().zip(errors) {
@@ -199,7 +197,7 @@ impl FastGram {
                     let target = pulled.as_mut().subcols_mut(columns.start, columns.len());
                     matmul(target, Accum::Replace, error.as_ref(), self.projection(head), 1.0, Par::Seq);
                 }
-                (pulled, norms.map(|(head, norm)| sizes[head] * norm).collect())
+                (pulled, sizes)
             }
         }
     }
