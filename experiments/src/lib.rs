@@ -17,4 +17,5 @@ pub mod provenance;
 pub mod report;
 pub mod sample;
 pub mod statistics;
+pub mod tables;
 pub mod tasks;

@@ -10,6 +10,7 @@ mod oracle;
 mod policies;
 mod score;
 mod synth;
+mod tables;
 
 use std::path::Path;
 
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Bounds(arguments) => bounds::run(arguments, &cli.common),
         Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
+        Command::Tables(arguments) => tables::run(arguments, &cli.common),
         Command::Policies => policies::run(&cli.common),
         Command::Completions(arguments) => completions::run(arguments),
     }

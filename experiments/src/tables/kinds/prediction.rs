@@ -1,0 +1,143 @@
+//! Whether the error of a model's layers predicts what the model loses.
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use crate::tables::chapter::Content;
+use crate::tables::config::{Claim, Config, Test};
+use crate::tables::figure::{Dots, Figure, Point};
+use crate::tables::measured::grouped;
+use crate::tables::measurements::Estimate;
+use crate::tables::source::{Source, SourceRow};
+use crate::tables::table::{Best, Cell, Table};
+use crate::tables::verdict::{Outcome, Side, Verdict};
+
+/// A row of an evaluation's correlations.
+#[derive(Deserialize)]
+struct Row {
+    /// Filled in from beside the file where it has no such column.
+    #[serde(default)]
+    model: String,
+    task: String,
+    question: String,
+    metric: String,
+    error: String,
+    prompts: usize,
+    /// Empty where no prompt has any.
+    spearman: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+}
+
+impl SourceRow for Row {
+    fn key(&self) -> String {
+        let Self { model, task, question, metric, error, .. } = self;
+        format!("{model}\n{task}\n{question}\n{metric}\n{error}")
+    }
+
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let numbers = [("spearman", self.spearman), ("low", self.low), ("high", self.high)];
+        numbers.into_iter().filter_map(|(name, number)| Some((name, number?))).collect()
+    }
+}
+
+impl Row {
+    fn name(&self) -> String {
+        let parts = [self.task.as_str(), &self.question, &self.metric];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn interval(&self) -> Option<[f64; 2]> {
+        Some([self.low?, self.high?])
+    }
+
+    fn estimate(&self) -> Option<Estimate> {
+        Some(Estimate { value: self.spearman?, interval: self.interval(), units: self.prompts })
+    }
+}
+
+pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
+    let mut rows = Vec::new();
+    for source in sources {
+        let mut of_source = source.rows::<Row>()?;
+        if of_source.iter().any(|row| row.model.is_empty()) {
+            let model = source.models_beside()?;
+            of_source.iter_mut().for_each(|row| row.model.clone_from(&model));
+        }
+        rows.extend(of_source);
+    }
+    let mut content = Content::default();
+    for (model, rows) in grouped(rows, |row| row.model.clone()) {
+        content.tables.push(table(&model, &rows));
+        content.figures.push(figure(&model, &rows));
+        content.verdicts.extend(config.claims.iter().filter_map(|claim| judge(claim, &model, &rows)));
+    }
+    content.notes.push(
+        "Spearman's rank correlation, over policies and budgets, of a layer error with what the prompt or text loses: the mean over \
+         prompts with its 95 % bootstrap interval. 1 means that the error ranks evictions as the task does."
+            .into(),
+    );
+    Ok(content)
+}
+
+/// A line a task and metric, a column an error.
+fn table(model: &str, rows: &[Row]) -> Table {
+    let errors: Vec<String> =
+        grouped(rows, |row| row.error.clone()).into_iter().map(|(error, _)| error).collect();
+    let title = format!("{model}: rank correlation of a layer error with the loss");
+    let columns = errors.iter().map(String::as_str).chain(["prompts"]);
+    let mut table = Table::new(title, &["task"], columns);
+    for (name, rows) in grouped(rows, |row| row.name()) {
+        let of = |error: &String| rows.iter().find(|row| row.error == *error).and_then(|row| row.estimate());
+        let prompts = Cell::text(rows[0].prompts.to_string());
+        table
+            .push([name], errors.iter().map(|error| Cell::estimate(of(error), 3)).chain([prompts]).collect());
+    }
+    table.best_of_lines(Best::Greatest)
+}
+
+fn figure(model: &str, rows: &[Row]) -> Figure {
+    let dot = |row: &Row| {
+        let point = Point { value: row.spearman?, interval: row.interval() };
+        Some((format!("{}: {}", row.name(), row.error), point))
+    };
+    Figure::Dots(Dots {
+        title: format!("{model}: rank correlation of a layer error with the loss"),
+        x_label: "Spearman's rank correlation".into(),
+        dots: rows.iter().filter_map(dot).collect(),
+        reference: Some(("none".into(), 0.0)),
+        logarithmic: false,
+    })
+}
+
+/// A claim about one error, by the task where the correlation is least.
+///
+/// It holds where every interval is above the threshold, and fails where any is below.
+fn judge(claim: &Claim, model: &str, rows: &[Row]) -> Option<Verdict> {
+    let Test::Correlation { at_least } = claim.test else { return None };
+    let about = rows.iter().filter(|row| claim.is_about(&row.error));
+    let found: Vec<(&Row, Estimate)> = about.filter_map(|row| Some((row, row.estimate()?))).collect();
+    let verdict = claim.verdict(model, "");
+    let Some((row, least)) = found.iter().min_by(|one, other| one.1.value.total_cmp(&other.1.value)) else {
+        return Some(Verdict { remark: "not measured".into(), ..verdict });
+    };
+    let outcomes: Vec<Outcome> =
+        found.iter().map(|(_, estimate)| Outcome::of(estimate.interval, at_least, Side::AtLeast)).collect();
+    let all_hold = outcomes.iter().all(|outcome| *outcome == Outcome::Holds);
+    let outcome = if outcomes.contains(&Outcome::DoesNotHold) {
+        Outcome::DoesNotHold
+    } else if all_hold {
+        Outcome::Holds
+    } else {
+        Outcome::Undecided
+    };
+    Some(Verdict {
+        outcome,
+        statistic: format!("least rank correlation of the {} error with the loss of a task", row.error),
+        value: Some(least.value),
+        interval: least.interval,
+        units: least.units,
+        remark: format!("the least of {}, in {}", found.len(), row.name()),
+        ..verdict
+    })
+}
