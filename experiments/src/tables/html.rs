@@ -40,17 +40,20 @@ fn summary(chapters: &[Chapter]) -> String {
         .flat_map(|chapter| chapter.content.verdicts.iter().map(move |verdict| (chapter, verdict)));
     let line = |(chapter, verdict): (&Chapter, &Verdict)| {
         format!(
-            "<tr><td>{}</td><td><a href=\"#{}\">{}</a></td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td><a href=\"#{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             badge(verdict.outcome),
-            chapter.name,
             escaped(&verdict.claim),
-            escaped(&verdict.model),
-            escaped(&verdict.condition)
+            chapter.name,
+            chapter.name,
+            escaped(&verdict.measure),
+            escaped(&verdict.condition),
+            escaped(&verdict.model)
         )
     };
     let lines: String = lines.map(line).collect();
     format!(
-        "<div class=\"wide\"><table><thead><tr><th>verdict</th><th>claim</th><th>model</th><th>condition</th></tr></thead>\n\
+        "<div class=\"wide\"><table class=\"words\"><thead><tr><th>verdict</th><th>claim</th><th>table</th><th>measure</th>\
+         <th>condition</th><th>model</th></tr></thead>\n\
          <tbody>\n{lines}</tbody></table></div>\n"
     )
 }
@@ -88,8 +91,9 @@ fn badge(outcome: Outcome) -> String {
 
 /// Tables of more lines than a screen are folded.
 fn table(table: &Table) -> String {
-    let header = table.labels.iter().chain(&table.columns);
-    let header: String = header.map(|name| format!("<th>{}</th>", escaped(name))).collect();
+    let labels = table.labels.iter().map(|name| format!("<th class=\"label\">{}</th>", escaped(name)));
+    let columns = table.columns.iter().map(|name| format!("<th>{}</th>", escaped(name)));
+    let header: String = labels.chain(columns).collect();
     let lines: String = table.lines.iter().map(line).collect();
     let open = if table.lines.len() <= LONG { " open=\"open\"" } else { "" };
     format!(

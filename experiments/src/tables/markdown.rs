@@ -70,7 +70,7 @@ pub fn reason(verdict: &Verdict) -> String {
     let condition =
         if verdict.condition.is_empty() { String::new() } else { format!(", {}", verdict.condition) };
     let remark = if verdict.remark.is_empty() { String::new() } else { format!("; {}", verdict.remark) };
-    format!("\"{}\" ({whose}) on {}{condition}. {}{remark}.", verdict.claim, verdict.model, found(verdict))
+    format!("\"{}\" ({whose}) on {}{condition}: {}{remark}.", verdict.claim, verdict.model, found(verdict))
 }
 
 /// The statistic with its interval, and the threshold.

@@ -43,6 +43,19 @@ impl Outcome {
             _ => Self::Undecided,
         }
     }
+
+    /// The answer of a claim that has several parts: it holds where all of them do, and fails where any of them does.
+    #[must_use]
+    pub fn of_all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let parts: Vec<Self> = parts.into_iter().collect();
+        if parts.contains(&Self::DoesNotHold) {
+            Self::DoesNotHold
+        } else if parts.is_empty() || parts.contains(&Self::Undecided) {
+            Self::Undecided
+        } else {
+            Self::Holds
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -68,6 +81,8 @@ pub struct Verdict {
     pub condition: String,
     /// The answer.
     pub outcome: Outcome,
+    /// What was looked at.
+    pub measure: String,
     /// The statistic, in words.
     pub statistic: String,
     /// Its value, where it was measured.
@@ -100,13 +115,14 @@ pub struct Group {
 impl Claim {
     /// A verdict without a number.
     #[must_use]
-    pub fn verdict(&self, model: &str, condition: &str) -> Verdict {
+    pub fn verdict(&self, model: &str, condition: &str, measure: &str) -> Verdict {
         Verdict {
             claim: self.claim.clone(),
             of: self.of,
             model: model.to_owned(),
             condition: condition.to_owned(),
             outcome: Outcome::Undecided,
+            measure: measure.to_owned(),
             statistic: String::new(),
             value: None,
             interval: None,
@@ -147,7 +163,7 @@ pub fn judge(claims: &[Claim], groups: &[Group], seed: u64) -> Vec<Verdict> {
 }
 
 fn judge_one(claim: &Claim, group: &Group, seed: u64) -> Option<Verdict> {
-    let verdict = claim.verdict(&group.model, &group.condition);
+    let verdict = claim.verdict(&group.model, &group.condition, &group.measure);
     let judging = Judging { group, seed };
     Some(match &claim.test {
         Test::Loss { policy, budget, .. } => judging.loss((policy, *budget), verdict),
@@ -184,7 +200,7 @@ impl Judging<'_> {
     ) -> Verdict {
         let others = self.measured(against, &[budget]);
         verdict.statistic = format!(
-            "{} of {policy} less {share} x the least of {}, at {budget}",
+            "{} at {budget}, {policy} less {share} x the least of {}",
             self.group.measure,
             others.join(", ")
         );
@@ -218,22 +234,20 @@ impl Judging<'_> {
     fn wins(&self, policy: &str, against: &[String], mut verdict: Verdict) -> Verdict {
         let others = self.measured(against, &self.group.losses.budgets());
         verdict.statistic = format!(
-            "least lead in {} of {policy} over {}, any budget",
+            "{}, least lead of {policy} over {} at any budget",
             self.group.measure,
             others.join(", ")
         );
         let leads = self.leads(policy, against);
         let surely = 1.0 - (1.0 - LEVEL) / leads.len().max(1) as f64;
-        let lost = |lead: &Lead| Outcome::of(lead.at(surely, self.seed).interval, 0.0, Side::AtLeast);
-        let won = |lead: &Lead| Outcome::of(lead.at(LEVEL, self.seed).interval, 0.0, Side::AtLeast);
-        let behind: Vec<&Lead> = leads.iter().filter(|lead| lost(lead) == Outcome::DoesNotHold).collect();
-        let ahead = leads.iter().filter(|lead| won(lead) == Outcome::Holds).count();
-        let (deciding, level) = match least(&behind) {
-            Some(lead) => (lead, surely),
-            None => match least(&leads.iter().collect::<Vec<_>>()) {
-                Some(lead) => (lead, LEVEL),
-                None => return Verdict { remark: "not measured".into(), ..verdict },
-            },
+        let (behind, rest): (Vec<&Lead>, Vec<&Lead>) =
+            leads.iter().partition(|lead| lead.outcome(surely, self.seed) == Outcome::DoesNotHold);
+        // Where no lead is surely lost, one that is only perhaps lost decides nothing.
+        let open = |lead: &&Lead| lead.outcome(LEVEL, self.seed) != Outcome::Holds;
+        let ahead = rest.len() - rest.iter().filter(|lead| open(lead)).count();
+        let (deciding, level) = if behind.is_empty() { (&rest, LEVEL) } else { (&behind, surely) };
+        let Some(least) = deciding.iter().min_by(|one, other| one.value().total_cmp(&other.value())) else {
+            return Verdict { remark: "not measured".into(), ..verdict };
         };
         verdict.outcome = match (behind.len(), ahead) {
             (0, ahead) if ahead == leads.len() => Outcome::Holds,
@@ -242,12 +256,12 @@ impl Judging<'_> {
         };
         verdict.remark = format!(
             "least over {}; ahead in {ahead}, behind in {} of {} comparisons",
-            deciding.over,
+            least.over,
             behind.len(),
             leads.len()
         );
         verdict.level = level;
-        verdict.showing(deciding.at(level, self.seed))
+        verdict.showing(least.at(level, self.seed))
     }
 
     /// Those of the others that were measured at any of the budgets.
@@ -280,12 +294,12 @@ impl Lead {
         estimate(&self.strata, level, seed, |means| means[1] - means[0])
     }
 
+    fn outcome(&self, level: f64, seed: u64) -> Outcome {
+        Outcome::of(self.at(level, seed).interval, 0.0, Side::AtLeast)
+    }
+
     fn value(&self) -> f64 {
         let means = means(&self.strata);
         means[1] - means[0]
     }
-}
-
-fn least<'a>(leads: &[&'a Lead]) -> Option<&'a Lead> {
-    leads.iter().copied().min_by(|one, other| one.value().total_cmp(&other.value()))
 }

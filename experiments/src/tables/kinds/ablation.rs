@@ -88,7 +88,7 @@ fn groups(parts: Vec<Part>) -> Vec<Group> {
     let group = |part: Part| Group {
         model: part.model,
         condition: String::new(),
-        measure: part.objective,
+        measure: format!("{} error", part.objective),
         losses: part.errors,
     };
     parts.into_iter().map(group).collect()

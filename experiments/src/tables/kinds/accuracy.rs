@@ -1,6 +1,6 @@
 //! Policy x budget x task, the form of the usual main table, with the average and the loss against the full cache.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::tables::by_budget::ByBudget;
@@ -19,6 +19,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     let mut content = Content::default();
     let mut groups = Vec::new();
     for ((model, condition), rows) in by_condition(sources)? {
+        let named = metrics(&rows)?;
         let part = Part { model, condition, rows, seed };
         let points = part.points();
         content.tables.push(part.table(&points));
@@ -32,11 +33,14 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         };
         content.figures.push(shown.figure(Some(("full cache".into(), part.full_average()))));
         let losses = measurements(&part.rows, task, |row| row.full_value - row.value);
+        if !content.notes.contains(&named) {
+            content.notes.push(named);
+        }
         let (model, condition) = (part.model, part.condition);
         groups.push(Group { model, condition, measure: MEASURE.into(), losses });
     }
     content.notes.push(
-        "Points are the tasks' own metrics times 100; the average counts every task alike. Intervals are 95 % bootstrap \
+        "Points are the tasks' metrics, named above, times 100; the average counts every task alike. Intervals are 95 % bootstrap \
          intervals over prompts, drawn task by task. The best of a budget is marked."
             .into(),
     );
@@ -111,9 +115,21 @@ impl Part {
     }
 }
 
-/// The task's column; the metric is named where a task has it not from its own name.
+/// A task's metric decides its points; a task has one.
 fn task(row: &Measured) -> String {
-    format!("{} ({})", row.task, row.metric)
+    row.task.clone()
+}
+
+/// What a task's points are, and that no task has two metrics.
+fn metrics(rows: &[Measured]) -> Result<String> {
+    let mut named = Vec::new();
+    for (task, rows) in grouped(rows, |row| row.task.as_str()) {
+        if let Some(other) = rows.iter().find(|row| row.metric != rows[0].metric) {
+            bail!("task {task}: metrics {} and {}, expected one", rows[0].metric, other.metric);
+        }
+        named.push(format!("{task}: {}", rows[0].metric));
+    }
+    Ok(named.join(", "))
 }
 
 /// A figure that someone else has published.

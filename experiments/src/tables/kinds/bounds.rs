@@ -37,6 +37,13 @@ impl SourceRow for Row {
     }
 }
 
+impl Row {
+    /// `right / left`; attained at zero, too.
+    fn ratio(&self) -> f64 {
+        if self.left == self.right { 1.0 } else { self.right / self.left }
+    }
+}
+
 pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
     let mut rows = Vec::new();
     for source in sources {
@@ -52,7 +59,7 @@ pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<C
             content.figures.push(figure(&title, &slacks));
         }
         let claims = config.claims.iter().filter(|claim| matches!(claim.test, Test::EveryRow));
-        content.verdicts.extend(claims.map(|claim| verdict(claim.verdict(&model, ""), &rows)));
+        content.verdicts.extend(claims.map(|claim| verdict(claim.verdict(&model, "", "bounds"), &rows)));
     }
     if content.verdicts.is_empty() {
         bail!("no claim is about bounds");
@@ -78,7 +85,7 @@ struct Slack<'a> {
 
 impl<'a> Slack<'a> {
     fn of(rows: &[&'a Row]) -> Self {
-        let mut ratios: Vec<f64> = rows.iter().map(|row| row.right / row.left).collect();
+        let mut ratios: Vec<f64> = rows.iter().map(|row| row.ratio()).collect();
         ratios.sort_by(f64::total_cmp);
         Self {
             bound: &rows[0].bound,

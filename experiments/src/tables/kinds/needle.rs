@@ -70,9 +70,14 @@ impl<'a> Grids<'a> {
             grouped(rows, |row| row.depth.clone()).into_iter().map(|(depth, _)| depth).collect();
         depths.sort_by(|one, other| percent(one).total_cmp(&percent(other)));
         let by_policy = grouped(rows, |row| row.policy.clone());
-        let by_budget = |(policy, rows)| (policy, grouped(rows, |row: &&Measured| row.budget));
         let budgets = measurements(rows, |_| String::new(), |row| row.value).budgets();
-        Self { subject, contexts, depths, grids: by_policy.into_iter().map(by_budget).collect(), budgets }
+        let by_budget = |(policy, rows)| {
+            let mut grids = grouped(rows, |row: &&Measured| row.budget);
+            grids.sort_by_key(|(budget, _)| budgets.iter().position(|other| other == budget));
+            (policy, grids)
+        };
+        let grids = by_policy.into_iter().map(by_budget).collect();
+        Self { subject, contexts, depths, grids, budgets }
     }
 
     /// A table a budget: a line a policy and depth, a column a context.

@@ -117,20 +117,13 @@ fn judge(claim: &Claim, model: &str, rows: &[Row]) -> Option<Verdict> {
     let Test::Correlation { at_least } = claim.test else { return None };
     let about = rows.iter().filter(|row| claim.is_about(&row.error));
     let found: Vec<(&Row, Estimate)> = about.filter_map(|row| Some((row, row.estimate()?))).collect();
-    let verdict = claim.verdict(model, "");
-    let Some((row, least)) = found.iter().min_by(|one, other| one.1.value.total_cmp(&other.1.value)) else {
+    let verdict = claim.verdict(model, "", "rank correlation");
+    let least = found.iter().min_by(|one, other| one.1.value.total_cmp(&other.1.value));
+    let Some((row, least)) = least else {
         return Some(Verdict { remark: "not measured".into(), ..verdict });
     };
-    let outcomes: Vec<Outcome> =
-        found.iter().map(|(_, estimate)| Outcome::of(estimate.interval, at_least, Side::AtLeast)).collect();
-    let all_hold = outcomes.iter().all(|outcome| *outcome == Outcome::Holds);
-    let outcome = if outcomes.contains(&Outcome::DoesNotHold) {
-        Outcome::DoesNotHold
-    } else if all_hold {
-        Outcome::Holds
-    } else {
-        Outcome::Undecided
-    };
+    let outcome = |(_, estimate): &(&Row, Estimate)| Outcome::of(estimate.interval, at_least, Side::AtLeast);
+    let outcome = Outcome::of_all(found.iter().map(outcome));
     Some(Verdict {
         outcome,
         statistic: format!("least rank correlation of the {} error with the loss of a task", row.error),

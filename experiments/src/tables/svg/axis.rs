@@ -5,6 +5,7 @@
 pub struct Axis {
     low: f64,
     high: f64,
+    step: f64,
     logarithmic: bool,
     from: f64,
     to: f64,
@@ -19,7 +20,7 @@ impl Axis {
         let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
         let step = step(low, high);
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
-        Self { low, high, logarithmic: false, from, to }
+        Self { low, high, step, logarithmic: false, from, to }
     }
 
     /// The same by powers of ten, of numbers above zero.
@@ -27,7 +28,8 @@ impl Axis {
         let numbers = numbers.into_iter().filter(|&number| number > 0.0).map(f64::log10);
         let (low, high) = range(numbers).unwrap_or((0.0, 1.0));
         let (low, high) = ((low + 1e-9).floor(), (high - 1e-9).ceil());
-        Self { low, high: if high > low { high } else { low + 1.0 }, logarithmic: true, from, to }
+        let high = if high > low { high } else { low + 1.0 };
+        Self { low, high, step: 1.0, logarithmic: true, from, to }
     }
 
     /// The pixel of a number.
@@ -38,7 +40,7 @@ impl Axis {
 
     /// The numbers to write, and how.
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        let step = if self.logarithmic { 1.0 } else { step(self.low, self.high) };
+        let step = self.step;
         let count = ((self.high - self.low) / step).round() as usize;
         let digits = (-step.log10().floor()).max(0.0) as usize;
         let tick = |place: usize| {
@@ -88,6 +90,18 @@ mod tests {
         );
         assert_eq!(written(Axis::linear([4.1, 4.6], 0.0, 1.0)), ["4.1", "4.2", "4.3", "4.4", "4.5", "4.6"]);
         assert_eq!(written(Axis::logarithmic([0.04, 30.0], 0.0, 1.0)), ["0.01", "0.1", "1", "10", "100"]);
+    }
+
+    /// Rounding the ends outwards must not change how far ticks are apart.
+    #[test]
+    fn no_tick_is_beyond_an_end() {
+        for tenth in 1..200 {
+            let high = f64::from(tenth) * 0.1;
+            let axis = Axis::linear([0.9 * high, high], 0.0, 1.0);
+            let places: Vec<f64> = axis.ticks().iter().map(|(number, _)| axis.place(*number)).collect();
+            assert!(places.iter().all(|place| (-1e-9..=1.0 + 1e-9).contains(place)), "{high}: {places:?}");
+            assert!((3..=9).contains(&places.len()), "{high}: {places:?}");
+        }
     }
 
     #[test]

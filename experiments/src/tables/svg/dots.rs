@@ -1,7 +1,7 @@
 //! A dot a line, with its interval.
 
 use super::axis::Axis;
-use super::drawing::{Anchor, Drawing, text_width};
+use super::drawing::{Anchor, Drawing, text_width, title_width};
 use crate::tables::figure::Dots;
 
 const TOP: f64 = 44.0;
@@ -11,7 +11,7 @@ const WIDTH: f64 = 400.0;
 pub(super) fn drawn(dots: &Dots) -> Drawing {
     let left = dots.dots.iter().map(|(name, _)| text_width(name)).fold(40.0, f64::max) + 24.0;
     let bottom = TOP + LINE * dots.dots.len() as f64 + 10.0;
-    let width = (left + WIDTH + 90.0).max(text_width(&dots.title) * 1.1 + 24.0);
+    let width = (left + WIDTH + 90.0).max(title_width(&dots.title) + 24.0);
     let mut drawing = Drawing::new(width, bottom + 54.0);
     drawing.text("title", [12.0, 24.0], Anchor::Start, &dots.title);
     let axis = frame(&mut drawing, dots, left, bottom);

@@ -21,6 +21,11 @@ pub fn text_width(text: &str) -> f64 {
     6.7 * text.chars().count() as f64
 }
 
+/// About how wide a title is.
+pub fn title_width(text: &str) -> f64 {
+    8.2 * text.chars().count() as f64
+}
+
 /// A text that may stand in an attribute or between tags.
 #[must_use]
 pub fn escaped(text: &str) -> String {

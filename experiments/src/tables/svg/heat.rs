@@ -1,6 +1,6 @@
 //! Small heat maps in a grid; every cell has its number.
 
-use super::drawing::{Anchor, Drawing, text_width};
+use super::drawing::{Anchor, Drawing, text_width, title_width};
 use crate::tables::figure::{Heat, Panel};
 
 const LEFT: f64 = 58.0;
@@ -16,7 +16,7 @@ pub(super) fn drawn(heat: &Heat) -> Drawing {
     let columns = heat.panels.iter().map(Vec::len).max().unwrap_or(0);
     let explained =
         format!("in percent; from left to right: {}; from top to bottom: {}", heat.x_label, heat.y_label);
-    let texts = (text_width(&heat.title) * 1.1).max(text_width(&explained)) + 24.0;
+    let texts = title_width(&heat.title).max(text_width(&explained)) + 24.0;
     let width = (LEFT + across * columns as f64).max(texts);
     let mut drawing = Drawing::new(width, TOP + down * heat.panels.len() as f64);
     drawing.text("title", [12.0, 24.0], Anchor::Start, &heat.title);

@@ -1,7 +1,7 @@
 //! Lines over named places.
 
 use super::axis::Axis;
-use super::drawing::{Anchor, Drawing, text_width};
+use super::drawing::{Anchor, Drawing, text_width, title_width};
 use crate::tables::figure::{Lines, Point};
 
 const LEFT: f64 = 70.0;
@@ -14,7 +14,7 @@ pub(super) fn drawn(lines: &Lines) -> Drawing {
     let names =
         lines.series.iter().map(|(name, _)| name).chain(lines.reference.as_ref().map(|(name, _)| name));
     let legend = names.map(|name| text_width(name)).fold(0.0, f64::max) + 60.0;
-    let width = (LEFT + WIDTH + legend).max(text_width(&lines.title) * 1.1 + 24.0);
+    let width = (LEFT + WIDTH + legend).max(title_width(&lines.title) + 24.0);
     let rows = lines.series.len() + usize::from(lines.reference.is_some());
     let height = TOP + HEIGHT.max(rows as f64 * LEGEND_LINE) + 54.0;
     let mut drawing = Drawing::new(width, height);
