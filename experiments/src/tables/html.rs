@@ -103,7 +103,7 @@ fn table(table: &Table) -> String {
     )
 }
 
-const LONG: usize = 40;
+const LONG: usize = 25;
 
 fn line(line: &Line) -> String {
     let labels: String = line.labels.iter().map(|label| format!("<th>{}</th>", escaped(label))).collect();
