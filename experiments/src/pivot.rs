@@ -64,20 +64,28 @@ pub fn of_sample(rows: &[Row]) -> Table {
 }
 
 /// The layer-wise errors of one objective over several samples: the mean with its interval, in how many samples it is
-/// below the baseline's, and the p-value of that; a column a budget.
+/// below the baseline's, and the p-value of that; a column a budget, in the order of `budgets`.
 #[must_use]
-pub fn over_samples(statistics: &[Statistic], objective: &str) -> Table {
+pub fn over_samples(statistics: &[Statistic], objective: &str, budgets: &[String]) -> Table {
     let mut pivot = Pivot::new();
     let wanted = |statistic: &&Statistic| statistic.objective == objective && statistic.form == "layer-wise";
+    let column = |statistic: &Statistic| format!("{} (n={})", statistic.budget, statistic.samples);
+    // The first sample may lack the first budget.
+    for budget in budgets {
+        let of_budget = |statistic: &&Statistic| wanted(statistic) && statistic.budget == *budget;
+        pivot.columns.extend(statistics.iter().find(of_budget).map(column));
+    }
     for statistic in statistics.iter().filter(wanted) {
-        let column = format!("{} (n={})", statistic.budget, statistic.samples);
         let line = [statistic.score.clone(), statistic.allocation.clone()];
-        pivot.put(line, column, statistic.mean, statistic);
+        pivot.put(line, column(statistic), statistic.mean, statistic);
     }
     pivot.table(|mean, star, statistic| {
         let interval = statistic.low.zip(statistic.high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
         let test = match statistic.p_value {
-            Some(p) => format!("{}/{} p={p:.3}", statistic.below_baseline, statistic.samples),
+            Some(p) => {
+                let p = if p < 0.0005 { "p<.001".into() } else { format!("p={p:.3}") };
+                format!("{}/{} {p}", statistic.below_baseline, statistic.samples)
+            }
             None => "baseline".into(),
         };
         format!("{mean:.4}{star}{} {test:>10}", interval.unwrap_or_default())

@@ -5,6 +5,7 @@ use laprox_fixtures::Dump;
 use serde::Serialize;
 
 use crate::cli::Common;
+use crate::model::Model;
 
 /// The run that made a result. Holds nothing that two runs over the same input could differ in.
 #[derive(Clone, Debug, Serialize)]
@@ -18,7 +19,20 @@ pub struct Provenance {
     /// The seed of everything that drew.
     pub seed: u64,
     /// The dumps that were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dumps: Vec<DumpSource>,
+    /// The model that was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSource>,
+}
+
+/// One model, by name and content.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelSource {
+    /// The model's name.
+    pub name: String,
+    /// SHA-256 of its GGUF file.
+    pub sha256: String,
 }
 
 /// One dump, by name and content.
@@ -39,12 +53,25 @@ impl Provenance {
         let source = |dump: &&Dump| -> Result<DumpSource> {
             Ok(DumpSource { model: dump.manifest().model.name.clone(), sha256: dump.digest(|_| ())? })
         };
-        Ok(Self {
+        let dumps = dumps.iter().map(source).collect::<Result<_>>()?;
+        Ok(Self { dumps, ..Self::bare(common, path) })
+    }
+
+    /// The run of a model.
+    #[must_use]
+    pub fn of_model(common: &Common, path: &'static str, model: &Model) -> Self {
+        let source = ModelSource { name: model.name().to_owned(), sha256: model.sha256().to_owned() };
+        Self { model: Some(source), ..Self::bare(common, path) }
+    }
+
+    fn bare(common: &Common, path: &'static str) -> Self {
+        Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("LAPROX_COMMIT"),
             path,
             seed: common.seed,
-            dumps: dumps.iter().map(source).collect::<Result<_>>()?,
-        })
+            dumps: Vec::new(),
+            model: None,
+        }
     }
 }

@@ -43,6 +43,13 @@ fn distinct(policies: &[Policy]) -> Vec<usize> {
     (0..policies.len()).filter(is_first).collect()
 }
 
+/// `seed` mixed with a name, so that what is named apart draws apart.
+#[must_use]
+pub fn seed_of(name: &str, seed: u64) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
+    u64::from_le_bytes(std::array::from_fn(|byte| digest[byte]))
+}
+
 /// One sample of a dump, and the path that computes on it.
 #[derive(Clone, Copy)]
 pub struct Sample<'a> {
@@ -76,8 +83,7 @@ impl Sample<'_> {
     /// The seed of this sample's draws: `seed` mixed with the sample's name, so that samples draw apart.
     #[must_use]
     pub fn seed(&self, seed: u64) -> u64 {
-        let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(self.name()).finalize();
-        u64::from_le_bytes(std::array::from_fn(|byte| digest[byte]))
+        seed_of(self.name(), seed)
     }
 
     /// What each policy retains at each budget, `b - w = per_head` candidates a KV head: `[policy][budget]`.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Config -> Comparison -> units of work -> journal -> rows, statistics, pivot
-//! [`config`]  [`comparison`]  [`unit`]     [`journal`]   [`results`]
+//! [`config`]  [`comparison`]  [`unit`]    [`crate::journal`] [`results`]
 //! ```
 //!
 //! A unit is one sample under a few policies: it streams over the layers twice, once to score and once to evaluate,
@@ -17,11 +17,9 @@
 
 pub mod comparison;
 pub mod config;
-pub mod journal;
 pub mod results;
 pub mod unit;
 
 pub use comparison::Comparison;
 pub use config::Config;
-pub use journal::Journal;
 pub use results::Results;

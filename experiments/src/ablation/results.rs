@@ -8,8 +8,8 @@ use laprox_fixtures::Dump;
 use laprox_reference::Backend;
 
 use super::comparison::Comparison;
-use super::journal::Journal;
 use super::unit::{self, Unit};
+use crate::journal::Journal;
 use crate::progress::Progress;
 use crate::report::Row;
 use crate::sample::Sample;
@@ -58,10 +58,10 @@ impl<'a> Results<'a> {
     ///
     /// # Errors
     /// The first that a unit ends with; units that are finished by then stay in the journal.
-    pub fn compute(&self, journal: &Journal, jobs: usize) -> Result<()> {
+    pub fn compute(&self, journal: &Journal<Row>, jobs: usize) -> Result<()> {
         let mut missing = Vec::new();
         for unit in self.units() {
-            if journal.read(unit)?.is_none() {
+            if journal.read(&unit.name())?.is_none() {
                 missing.push(unit);
             }
         }
@@ -70,7 +70,8 @@ impl<'a> Results<'a> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(&unit) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let outcome = self.rows_of(unit, &progress).and_then(|rows| journal.write(unit, rows));
+                let outcome =
+                    self.rows_of(unit, &progress).and_then(|rows| journal.write(&unit.name(), rows));
                 outcome.inspect_err(|_| next.store(missing.len(), Ordering::Relaxed))?;
             }
             Ok(())
@@ -86,11 +87,11 @@ impl<'a> Results<'a> {
     ///
     /// # Errors
     /// When a unit is missing or cannot be read.
-    pub fn rows(&self, journal: &Journal) -> Result<Vec<Row>> {
+    pub fn rows(&self, journal: &Journal<Row>) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for sample in 0..self.samples.len() {
             let unit = |group| {
-                let rows = journal.read(Unit { sample, group })?;
+                let rows = journal.read(&Unit { sample, group }.name())?;
                 rows.with_context(|| format!("unit {sample}-{group}: not computed"))
             };
             let units: Vec<Vec<Row>> = (0..self.groups.len()).map(unit).collect::<Result<_>>()?;

@@ -23,6 +23,14 @@ pub struct Unit {
     pub group: usize,
 }
 
+impl Unit {
+    /// What the unit is called where its rows are kept.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{:03}-{:02}", self.sample, self.group)
+    }
+}
+
 /// The samples of all dumps that are compared on, in order.
 #[must_use]
 pub fn samples<'a>(dumps: &'a [Dump], comparison: &Comparison, backend: &'a dyn Backend) -> Vec<Sample<'a>> {

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::{DEFAULT_DUMP, open_dump};
 use crate::ablation::config::{self, Config, Value};
-use crate::ablation::journal::Folder;
-use crate::ablation::{Comparison, Journal, Results};
+use crate::ablation::{Comparison, Results};
 use crate::backend;
 use crate::cli::{Ablate, Common, Format};
+use crate::journal::{Folder, Journal, jsonl};
 use crate::output::Sink;
 use crate::pivot;
 use crate::provenance::Provenance;
@@ -137,9 +137,12 @@ impl Run<'_> {
             results.compute(&journal, self.jobs.into())?;
             let document = self.document(&results, &journal, provenance)?;
             let Journal::Folder(folder) = journal else { bail!("a folder stays a folder") };
-            let lines = document.rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-            let jsonl: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            folder.complete(&csv(&document.rows)?, &jsonl, &csv(&document.statistics)?, &document.text())?;
+            let results = [
+                ("rows.csv", csv(&document.rows)?),
+                ("rows.jsonl", jsonl(&document.rows)?),
+                ("statistics.csv", csv(&document.statistics)?),
+            ];
+            folder.complete(&results, &document.text())?;
             Sink::Stdout.write(&folder.pivot()?)?;
             return folder.close();
         }
@@ -155,7 +158,12 @@ impl Run<'_> {
         Provenance::new(self.common, self.backend.name(), &self.dumps.iter().collect::<Vec<_>>())
     }
 
-    fn document(&self, results: &Results<'_>, journal: &Journal, provenance: Provenance) -> Result<Document> {
+    fn document(
+        &self,
+        results: &Results<'_>,
+        journal: &Journal<Row>,
+        provenance: Provenance,
+    ) -> Result<Document> {
         let rows = results.rows(journal)?;
         let baseline = self.comparison.baseline.to_string();
         let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);
@@ -199,7 +207,10 @@ impl Document {
         );
         for objective in ["drop", "renormalised", "future"] {
             if self.statistics.iter().any(|statistic| statistic.objective == objective) {
-                text += &format!("\n{objective}\n\n{}\n", pivot::over_samples(&self.statistics, objective));
+                text += &format!(
+                    "\n{objective}\n\n{}\n",
+                    pivot::over_samples(&self.statistics, objective, &self.config.budgets)
+                );
             }
         }
         text

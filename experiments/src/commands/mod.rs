@@ -4,6 +4,7 @@ mod ablate;
 mod bounds;
 mod capture;
 mod completions;
+mod eval;
 mod evict;
 mod inspect;
 mod oracle;
@@ -11,6 +12,7 @@ mod policies;
 mod score;
 mod synth;
 mod tables;
+mod tasks;
 
 use std::path::Path;
 
@@ -39,6 +41,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
         Command::Tables(arguments) => tables::run(arguments, &cli.common),
+        Command::Eval(arguments) => eval::run(arguments, &cli.common),
+        Command::Tasks => tasks::run(&cli.common),
         Command::Policies => policies::run(&cli.common),
         Command::Completions(arguments) => completions::run(arguments),
     }

@@ -7,55 +7,57 @@ use super::prefilled::Prefilled;
 use crate::model::{Continuation, Model, PREFILL_CHUNK};
 
 /// Sequences that are decoded together: enough that reading the weights no longer dominates, few enough for memory.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 
-/// The tokens that follow a context under each eviction.
+/// What a model said, and what its cache took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answers {
-    /// From each evicted cache, in order.
-    pub evicted: Vec<Vec<u32>>,
-    /// The bytes that each evicted cache took, room for question and answer included.
-    pub cache_bytes: Vec<usize>,
+pub struct Answer {
+    /// The tokens after the question, without the one that ends them.
+    pub tokens: Vec<u32>,
+    /// The bytes of the cache, room for question and answer included.
+    pub cache_bytes: usize,
 }
 
 /// The full cache's answer: up to `max_new` tokens after the context and the question, which may be empty.
 ///
 /// # Errors
 /// When the model was not trained for so many tokens.
-pub fn answer(
+pub fn full_answer(
     model: &Model,
     prefilled: &Prefilled<'_>,
     question: &[u32],
     max_new: usize,
-) -> Result<Vec<u32>> {
-    let mut full = asked(model, prefilled.full(question.len() + max_new)?, question)?;
-    Ok(model.decode_all(std::slice::from_mut(&mut full), max_new)?.concat())
+) -> Result<Answer> {
+    let mut full = [asked(model, prefilled.full(question.len() + max_new)?, question)?];
+    let tokens = model.decode_all(&mut full, max_new)?.concat();
+    Ok(Answer { tokens, cache_bytes: full[0].cache.allocated_bytes() })
 }
 
-impl Answers {
-    /// Answers from every evicted cache. The question, where there is one, runs through each of them: it sees only what
-    /// was retained.
-    ///
-    /// # Errors
-    /// As [`answer`].
-    pub fn new(
-        model: &Model,
-        prefilled: &Prefilled<'_>,
-        evicted: &[Evicted],
-        question: &[u32],
-        max_new: usize,
-    ) -> Result<Self> {
-        let mut answers = Self { evicted: Vec::new(), cache_bytes: Vec::new() };
-        for evicted in evicted.chunks(TOGETHER) {
-            let start = |evicted: &Evicted| {
-                asked(model, prefilled.evicted(&evicted.retained, question.len() + max_new)?, question)
-            };
-            let mut sequences = evicted.iter().map(start).collect::<Result<Vec<_>>>()?;
-            answers.evicted.extend(model.decode_all(&mut sequences, max_new)?);
-            answers.cache_bytes.extend(sequences.iter().map(|sequence| sequence.cache.allocated_bytes()));
-        }
-        Ok(answers)
+/// The answer from each evicted cache, in order. The question, where there is one, runs through each of them: it sees only
+/// what was retained.
+///
+/// # Errors
+/// As [`full_answer`].
+pub fn evicted_answers(
+    model: &Model,
+    prefilled: &Prefilled<'_>,
+    evicted: &[Evicted],
+    question: &[u32],
+    max_new: usize,
+) -> Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    for evicted in evicted.chunks(TOGETHER) {
+        let start = |evicted: &Evicted| {
+            asked(model, prefilled.evicted(&evicted.retained, question.len() + max_new)?, question)
+        };
+        let mut sequences = evicted.iter().map(start).collect::<Result<Vec<_>>>()?;
+        let tokens = model.decode_all(&mut sequences, max_new)?;
+        let bytes = sequences.iter().map(|sequence| sequence.cache.allocated_bytes());
+        answers.extend(
+            tokens.into_iter().zip(bytes).map(|(tokens, cache_bytes)| Answer { tokens, cache_bytes }),
+        );
     }
+    Ok(answers)
 }
 
 /// A sequence after its question.

@@ -1,14 +1,16 @@
 //! What every policy retains of a prefilled context at every budget, and how far that moves the layers' outputs.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use laprox_reference::{
-    Backend, Budget, LayerIndex, OutputErrors, Policy, PreparedLayer, RetainedSet, retain,
+    Backend, Budget, Error, LayerIndex, OutputErrors, Policy, PreparedLayer, RetainedSet, retain,
 };
 use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::prefilled::Prefilled;
-use crate::model::Model;
+use crate::model::{CapturedLayer, Model};
 
 /// One policy at one budget.
 #[derive(Clone, Debug)]
@@ -30,13 +32,11 @@ pub struct Evictions<'a> {
     /// The model.
     pub model: &'a Model,
     /// `o_proj.weight` of every layer.
-    pub output_projections: Vec<Array2<f32>>,
+    output_projections: Vec<Array2<f32>>,
     /// What computes.
     pub backend: &'a dyn Backend,
     /// Who evicts.
     pub policies: &'a [Policy],
-    /// How much is kept.
-    pub budgets: &'a [Budget],
 }
 
 impl<'a> Evictions<'a> {
@@ -44,16 +44,11 @@ impl<'a> Evictions<'a> {
     ///
     /// # Errors
     /// When they cannot be copied.
-    pub fn new(
-        model: &'a Model,
-        backend: &'a dyn Backend,
-        policies: &'a [Policy],
-        budgets: &'a [Budget],
-    ) -> Result<Self> {
+    pub fn new(model: &'a Model, backend: &'a dyn Backend, policies: &'a [Policy]) -> Result<Self> {
         let layers = (0..model.config().layers).map(LayerIndex);
         let output_projections =
             layers.map(|layer| model.output_projection(layer)).collect::<Result<_, _>>()?;
-        Ok(Self { model, output_projections, backend, policies, budgets })
+        Ok(Self { model, output_projections, backend, policies })
     }
 
     /// What each policy retains of a context at each budget, policy by policy. `later` tokens give the `future` errors
@@ -64,42 +59,72 @@ impl<'a> Evictions<'a> {
     pub fn of(
         &self,
         prefilled: &Prefilled<'_>,
-        window_len: usize,
+        budgets: &[Budget],
         later: &[u32],
         seed: u64,
     ) -> Result<Vec<Evicted>> {
-        let context_len = prefilled.context_len();
-        let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
-        let per_heads = self.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let window_len = prefilled.window_len();
+        let resolve = |budget: &Budget| budget.candidates_per_head(prefilled.context_len(), window_len);
+        let per_heads = budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let seeded: Vec<Policy> = self.policies.iter().map(|policy| policy.reseeded(seed)).collect();
+        let evicted = self.with_layers(&self.captured(prefilled, later)?, &seeded, |layers| {
+            let sets = seeded.par_iter().map(|policy| retain(self.backend, policy, layers, &per_heads));
+            let sets = sets.collect::<Result<Vec<_>, _>>()?;
+            let evict = |(policy, sets): (&Policy, Vec<RetainedSet>)| {
+                let budgets = budgets.iter().zip(&per_heads).zip(sets);
+                let evicted = budgets.map(|((&budget, per_head), retained)| {
+                    let (policy, entries_per_head) = (*policy, per_head + window_len);
+                    let errors = errors(layers, &retained)?;
+                    Ok(Evicted { policy, budget, entries_per_head, retained, errors })
+                });
+                evicted.collect::<Result<Vec<_>>>()
+            };
+            self.policies.iter().zip(sets).map(evict).collect::<Result<Vec<_>>>()
+        })?;
+        Ok(evicted.concat())
+    }
+
+    /// The seconds that one policy takes to score all layers and evict at one budget, from queries, keys and values where
+    /// they lie.
+    ///
+    /// # Errors
+    /// As [`Evictions::of`].
+    pub fn seconds(&self, prefilled: &Prefilled<'_>, policy: &Policy, budget: Budget) -> Result<f64> {
+        let per_head = budget.candidates_per_head(prefilled.context_len(), prefilled.window_len())?;
+        let captured = self.captured(prefilled, &[])?;
+        let start = Instant::now();
+        self.with_layers(&captured, std::slice::from_ref(policy), |layers| {
+            Ok(retain(self.backend, policy, layers, &[per_head])?)
+        })?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    fn captured(&self, prefilled: &Prefilled<'_>, later: &[u32]) -> Result<Vec<CapturedLayer>> {
         let sample = prefilled.captured(later)?;
         let layers = (0..self.output_projections.len()).map(LayerIndex);
-        let captured = layers.map(|layer| sample.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+        Ok(layers.map(|layer| sample.layer(layer)).collect::<Result<_, _>>()?)
+    }
+
+    /// All layers of a context, with what the policies' scores have in common.
+    fn with_layers<T>(
+        &self,
+        captured: &[CapturedLayer],
+        policies: &[Policy],
+        visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>,
+    ) -> Result<T> {
         let scale = f64::from(self.model.config().attention_scale());
         let problems = captured.iter().zip(&self.output_projections).enumerate();
         let problems = problems
             .map(|(layer, (captured, projection))| captured.problem(LayerIndex(layer), scale, projection))
             .collect::<Result<Vec<_>, _>>()?;
-        let prepared = problems.par_iter().map(|problem| self.backend.prepare(problem));
-        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        let layers: Vec<&dyn PreparedLayer> = prepared.iter().map(AsRef::as_ref).collect();
-
-        let evict = |policy: &Policy| {
-            let sets = retain(self.backend, &policy.reseeded(seed), &layers, &per_heads)?;
-            let budgets = self.budgets.iter().zip(&per_heads).zip(sets);
-            let evicted = budgets.map(|((&budget, per_head), retained)| {
-                let errors = errors(&layers, &retained)?;
-                Ok(Evicted {
-                    policy: *policy,
-                    budget,
-                    entries_per_head: per_head + window_len,
-                    retained,
-                    errors,
-                })
-            });
-            evicted.collect::<Result<Vec<_>>>()
+        let asked: Vec<&Policy> = policies.iter().filter(|policy| policy.rule().ranks()).collect();
+        let prepare = |problem| {
+            let mut prepared = self.backend.prepare(problem)?;
+            prepared.share(&asked);
+            Ok(prepared)
         };
-        let evicted = self.policies.iter().map(evict).collect::<Result<Vec<_>>>()?;
-        Ok(evicted.concat())
+        let prepared = problems.par_iter().map(prepare).collect::<Result<Vec<_>, Error>>()?;
+        visit(&prepared.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 }
 

@@ -25,6 +25,12 @@ pub struct Fidelity {
 }
 
 impl Fidelity {
+    /// By the names of rows.
+    #[must_use]
+    pub fn metrics(&self) -> [(&'static str, f64); 3] {
+        [("nll", self.negative_log_likelihood), ("kl", self.divergence), ("agreement", self.agreement)]
+    }
+
     /// Compares predictions `[tokens][vocabulary]` of the full and of an evicted cache; `targets` are the true tokens.
     ///
     /// # Panics

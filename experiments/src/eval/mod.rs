@@ -9,11 +9,24 @@
 //! only what was retained.
 
 pub mod answers;
+pub mod correlation;
+pub mod evaluation;
 pub mod evictions;
 pub mod fidelity;
+pub mod pivot;
 pub mod prefilled;
+pub mod row;
+pub mod summary;
+pub mod task;
+pub mod unit;
 
-pub use answers::{Answers, answer};
+pub use answers::{Answer, evicted_answers, full_answer};
+pub use correlation::{Correlation, correlations};
+pub use evaluation::Evaluation;
 pub use evictions::{Evicted, Evictions};
 pub use fidelity::Fidelity;
 pub use prefilled::Prefilled;
+pub use row::EvalRow;
+pub use summary::{EvalStatistic, summarise};
+pub use task::EvalTask;
+pub use unit::{Asked, Text, Unit};

@@ -42,6 +42,12 @@ impl<'m> Prefilled<'m> {
         self.cache.next_position()
     }
 
+    /// `w`, the last of them whose queries are kept.
+    #[must_use]
+    pub fn window_len(&self) -> usize {
+        self.window_len
+    }
+
     /// The bytes of the full cache.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {

@@ -8,6 +8,7 @@ mod code_similarity;
 mod containment;
 mod count;
 mod matching_blocks;
+mod prefix;
 mod python;
 mod qa_f1;
 mod retrieval;
@@ -53,6 +54,15 @@ impl Metric {
             Self::ContainsAll => "contains-all",
             Self::ContainsAny => "contains-any",
             Self::FirstLine(metric) => metric.name(),
+        }
+    }
+
+    /// Partial credit beside the score, by its own name: `prefix` where one text has to be said whole.
+    #[must_use]
+    pub fn partial(&self, answer: &str, references: &[String]) -> Option<(&'static str, f64)> {
+        match (self, references) {
+            (Self::ContainsAll, [reference]) => Some(("prefix", prefix::score(answer, reference))),
+            _ => None,
         }
     }
 

@@ -1,12 +1,12 @@
-//! The percentile bootstrap of a mean, and of anything that is made of paired means.
+//! The percentile bootstrap.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// How often samples are drawn anew.
 pub const RESAMPLES: usize = 10_000;
-/// How sure an interval is where nothing else is said.
-pub const LEVEL: f64 = 0.95;
+/// The share of draws on either side of an interval where nothing else is said: 95 % are inside.
+pub const TAIL: f64 = 0.025;
 
 /// A stratum: several columns measured on the same units, `[unit][column]`. Prompts of a task, policies side by side.
 pub type Stratum = Vec<Vec<f64>>;
@@ -17,31 +17,51 @@ pub type Stratum = Vec<Vec<f64>>;
 /// fewer than two values.
 #[must_use]
 pub fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
-    let units = values.iter().map(|&value| vec![value]).collect();
-    paired_interval(&[units], LEVEL, seed, |means| means[0])
+    let mean = |draw: &[usize]| Some(draw.iter().map(|&i| values[i]).sum::<f64>() / values.len() as f64);
+    interval_of(values.len(), seed, mean)
 }
 
-/// The interval of a statistic of the columns' means: the units of each stratum are drawn anew, whole, so that what is
-/// paired stays paired, and a column's mean is the mean over strata of the means over their units.
+/// The same of any statistic of `count` cases, given by the indices that were drawn; draws without one do not count.
+#[must_use]
+pub fn interval_of(count: usize, seed: u64, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
+    if count < 2 {
+        return None;
+    }
+    percentiles(TAIL, seed, |generator| {
+        let draw: Vec<usize> = (0..count).map(|_| generator.random_range(0..count)).collect();
+        statistic(&draw)
+    })
+}
+
+/// The interval of a statistic of columns' means that leaves `tail` of the draws on either side.
 ///
-/// As sure as `level`, between the percentiles that leave `(1 - level) / 2` on either side. `None` where a stratum has fewer
-/// than two units, or there is none.
+/// The units of each stratum are drawn anew, whole, so that what is paired stays paired; a column's mean is the mean over
+/// strata of the means over their units. `None` where a stratum has fewer than two units, or there is none.
 #[must_use]
 pub fn paired_interval(
     strata: &[Stratum],
-    level: f64,
+    tail: f64,
     seed: u64,
     statistic: impl Fn(&[f64]) -> f64,
 ) -> Option<[f64; 2]> {
     if strata.is_empty() || strata.iter().any(|units| units.len() < 2) {
         return None;
     }
+    percentiles(tail, seed, |generator| {
+        Some(statistic(&column_means(strata, |_, units| generator.random_range(0..units))))
+    })
+}
+
+/// What leaves `tail` of `RESAMPLES` draws on either side.
+fn percentiles(
+    tail: f64,
+    seed: u64,
+    mut draw: impl FnMut(&mut ChaCha8Rng) -> Option<f64>,
+) -> Option<[f64; 2]> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw = || statistic(&column_means(strata, |_, units| generator.random_range(0..units)));
-    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| draw()).collect();
-    drawn.sort_by(f64::total_cmp);
-    let tail = (1.0 - level) / 2.0;
-    Some([tail, 1.0 - tail].map(|quantile| percentile(&drawn, quantile)))
+    let mut found: Vec<f64> = (0..RESAMPLES).filter_map(|_| draw(&mut generator)).collect();
+    found.sort_by(f64::total_cmp);
+    (!found.is_empty()).then(|| [tail, 1.0 - tail].map(|quantile| percentile(&found, quantile)))
 }
 
 /// A column's mean over strata of the means over their units, for every column.
@@ -76,7 +96,7 @@ fn percentile(sorted: &[f64], quantile: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEVEL, interval, means, paired_interval, percentile};
+    use super::{TAIL, interval, means, paired_interval, percentile};
 
     #[test]
     fn percentiles_lie_between_neighbours() {
@@ -125,8 +145,8 @@ mod tests {
     fn what_is_paired_stays_paired() {
         let units = [1.0, 5.0, 2.0, 9.0].map(|value| vec![value + 0.5, value]);
         let strata = [units.to_vec()];
-        assert_eq!(paired_interval(&strata, LEVEL, 5, |means| means[0] - means[1]), Some([0.5, 0.5]));
-        assert!(paired_interval(&strata, LEVEL, 5, |means| means[0]).is_some_and(|[low, high]| low < high));
+        assert_eq!(paired_interval(&strata, TAIL, 5, |means| means[0] - means[1]), Some([0.5, 0.5]));
+        assert!(paired_interval(&strata, TAIL, 5, |means| means[0]).is_some_and(|[low, high]| low < high));
     }
 
     /// Two tasks of unequal size count alike: (1 + (2 + 4 + 6) / 3) / 2.
@@ -135,7 +155,7 @@ mod tests {
         let strata = [vec![vec![1.0]], vec![vec![2.0], vec![4.0], vec![6.0]]];
         assert_eq!(means(&strata), [2.5]);
         assert_eq!(
-            paired_interval(&strata, LEVEL, 5, |means| means[0]),
+            paired_interval(&strata, TAIL, 5, |means| means[0]),
             None,
             "one unit says nothing of others"
         );
@@ -145,15 +165,15 @@ mod tests {
     #[test]
     fn differences_between_strata_are_no_doubt() {
         let strata = [vec![vec![1.0]; 3], vec![vec![3.0]; 4]];
-        assert_eq!(paired_interval(&strata, LEVEL, 5, |means| means[0]), Some([2.0, 2.0]));
+        assert_eq!(paired_interval(&strata, TAIL, 5, |means| means[0]), Some([2.0, 2.0]));
     }
 
-    /// The binomial of above once more: at 80 % the 10th percentile of 40 halves is 16 (probability 0.134 at or below 16,
+    /// The binomial of above once more: the 10th percentile of 40 halves is 16 (probability 0.134 at or below 16,
     /// 0.077 at or below 15).
     #[test]
-    fn a_lower_level_gives_a_narrower_interval() {
+    fn longer_tails_give_a_narrower_interval() {
         let units = (0..40).map(|i| vec![f64::from(i / 20)]).collect();
         let strata = [units];
-        assert_eq!(paired_interval(&strata, 0.8, 11, |means| means[0]), Some([16.0 / 40.0, 24.0 / 40.0]));
+        assert_eq!(paired_interval(&strata, 0.1, 11, |means| means[0]), Some([16.0 / 40.0, 24.0 / 40.0]));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use laprox_reference::Budget;
 
-use crate::statistics::bootstrap::{self, LEVEL, Stratum};
+use crate::statistics::bootstrap::{self, Stratum, TAIL};
 
 /// A policy at a budget.
 pub type Setting<'a> = (&'a str, Budget);
@@ -67,7 +67,7 @@ impl Measurements {
     #[must_use]
     pub fn mean(&self, setting: Setting<'_>, seed: u64) -> Option<Estimate> {
         let strata = self.strata(&[setting])?;
-        Some(estimate(&strata, LEVEL, seed, |means| means[0]))
+        Some(estimate(&strata, TAIL, seed, |means| means[0]))
     }
 
     /// The mean over the units of one stratum.
@@ -101,13 +101,13 @@ impl Measurements {
 /// A statistic of columns' means, and its interval.
 pub(super) fn estimate(
     strata: &[Stratum],
-    level: f64,
+    tail: f64,
     seed: u64,
     statistic: impl Fn(&[f64]) -> f64,
 ) -> Estimate {
     Estimate {
         value: statistic(&bootstrap::means(strata)),
-        interval: bootstrap::paired_interval(strata, level, seed, &statistic),
+        interval: bootstrap::paired_interval(strata, tail, seed, &statistic),
         units: strata.iter().map(Vec::len).sum(),
     }
 }

@@ -13,12 +13,12 @@
 mod by_budget;
 pub mod chapter;
 pub mod config;
+mod evaluated;
 pub mod figure;
 pub mod files;
 pub mod html;
 pub mod kinds;
 pub mod markdown;
-mod measured;
 pub mod measurements;
 pub mod runs;
 pub mod source;

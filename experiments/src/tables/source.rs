@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use laprox_reference::Budget;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -35,6 +36,8 @@ pub trait SourceRow: DeserializeOwned {
     fn key(&self) -> String;
     /// The numbers that have to be finite, by their columns' names.
     fn numbers(&self) -> Vec<(&'static str, f64)>;
+    /// The budget; empty where there is none.
+    fn budget(&self) -> &str;
 }
 
 impl Source {
@@ -80,6 +83,9 @@ impl Source {
             if let Some((column, number)) = row.numbers().into_iter().find(|(_, number)| !number.is_finite())
             {
                 bail!("line {line}: {column} is {number}, expected a finite number");
+            }
+            if !row.budget().is_empty() {
+                row.budget().parse::<Budget>().with_context(|| format!("line {line}"))?;
             }
             if let Some(earlier) = seen.insert(row.key(), line) {
                 bail!("line {line}: a second row of the same as line {earlier}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::config::{Author, Claim, Test};
 use super::measurements::{Estimate, Measurements, Setting, estimate};
-use crate::statistics::bootstrap::{LEVEL, Stratum, means};
+use crate::statistics::bootstrap::{Stratum, TAIL, means};
 
 /// What the interval says of the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -126,7 +126,7 @@ impl Claim {
             statistic: String::new(),
             value: None,
             interval: None,
-            level: LEVEL,
+            level: 1.0 - 2.0 * TAIL,
             threshold: self.test.threshold(),
             units: 0,
             remark: String::new(),
@@ -211,9 +211,9 @@ impl Judging<'_> {
         };
         let least = |means: &[f64]| means[1..].iter().copied().fold(f64::INFINITY, f64::min);
         let statistic = |means: &[f64]| means[0] - share * least(means);
-        let least_loss = estimate(&strata, LEVEL, self.seed, least);
-        let own = estimate(&strata, LEVEL, self.seed, |means| means[0]);
-        let found = estimate(&strata, LEVEL, self.seed, statistic);
+        let least_loss = estimate(&strata, TAIL, self.seed, least);
+        let own = estimate(&strata, TAIL, self.seed, |means| means[0]);
+        let found = estimate(&strata, TAIL, self.seed, statistic);
         if least_loss.value <= 0.0 {
             let remark = "nothing to share: the best of the others loses nothing".into();
             return Verdict { remark, ..verdict.showing(found) };
@@ -239,13 +239,13 @@ impl Judging<'_> {
             others.join(", ")
         );
         let leads = self.leads(policy, against);
-        let surely = 1.0 - (1.0 - LEVEL) / leads.len().max(1) as f64;
+        let surely = TAIL / leads.len().max(1) as f64;
         let (behind, rest): (Vec<&Lead>, Vec<&Lead>) =
             leads.iter().partition(|lead| lead.outcome(surely, self.seed) == Outcome::DoesNotHold);
         // Where no lead is surely lost, one that is only perhaps lost decides nothing.
-        let open = |lead: &&Lead| lead.outcome(LEVEL, self.seed) != Outcome::Holds;
+        let open = |lead: &&Lead| lead.outcome(TAIL, self.seed) != Outcome::Holds;
         let ahead = rest.len() - rest.iter().filter(|lead| open(lead)).count();
-        let (deciding, level) = if behind.is_empty() { (&rest, LEVEL) } else { (&behind, surely) };
+        let (deciding, tail) = if behind.is_empty() { (&rest, TAIL) } else { (&behind, surely) };
         let Some(least) = deciding.iter().min_by(|one, other| one.value().total_cmp(&other.value())) else {
             return Verdict { remark: "not measured".into(), ..verdict };
         };
@@ -260,8 +260,8 @@ impl Judging<'_> {
             behind.len(),
             leads.len()
         );
-        verdict.level = level;
-        verdict.showing(least.at(level, self.seed))
+        verdict.level = 1.0 - 2.0 * tail;
+        verdict.showing(least.at(tail, self.seed))
     }
 
     /// Those of the others that were measured at any of the budgets.
@@ -290,12 +290,12 @@ struct Lead {
 
 impl Lead {
     /// The other's mean loss less the policy's.
-    fn at(&self, level: f64, seed: u64) -> Estimate {
-        estimate(&self.strata, level, seed, |means| means[1] - means[0])
+    fn at(&self, tail: f64, seed: u64) -> Estimate {
+        estimate(&self.strata, tail, seed, |means| means[1] - means[0])
     }
 
-    fn outcome(&self, level: f64, seed: u64) -> Outcome {
-        Outcome::of(self.at(level, seed).interval, 0.0, Side::AtLeast)
+    fn outcome(&self, tail: f64, seed: u64) -> Outcome {
+        Outcome::of(self.at(tail, seed).interval, 0.0, Side::AtLeast)
     }
 
     fn value(&self) -> f64 {

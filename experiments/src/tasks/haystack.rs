@@ -6,9 +6,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sentences::{Sentence, sentences};
 
-/// Chapters 2 to 16 of *Moby-Dick*.
-const MOBY_DICK: &str = include_str!("../../tasks/haystack.txt");
-
 /// A long text that can be cut between sentences, and read round and round.
 #[derive(Clone, Debug)]
 pub struct Haystack {
@@ -30,6 +27,9 @@ pub(super) struct Hidden {
 }
 
 impl Haystack {
+    /// Chapters 2 to 16 of *Moby-Dick*.
+    pub const MOBY_DICK: &str = include_str!("../../tasks/haystack.txt");
+
     /// The sentences of a text.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Haystack {
     /// Never: the text is not empty.
     #[must_use]
     pub fn moby_dick() -> Self {
-        Self::new(MOBY_DICK).expect("the committed text has sentences")
+        Self::new(Self::MOBY_DICK).expect("the committed text has sentences")
     }
 
     /// The sentences in their order, words separated by single spaces.

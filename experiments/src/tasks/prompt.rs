@@ -88,4 +88,11 @@ impl Prompt {
     pub fn score(&self, answer: &str) -> f64 {
         self.metric.score(answer, &self.references)
     }
+
+    /// The score by the metric's name, and partial credit where there is some.
+    #[must_use]
+    pub fn scores(&self, answer: &str) -> Vec<(&'static str, f64)> {
+        let partial = self.metric.partial(answer, &self.references);
+        [(self.metric.name(), self.score(answer))].into_iter().chain(partial).collect()
+    }
 }

@@ -25,8 +25,10 @@ impl Published {
     /// Where the file is: in the request's data folder, or in the folder `data` there.
     pub(super) fn find(&self, task: &Task, request: &Request) -> Result<PathBuf> {
         let Self { file, benchmark, address } = self;
-        let folder = request.data.as_ref().with_context(|| {
-            format!("{task}: expected a data folder with {file}; {benchmark} is published at {address}")
+        let folder = request.data.as_ref().ok_or_else(|| {
+            Missing(format!(
+                "{task}: expected a data folder with {file}; {benchmark} is published at {address}"
+            ))
         })?;
         let places = [folder.join(file), folder.join("data").join(file)];
         let found = places.into_iter().find(|place| place.is_file());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ndarray_npy::read_npy;
 use serde_json::Value;
 
+use crate::results::{contents, finished_units};
 use crate::{laprox, refusal, synth, synth_of, text};
 
 /// Writes a configuration into `folder`.
@@ -35,25 +36,6 @@ fn column(rows: &[Value], key: &str) -> Vec<String> {
         }
     }
     values
-}
-
-/// Every file below a folder with its bytes.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.insert(path.clone(), fs::read(&path).expect("readable"));
-        }
-    }
-    found
-}
-
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let inside = |path: PathBuf| path.strip_prefix(folder).expect("inside").to_owned();
-    files(folder).into_iter().map(|(path, bytes)| (inside(path), bytes)).collect()
 }
 
 /// No file is cut off: each ends in a full line, and every line of rows is a whole row.
@@ -200,11 +182,6 @@ impl Runs {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("laprox"));
         command.args(self.arguments(results)).stdout(Stdio::null()).spawn().expect("started")
     }
-}
-
-fn finished_units(results: &Path) -> usize {
-    let units = fs::read_dir(results.join("units")).into_iter().flatten().flatten();
-    units.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count()
 }
 
 #[test]

@@ -2,10 +2,15 @@
 
 mod ablation;
 mod bounds;
+mod eval;
 mod malformed;
 mod oracle;
 mod outputs;
 mod refusals;
+mod results;
+#[path = "../model/synthetic.rs"]
+#[allow(dead_code, reason = "shared with the tests of the model")]
+mod synthetic;
 
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! From a prefill over evictions to answers, on tiny models.
 
-use laprox_experiments::eval::{Answers, Evicted, Evictions, Fidelity, Prefilled, answer, fidelity};
+use laprox_experiments::eval::{
+    Evicted, Evictions, Fidelity, Prefilled, evicted_answers, fidelity, full_answer,
+};
 use laprox_experiments::model::{Architecture, Model};
 use laprox_reference::{Budget, KvHead, Policy, Reference};
 
@@ -23,8 +25,8 @@ fn evict(
     budgets: &[&str],
 ) -> Vec<Evicted> {
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(policies), parsed(budgets));
-    let evictions = Evictions::new(model, &Reference, &policies, &budgets).unwrap();
-    evictions.of(prefilled, WINDOW_LEN, later, 7).unwrap()
+    let evictions = Evictions::new(model, &Reference, &policies).unwrap();
+    evictions.of(prefilled, &budgets, later, 7).unwrap()
 }
 
 #[test]
@@ -33,10 +35,10 @@ fn a_budget_of_everything_answers_as_the_full_cache_does() {
     let (context, question) = (tokens(CONTEXT_LEN), [3, 1, 4, 1, 5]);
     let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, &mut ()).unwrap();
     for question in [&question[..], &[]] {
-        let full = answer(&model, &prefilled, question, 8).unwrap();
+        let full = full_answer(&model, &prefilled, question, 8).unwrap().tokens;
         let evicted = evict(&model, &prefilled, question, &["laprox", "random", "full"], &["100%", "40"]);
-        let answers = Answers::new(&model, &prefilled, &evicted, question, 8).unwrap();
-        assert_eq!(answers.evicted, vec![full; 6]);
+        let answers = evicted_answers(&model, &prefilled, &evicted, question, 8).unwrap();
+        assert!(answers.len() == 6 && answers.iter().all(|answer| answer.tokens == full));
         for evicted in &evicted {
             assert_eq!(evicted.errors.drop.layer_wise.squared_error, 0.0);
             assert_eq!(evicted.errors.renormalised.layer_wise.squared_error, 0.0);
@@ -72,10 +74,10 @@ fn evicted_caches_take_the_memory_of_their_budget() {
     let model = Synthetic::new(Architecture::Qwen2).load().unwrap();
     let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
     let evicted = evict(&model, &prefilled, &[], &["snapkv", "laprox"], &["10", "20"]);
-    let answers = Answers::new(&model, &prefilled, &evicted, &[], 2).unwrap();
+    let answers = evicted_answers(&model, &prefilled, &evicted, &[], 2).unwrap();
     let slot = prefilled.allocated_bytes() / (LAYERS * KV_HEADS * CONTEXT_LEN);
-    for (evicted, bytes) in evicted.iter().zip(answers.cache_bytes) {
-        assert_eq!(bytes, LAYERS * KV_HEADS * (evicted.entries_per_head + 2) * slot);
+    for (evicted, answer) in evicted.iter().zip(answers) {
+        assert_eq!(answer.cache_bytes, LAYERS * KV_HEADS * (evicted.entries_per_head + 2) * slot);
         assert_eq!(evicted.retained.positions().len(), LAYERS * KV_HEADS * evicted.entries_per_head);
     }
 }
@@ -101,7 +103,7 @@ fn a_budget_that_does_not_hold_the_window_is_refused() {
     let model = Synthetic::new(Architecture::Llama).load().unwrap();
     let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(&["laprox"]), parsed(&["4"]));
-    let evictions = Evictions::new(&model, &Reference, &policies, &budgets).unwrap();
-    let refusal = evictions.of(&prefilled, WINDOW_LEN, &[], 0).unwrap_err().to_string();
+    let evictions = Evictions::new(&model, &Reference, &policies).unwrap();
+    let refusal = evictions.of(&prefilled, &budgets, &[], 0).unwrap_err().to_string();
     assert!(refusal.contains("window of 4"), "{refusal}");
 }

@@ -1,7 +1,10 @@
 //! SmolLM2-135M-Instruct against transformers. Runs where `LAPROX_MODEL` names the wheel or the GGUF file; with
 //! `LAPROX_REQUIRE_MODEL=1` its absence is a failure.
 
+use laprox_experiments::eval::{Evictions, Prefilled, evicted_answers, fidelity};
 use laprox_experiments::model::{Continuation, Message, Model};
+use laprox_experiments::tasks::{Depth, Haystack, Request, Task, Tokens};
+use laprox_reference::{Policy, Reference};
 
 use crate::given::MODEL;
 
@@ -127,5 +130,43 @@ fn sequences_that_go_on_together_go_on_as_they_do_alone() {
         let answers = model.decode_all(&mut together, 4).unwrap();
         assert_eq!(answers[others], answer[0]);
         assert!(together[others].logits == alone.logits, "{others} others change it");
+    }
+}
+
+/// Twenty questions, asked before and after an eviction that keeps everything: token for token what the model says that
+/// was never evicted, and the logits of the answer's tokens within their rounding.
+#[test]
+fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
+    let Some(model) = &*MODEL else { return };
+    let depths = [0, 25, 50, 75, 100].map(|percent| Depth::new(percent).unwrap()).to_vec();
+    let haystack = Haystack::moby_dick();
+    let request = Request { context_len: 200, depths, samples: Some(4), seed: 1, haystack, data: None };
+    let prompts = "needle".parse::<Task>().unwrap().prompts(&request, model).unwrap();
+    assert_eq!(prompts.len(), 20);
+    let policies: Vec<Policy> = ["laprox", "random"].map(|policy| policy.parse().unwrap()).to_vec();
+    let evictions = Evictions::new(model, &Reference, &policies).unwrap();
+    for (index, prompt) in prompts.iter().enumerate() {
+        let rendered = model.render(prompt).unwrap();
+        let mut context = model.tokenise(&rendered.context).unwrap();
+        let mut question = model.tokenise_further(&rendered.question).unwrap();
+        let text = [context.as_slice(), &question].concat();
+        let expected = model.generate(&text, 8, |_| {}).unwrap();
+        if index % 2 == 0 {
+            context.append(&mut question);
+        }
+        let prefilled = Prefilled::new(model, &context, 32, &mut ()).unwrap();
+        let evicted = evictions.of(&prefilled, &["100%".parse().unwrap()], &[], 0).unwrap();
+        for answer in evicted_answers(model, &prefilled, &evicted, &question, 8).unwrap() {
+            assert_eq!(answer.tokens, expected, "{}", prompt.id);
+        }
+        let seen = [question.as_slice(), &expected].concat();
+        let sequence = prefilled.evicted(&evicted[0].retained, seen.len()).unwrap();
+        let found = fidelity::predictions(model, sequence, &seen).unwrap();
+        let whole = prefill(model, &[text.as_slice(), &expected].concat(), text.len() + expected.len());
+        let largest = whole.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
+        for (id, (found, whole)) in found.last().unwrap().iter().zip(&whole).enumerate() {
+            let used = (found - whole).abs() / (ORDER_BOUND * largest);
+            assert!(used <= 1.0, "{}, token {id} uses {used} of the bound", prompt.id);
+        }
     }
 }

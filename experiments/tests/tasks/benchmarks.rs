@@ -233,7 +233,7 @@ fn absent_data_is_named_with_where_it_is_published() {
             "infinitebench: expected a data folder with longbook_sum_eng.jsonl; InfiniteBench is published at \
              https://huggingface.co/datasets/xinrongzhang2022/InfiniteBench"
                 .to_owned(),
-            2
+            3
         )
     );
     let (reason, code) = refusal(&format!("ruler:{place}/absent.jsonl"), &request(4000, &[]));

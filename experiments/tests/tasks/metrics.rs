@@ -163,3 +163,15 @@ fn the_first_line_alone_may_count() {
     assert_eq!(score(&metric, "\n\nwhale\nship", &["whale"]), 1.0);
     assert_eq!(score(&metric, " \nwhale", &["whale"]), 0.0);
 }
+
+#[test]
+fn a_prefix_counts_the_characters_that_are_right_from_the_beginning() {
+    let references = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let partial = |answer: &str| Metric::ContainsAll.partial(answer, &references(&["6110912"]));
+    assert_eq!(partial(" 6110912."), Some(("prefix", 1.0)));
+    assert_eq!(partial("611."), Some(("prefix", 3.0 / 7.0)));
+    assert_eq!(partial("16110912"), Some(("prefix", 0.0)));
+    assert_eq!(partial(""), Some(("prefix", 0.0)));
+    assert_eq!(Metric::ContainsAll.partial("611", &references(&["6110912", "5"])), None);
+    assert_eq!(Metric::QaF1.partial("611", &references(&["6110912"])), None);
+}

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
+use crate::group::grouped;
 use crate::report::Row;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
 use crate::tables::figure::{Figure, Lines, Point};
-use crate::tables::measured::grouped;
 use crate::tables::measurements::{Estimate, Measurements};
 use crate::tables::source::{Source, SourceRow};
 use crate::tables::table::{Best, Cell, Table};
@@ -32,6 +32,10 @@ impl SourceRow for Row {
 
     fn numbers(&self) -> Vec<(&'static str, f64)> {
         vec![("relative_error", self.relative_error)]
+    }
+
+    fn budget(&self) -> &str {
+        &self.budget
     }
 }
 

@@ -3,10 +3,12 @@
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::eval::EvalRow;
+use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::measured::{FULL, Measured, by_condition, grouped, measurements};
+use crate::tables::evaluated::{FULL, by_condition, measurements, unit};
 use crate::tables::measurements::Measurements;
 use crate::tables::source::Source;
 use crate::tables::table::{Best, Cell, Table};
@@ -21,8 +23,8 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     for ((model, condition), rows) in by_condition(sources)? {
         let named = metrics(&rows)?;
         let part = Part { model, condition, rows, seed };
-        let points = part.points();
-        content.tables.push(part.table(&points));
+        let points = part.points()?;
+        content.tables.push(part.table(&points)?);
         let shown = ByBudget {
             title: format!("{}: points out of 100, mean over tasks", part.subject()),
             y_label: "points",
@@ -32,7 +34,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             seed,
         };
         content.figures.push(shown.figure(Some(("full cache".into(), part.full_average()))));
-        let losses = measurements(&part.rows, task, |row| row.full_value - row.value);
+        let losses = measurements(&part.rows, task, |row| row.full_value - row.value)?;
         if !content.notes.contains(&named) {
             content.notes.push(named);
         }
@@ -53,7 +55,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
 struct Part {
     model: String,
     condition: String,
-    rows: Vec<Measured>,
+    rows: Vec<EvalRow>,
     seed: u64,
 }
 
@@ -66,15 +68,15 @@ impl Part {
         }
     }
 
-    fn points(&self) -> Measurements {
+    fn points(&self) -> Result<Measurements> {
         measurements(&self.rows, task, |row| 100.0 * row.value)
     }
 
     /// The full cache's points by task, in the order in which tasks come.
     fn full(&self) -> Vec<(String, f64)> {
         let by_task = grouped(&self.rows, |row| task(row));
-        let of_task = |(task, rows): (String, Vec<&Measured>)| {
-            let prompts = grouped(rows, |row| row.unit());
+        let of_task = |(task, rows): (String, Vec<&EvalRow>)| {
+            let prompts = grouped(rows, |row| unit(row));
             let sum: f64 = prompts.iter().map(|(_, rows)| 100.0 * rows[0].full_value).sum();
             (task, sum / prompts.len() as f64)
         };
@@ -86,9 +88,9 @@ impl Part {
         full.iter().map(|(_, points)| points).sum::<f64>() / full.len() as f64
     }
 
-    fn table(&self, points: &Measurements) -> Table {
+    fn table(&self, points: &Measurements) -> Result<Table> {
         let full = self.full();
-        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value));
+        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value))?;
         let tasks = full.iter().map(|(task, _)| task.as_str());
         let mut table = Table::new(
             format!("{}: points out of 100", self.subject()),
@@ -109,19 +111,18 @@ impl Part {
             }
         }
         let loss = table.columns.len() - 1;
-        (0..loss)
-            .fold(table, |table, column| table.best_of_column(column, Best::Greatest))
-            .best_of_column(loss, Best::Least)
+        let marked = (0..loss).fold(table, |table, column| table.best_of_column(column, Best::Greatest));
+        Ok(marked.best_of_column(loss, Best::Least))
     }
 }
 
 /// A task's metric decides its points; a task has one.
-fn task(row: &Measured) -> String {
+fn task(row: &EvalRow) -> String {
     row.task.clone()
 }
 
 /// What a task's points are, and that no task has two metrics.
-fn metrics(rows: &[Measured]) -> Result<String> {
+fn metrics(rows: &[EvalRow]) -> Result<String> {
     let mut named = Vec::new();
     for (task, rows) in grouped(rows, |row| row.task.as_str()) {
         if let Some(other) = rows.iter().find(|row| row.metric != rows[0].metric) {

@@ -3,10 +3,10 @@
 use anyhow::{Result, bail};
 use serde::Deserialize;
 
+use crate::group::grouped;
 use crate::tables::chapter::Content;
 use crate::tables::config::{Config, Test};
 use crate::tables::figure::{Dots, Figure, Point};
-use crate::tables::measured::grouped;
 use crate::tables::source::{Source, SourceRow};
 use crate::tables::table::{Cell, Table};
 use crate::tables::verdict::{Outcome, Verdict};
@@ -34,6 +34,10 @@ impl SourceRow for Row {
 
     fn numbers(&self) -> Vec<(&'static str, f64)> {
         vec![("left", self.left), ("right", self.right)]
+    }
+
+    fn budget(&self) -> &str {
+        &self.budget
     }
 }
 

@@ -2,10 +2,12 @@
 
 use anyhow::Result;
 
+use crate::eval::EvalRow;
+use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::measured::{Measured, by_condition, grouped, measurements};
+use crate::tables::evaluated::{by_condition, measurements, unit};
 use crate::tables::source::Source;
 use crate::tables::table::Best;
 use crate::tables::verdict::{Group, judge};
@@ -16,7 +18,7 @@ struct Metric {
     title: &'static str,
     label: &'static str,
     best: Best,
-    loss: fn(&Measured) -> f64,
+    loss: fn(&EvalRow) -> f64,
     loss_name: &'static str,
 }
 
@@ -52,12 +54,12 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     let mut groups = Vec::new();
     for ((model, condition), rows) in by_condition(sources)? {
         for metric in &METRICS {
-            let rows: Vec<&Measured> = rows.iter().filter(|row| row.metric == metric.name).collect();
+            let rows: Vec<&EvalRow> = rows.iter().filter(|row| row.metric == metric.name).collect();
             if rows.is_empty() {
                 continue;
             }
-            let context = |row: &Measured| row.target.to_string();
-            let values = measurements(rows.iter().copied(), context, |row| row.value);
+            let context = |row: &EvalRow| row.target.to_string();
+            let values = measurements(rows.iter().copied(), context, |row| row.value)?;
             let shown = ByBudget {
                 title: format!("{model}: {}", metric.title),
                 y_label: metric.label,
@@ -68,7 +70,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             };
             content.tables.push(shown.table());
             content.figures.push(shown.figure(Some(("full cache".into(), full(&rows)))));
-            let losses = measurements(rows.iter().copied(), context, metric.loss);
+            let losses = measurements(rows.iter().copied(), context, metric.loss)?;
             let measure = metric.loss_name.into();
             groups.push(Group { model: model.clone(), condition: condition.clone(), measure, losses });
         }
@@ -83,10 +85,10 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
 }
 
 /// The full cache's mean over context lengths of the mean over texts.
-fn full(rows: &[&Measured]) -> f64 {
+fn full(rows: &[&EvalRow]) -> f64 {
     let by_context = grouped(rows, |row| row.target);
-    let of_context = |(_, rows): &(usize, Vec<&&Measured>)| {
-        let texts = grouped(rows, |row| row.unit());
+    let of_context = |(_, rows): &(usize, Vec<&&EvalRow>)| {
+        let texts = grouped(rows, |row| unit(row));
         texts.iter().map(|(_, rows)| rows[0].full_value).sum::<f64>() / texts.len() as f64
     };
     by_context.iter().map(of_context).sum::<f64>() / by_context.len() as f64

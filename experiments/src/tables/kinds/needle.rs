@@ -3,11 +3,13 @@
 use anyhow::{Result, bail};
 use laprox_reference::Budget;
 
+use crate::eval::EvalRow;
+use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
+use crate::tables::evaluated::{FULL, by_condition, measurements};
 use crate::tables::figure::{Figure, Heat, Panel};
-use crate::tables::measured::{FULL, Measured, by_condition, grouped, measurements};
 use crate::tables::source::Source;
 use crate::tables::table::{Best, Cell, Table};
 use crate::tables::verdict::{Group, judge};
@@ -20,7 +22,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         for (task, rows) in grouped(buried, |row| row.task.clone()) {
             let subject = [model.as_str(), &task, &condition].into_iter().filter(|part| !part.is_empty());
             let subject = subject.collect::<Vec<_>>().join(", ");
-            let found = measurements(&rows, |_| String::new(), |row| row.value);
+            let found = measurements(&rows, |_| String::new(), |row| row.value)?;
             let shown = ByBudget {
                 title: format!("{subject}: share of needles found, all contexts and depths"),
                 y_label: "share found",
@@ -30,10 +32,10 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
                 seed,
             };
             content.tables.push(shown.table());
-            let grids = Grids::new(&subject, &rows);
+            let grids = Grids::new(&subject, &rows, found.budgets());
             content.tables.extend(grids.tables());
             content.figures.push(grids.figure());
-            let losses = measurements(&rows, |_| String::new(), |row| row.full_value - row.value);
+            let losses = measurements(&rows, |_| String::new(), |row| row.full_value - row.value)?;
             let condition = [task, condition.clone()].join(", ");
             let measure = "loss in needles found".into();
             groups.push(Group { model: model.clone(), condition, measure, losses });
@@ -57,12 +59,12 @@ struct Grids<'a> {
     contexts: Vec<usize>,
     depths: Vec<String>,
     /// By policy, each by budget.
-    grids: Vec<(String, Vec<(Budget, Vec<&'a Measured>)>)>,
+    grids: Vec<(String, Vec<(String, Vec<&'a EvalRow>)>)>,
     budgets: Vec<Budget>,
 }
 
 impl<'a> Grids<'a> {
-    fn new(subject: &'a str, rows: &'a [Measured]) -> Self {
+    fn new(subject: &'a str, rows: &'a [EvalRow], budgets: Vec<Budget>) -> Self {
         let mut contexts: Vec<usize> = rows.iter().map(|row| row.target).collect();
         contexts.sort_unstable();
         contexts.dedup();
@@ -70,10 +72,9 @@ impl<'a> Grids<'a> {
             grouped(rows, |row| row.depth.clone()).into_iter().map(|(depth, _)| depth).collect();
         depths.sort_by(|one, other| percent(one).total_cmp(&percent(other)));
         let by_policy = grouped(rows, |row| row.policy.clone());
-        let budgets = measurements(rows, |_| String::new(), |row| row.value).budgets();
         let by_budget = |(policy, rows)| {
-            let mut grids = grouped(rows, |row: &&Measured| row.budget);
-            grids.sort_by_key(|(budget, _)| budgets.iter().position(|other| other == budget));
+            let mut grids = grouped(rows, |row: &&EvalRow| row.budget.clone());
+            grids.sort_by_key(|(budget, _)| budgets.iter().position(|other| other.to_string() == *budget));
             (policy, grids)
         };
         let grids = by_policy.into_iter().map(by_budget).collect();
@@ -82,11 +83,11 @@ impl<'a> Grids<'a> {
 
     /// A table a budget: a line a policy and depth, a column a context.
     fn tables(&self) -> Vec<Table> {
-        let all = [Budget::Fraction { parts: 1, whole: 1 }].into_iter().chain(self.budgets.iter().copied());
-        all.filter_map(|budget| self.table(budget)).collect()
+        let evicted = self.budgets.iter().map(ToString::to_string);
+        std::iter::once("100%".into()).chain(evicted).filter_map(|budget| self.table(&budget)).collect()
     }
 
-    fn table(&self, budget: Budget) -> Option<Table> {
+    fn table(&self, budget: &str) -> Option<Table> {
         let contexts = self.contexts.iter().map(|context| format!("{context} tokens"));
         let title = format!("{}: share of needles found at {budget}", self.subject);
         let mut table = Table::new(title, &["policy", "depth"], contexts);
@@ -101,7 +102,7 @@ impl<'a> Grids<'a> {
     }
 
     /// `[depth][context]`
-    fn cells(&self, rows: &[&Measured]) -> Vec<Vec<Option<f64>>> {
+    fn cells(&self, rows: &[&EvalRow]) -> Vec<Vec<Option<f64>>> {
         let cell = |depth: &String, context: usize| {
             let here = rows.iter().filter(|row| row.depth == *depth && row.target == context);
             let values: Vec<f64> = here.map(|row| row.value).collect();
@@ -113,7 +114,7 @@ impl<'a> Grids<'a> {
 
     /// A line of panels a policy; the full cache has one.
     fn figure(&self) -> Figure {
-        let panel = |policy: &str, (budget, rows): &(Budget, Vec<&Measured>)| Panel {
+        let panel = |policy: &str, (budget, rows): &(String, Vec<&EvalRow>)| Panel {
             name: if policy == FULL { "full cache".into() } else { format!("{policy} {budget}") },
             cells: self.cells(rows),
         };

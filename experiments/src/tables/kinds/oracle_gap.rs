@@ -1,13 +1,12 @@
 //! How far every policy's error is above the proven least error of any eviction of its size.
 
 use anyhow::{Result, bail};
-use laprox_reference::Budget;
 use serde::Deserialize;
 
+use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
-use crate::tables::config::{Config, budget};
-use crate::tables::measured::grouped;
+use crate::tables::config::Config;
 use crate::tables::measurements::Measurements;
 use crate::tables::source::{Source, SourceRow};
 use crate::tables::table::Best;
@@ -18,8 +17,7 @@ use crate::tables::verdict::{Group, judge};
 struct Row {
     model: String,
     sample: String,
-    #[serde(deserialize_with = "budget")]
-    budget: Budget,
+    budget: String,
     policy: String,
     layer: Option<usize>,
     relative_error: f64,
@@ -36,6 +34,10 @@ impl SourceRow for Row {
         let over_bound = self.over_bound.map(|over| ("over_bound", over));
         [("relative_error", self.relative_error)].into_iter().chain(over_bound).collect()
     }
+
+    fn budget(&self) -> &str {
+        &self.budget
+    }
 }
 
 pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
@@ -50,7 +52,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         let (mut over, mut above, mut error) =
             (Measurements::default(), Measurements::default(), Measurements::default());
         for row in &rows {
-            let setting = (row.policy.as_str(), row.budget);
+            let setting = (row.policy.as_str(), row.budget.parse()?);
             error.put(setting, "", &row.sample, row.relative_error);
             if let Some(ratio) = row.over_bound {
                 over.put(setting, "", &row.sample, ratio);

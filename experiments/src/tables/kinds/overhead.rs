@@ -2,11 +2,13 @@
 
 use anyhow::{Result, bail};
 
+use crate::eval::EvalRow;
+use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
+use crate::tables::evaluated::{FULL, by_condition, measurements};
 use crate::tables::figure::{Dots, Figure, Point};
-use crate::tables::measured::{Measured, by_condition, grouped, measurements};
 use crate::tables::measurements::Measurements;
 use crate::tables::source::Source;
 use crate::tables::table::{Best, Cell, Table};
@@ -22,17 +24,17 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     let mut groups = Vec::new();
     for ((model, condition), rows) in by_condition(sources)? {
         let of = |metric: &str| {
-            rows.iter().filter(|row| row.metric == metric && !row.is_full()).collect::<Vec<_>>()
+            rows.iter().filter(|row| row.metric == metric && row.policy != FULL).collect::<Vec<_>>()
         };
         let (scoring, decoding) = (of(SCORE), of(DECODE));
         if let Some(row) = scoring.iter().find(|row| row.full_value <= 0.0) {
             bail!("{}: a prefill of {} s, expected more than none", row.prompt, row.full_value);
         }
-        let context = |row: &Measured| row.target.to_string();
-        let share = measurements(scoring.iter().copied(), context, |row| row.value / row.full_value);
-        let bytes =
-            measurements(decoding.iter().copied(), context, |row| row.cache_bytes / row.full_cache_bytes);
-        let speed = measurements(decoding.iter().copied(), context, |row| row.value / row.full_value);
+        let context = |row: &EvalRow| row.target.to_string();
+        let share = measurements(scoring.iter().copied(), context, |row| row.value / row.full_value)?;
+        let of_bytes = |row: &EvalRow| row.cache_bytes as f64 / row.full_cache_bytes as f64;
+        let bytes = measurements(decoding.iter().copied(), context, of_bytes)?;
+        let speed = measurements(decoding.iter().copied(), context, |row| row.value / row.full_value)?;
         let shown = |title: &str, measurements, best| {
             let title = format!("{model}: {title}");
             ByBudget { title, y_label: "", measurements, best, digits: 4, seed }.table()
@@ -54,14 +56,14 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
 }
 
 /// Seconds by context and policy, over texts and budgets.
-fn seconds(model: &str, scoring: &[&Measured]) -> Table {
+fn seconds(model: &str, scoring: &[&EvalRow]) -> Table {
     let title = format!("{model}: seconds, mean over texts and budgets");
     let mut table = Table::new(title, &["context", "policy"], ["prefill", "scoring", "scoring / prefill"]);
     let mut by_context = grouped(scoring.iter().copied(), |row| row.target);
     by_context.sort_by_key(|(context, _)| *context);
     for (context, rows) in by_context {
         for (policy, rows) in grouped(rows, |row| row.policy.clone()) {
-            let mean = |number: fn(&Measured) -> f64| {
+            let mean = |number: fn(&EvalRow) -> f64| {
                 rows.iter().map(|row| number(row)).sum::<f64>() / rows.len() as f64
             };
             let (prefill, score) = (mean(|row| row.full_value), mean(|row| row.value));

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::group::grouped;
 use crate::tables::chapter::Content;
 use crate::tables::config::{Claim, Config, Test};
 use crate::tables::figure::{Dots, Figure, Point};
-use crate::tables::measured::grouped;
 use crate::tables::measurements::Estimate;
 use crate::tables::source::{Source, SourceRow};
 use crate::tables::table::{Best, Cell, Table};
@@ -27,6 +27,12 @@ struct Row {
     spearman: Option<f64>,
     low: Option<f64>,
     high: Option<f64>,
+    #[serde(default)]
+    of_means: Option<f64>,
+    #[serde(default)]
+    of_means_low: Option<f64>,
+    #[serde(default)]
+    of_means_high: Option<f64>,
 }
 
 impl SourceRow for Row {
@@ -36,8 +42,19 @@ impl SourceRow for Row {
     }
 
     fn numbers(&self) -> Vec<(&'static str, f64)> {
-        let numbers = [("spearman", self.spearman), ("low", self.low), ("high", self.high)];
+        let numbers = [
+            ("spearman", self.spearman),
+            ("low", self.low),
+            ("high", self.high),
+            ("of_means", self.of_means),
+            ("of_means_low", self.of_means_low),
+            ("of_means_high", self.of_means_high),
+        ];
         numbers.into_iter().filter_map(|(name, number)| Some((name, number?))).collect()
+    }
+
+    fn budget(&self) -> &str {
+        ""
     }
 }
 
@@ -47,12 +64,16 @@ impl Row {
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
-    fn interval(&self) -> Option<[f64; 2]> {
-        Some([self.low?, self.high?])
+    /// The mean over prompts of their own correlations.
+    fn within(&self) -> Option<Estimate> {
+        let interval = self.low.zip(self.high).map(|(low, high)| [low, high]);
+        Some(Estimate { value: self.spearman?, interval, units: self.prompts })
     }
 
-    fn estimate(&self) -> Option<Estimate> {
-        Some(Estimate { value: self.spearman?, interval: self.interval(), units: self.prompts })
+    /// The correlation of means over prompts.
+    fn of_means(&self) -> Option<Estimate> {
+        let interval = self.of_means_low.zip(self.of_means_high).map(|(low, high)| [low, high]);
+        Some(Estimate { value: self.of_means?, interval, units: self.prompts })
     }
 }
 
@@ -68,27 +89,32 @@ pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<C
     }
     let mut content = Content::default();
     for (model, rows) in grouped(rows, |row| row.model.clone()) {
-        content.tables.push(table(&model, &rows));
+        let within = format!("{model}: rank correlation of a layer error with the loss, within a prompt");
+        content.tables.push(table(&within, &rows, Row::within));
+        if rows.iter().any(|row| row.of_means.is_some()) {
+            let of_means = format!("{model}: the same between means over prompts");
+            content.tables.push(table(&of_means, &rows, Row::of_means));
+        }
         content.figures.push(figure(&model, &rows));
         content.verdicts.extend(config.claims.iter().filter_map(|claim| judge(claim, &model, &rows)));
     }
     content.notes.push(
         "Spearman's rank correlation, over policies and budgets, of a layer error with what the prompt or text loses: the mean over \
-         prompts with its 95 % bootstrap interval. 1 means that the error ranks evictions as the task does."
+         prompts with its 95 % bootstrap interval, which decides, and the correlation between means over prompts. 1 means that \
+         the error ranks evictions as the task does."
             .into(),
     );
     Ok(content)
 }
 
 /// A line a task and metric, a column an error.
-fn table(model: &str, rows: &[Row]) -> Table {
+fn table(title: &str, rows: &[Row], estimate: fn(&Row) -> Option<Estimate>) -> Table {
     let errors: Vec<String> =
         grouped(rows, |row| row.error.clone()).into_iter().map(|(error, _)| error).collect();
-    let title = format!("{model}: rank correlation of a layer error with the loss");
     let columns = errors.iter().map(String::as_str).chain(["prompts"]);
     let mut table = Table::new(title, &["task"], columns);
     for (name, rows) in grouped(rows, |row| row.name()) {
-        let of = |error: &String| rows.iter().find(|row| row.error == *error).and_then(|row| row.estimate());
+        let of = |error: &String| rows.iter().find(|row| row.error == *error).and_then(|row| estimate(row));
         let prompts = Cell::text(rows[0].prompts.to_string());
         table
             .push([name], errors.iter().map(|error| Cell::estimate(of(error), 3)).chain([prompts]).collect());
@@ -98,7 +124,8 @@ fn table(model: &str, rows: &[Row]) -> Table {
 
 fn figure(model: &str, rows: &[Row]) -> Figure {
     let dot = |row: &Row| {
-        let point = Point { value: row.spearman?, interval: row.interval() };
+        let within = row.within()?;
+        let point = Point { value: within.value, interval: within.interval };
         Some((format!("{}: {}", row.name(), row.error), point))
     };
     Figure::Dots(Dots {
@@ -116,7 +143,7 @@ fn figure(model: &str, rows: &[Row]) -> Figure {
 fn judge(claim: &Claim, model: &str, rows: &[Row]) -> Option<Verdict> {
     let Test::Correlation { at_least } = claim.test else { return None };
     let about = rows.iter().filter(|row| claim.is_about(&row.error));
-    let found: Vec<(&Row, Estimate)> = about.filter_map(|row| Some((row, row.estimate()?))).collect();
+    let found: Vec<(&Row, Estimate)> = about.filter_map(|row| Some((row, row.within()?))).collect();
     let verdict = claim.verdict(model, "", "rank correlation");
     let least = found.iter().min_by(|one, other| one.1.value.total_cmp(&other.1.value));
     let Some((row, least)) = least else {

@@ -1,26 +1,27 @@
 //! Where finished units are kept until all are done: in memory, or as files that a stopped run finds again.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::unit::Unit;
 use crate::output::{TEMPORARY, write_file};
-use crate::report::Row;
 
-/// What has been computed so far.
+/// What has been computed so far, in units of some rows.
 #[derive(Debug)]
-pub enum Journal {
+pub enum Journal<R> {
     /// Lost with the process.
-    Memory(Mutex<Vec<(Unit, Vec<Row>)>>),
+    Memory(Mutex<HashMap<String, Vec<R>>>),
     /// A results folder.
     Folder(Folder),
 }
 
-impl Journal {
+impl<R: Clone + Serialize + DeserializeOwned> Journal<R> {
     /// An empty one that lives as long as the process.
     #[must_use]
     pub fn in_memory() -> Self {
@@ -31,25 +32,23 @@ impl Journal {
     ///
     /// # Errors
     /// When a file of the folder cannot be read.
-    pub fn read(&self, unit: Unit) -> Result<Option<Vec<Row>>> {
+    pub fn read(&self, unit: &str) -> Result<Option<Vec<R>>> {
         match self {
             Self::Memory(units) => {
-                let units = units.lock().expect("no thread panics with the lock");
-                let same = |(other, _): &&(Unit, Vec<Row>)| *other == unit;
-                Ok(units.iter().find(same).map(|(_, rows)| rows.clone()))
+                Ok(units.lock().expect("no thread panics with the lock").get(unit).cloned())
             }
             Self::Folder(folder) => folder.read(unit),
         }
     }
 
-    /// Keeps the rows of a finished unit.
+    /// Keeps the rows of a finished unit. Its name is a file's name, too.
     ///
     /// # Errors
     /// When the file cannot be written; then it is not there.
-    pub fn write(&self, unit: Unit, rows: Vec<Row>) -> Result<()> {
+    pub fn write(&self, unit: &str, rows: Vec<R>) -> Result<()> {
         match self {
             Self::Memory(units) => {
-                units.lock().expect("no thread panics with the lock").push((unit, rows));
+                units.lock().expect("no thread panics with the lock").insert(unit.to_owned(), rows);
                 Ok(())
             }
             Self::Folder(folder) => folder.write(unit, &rows),
@@ -62,7 +61,7 @@ impl Journal {
 /// ```text
 /// DIR/config.json              what is computed from what, written first
 ///     units/003-01.jsonl       the rows of each finished unit
-///     rows.csv, rows.jsonl, statistics.csv, pivot.md     once all units are done
+///     rows.csv, .., pivot.md   the results, once all units are done
 /// ```
 ///
 /// Every file appears whole: it is written beside its place, flushed to the disk, and renamed.
@@ -76,6 +75,8 @@ pub struct Folder {
 const CONFIG: &str = "config.json";
 /// The file that is written last.
 const LAST: &str = "pivot.md";
+/// Every file that a results folder may hold beside these.
+const RESULTS: [&str; 4] = ["rows.csv", "rows.jsonl", "statistics.csv", "correlations.csv"];
 const UNITS: &str = "units";
 const LOCK: &str = ".lock";
 
@@ -89,13 +90,10 @@ impl Folder {
         let found = fs::read_to_string(path.join(CONFIG)).ok();
         match &found {
             None if holds_anything(path) => {
-                bail!(
-                    "{}: holds something else, expected a new folder or one of laprox ablate --results",
-                    name()
-                );
+                bail!("{}: holds something else, expected a new folder or one of --results", name());
             }
             Some(found) if found != config && !force => bail!(
-                "{}: is of another run (dumps, configuration, seed, path or build differ), expected the same or --force",
+                "{}: is of another run (inputs, configuration, seed, path or build differ), expected the same or --force",
                 path.join(CONFIG).display()
             ),
             _ => {}
@@ -112,10 +110,10 @@ impl Folder {
 
     /// Removes what another run left, and says what this one computes.
     fn start(&self, config: &str) -> Result<()> {
-        for entry in fs::read_dir(&self.path)?.flatten() {
-            let results = [CONFIG, LAST, ROWS_CSV, ROWS_JSONL, STATISTICS];
-            if results.iter().any(|name| entry.file_name() == *name) {
-                fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        for name in RESULTS.into_iter().chain([CONFIG, LAST]) {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
             }
         }
         if self.path.join(UNITS).exists() {
@@ -130,14 +128,12 @@ impl Folder {
         self.path.join(LAST).exists()
     }
 
-    /// Writes the results, the one that marks them complete last, and removes the units.
+    /// Writes the results by their names, and the pivot last, which marks them complete.
     ///
     /// # Errors
     /// When a file cannot be written; the units then stay.
-    pub fn complete(&self, rows_csv: &str, rows_jsonl: &str, statistics: &str, pivot: &str) -> Result<()> {
-        self.put(ROWS_CSV, rows_csv)?;
-        self.put(ROWS_JSONL, rows_jsonl)?;
-        self.put(STATISTICS, statistics)?;
+    pub fn complete(&self, results: &[(&str, String)], pivot: &str) -> Result<()> {
+        results.iter().try_for_each(|(name, text)| self.put(name, text))?;
         self.put(LAST, pivot)
     }
 
@@ -166,11 +162,11 @@ impl Folder {
         write_file(&self.path.join(name), true, |file| Ok(file.write_all(text.as_bytes())?))
     }
 
-    fn file_of(unit: Unit) -> String {
-        format!("{UNITS}/{:03}-{:02}.jsonl", unit.sample, unit.group)
+    fn file_of(unit: &str) -> String {
+        format!("{UNITS}/{unit}.jsonl")
     }
 
-    fn read(&self, unit: Unit) -> Result<Option<Vec<Row>>> {
+    fn read<R: DeserializeOwned>(&self, unit: &str) -> Result<Option<Vec<R>>> {
         let path = self.path.join(Self::file_of(unit));
         if !path.exists() {
             return Ok(None);
@@ -181,9 +177,8 @@ impl Folder {
         rows.map(Some).with_context(name)
     }
 
-    fn write(&self, unit: Unit, rows: &[Row]) -> Result<()> {
-        let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-        self.put(&Self::file_of(unit), &(lines.join("\n") + "\n"))
+    fn write<R: Serialize>(&self, unit: &str, rows: &[R]) -> Result<()> {
+        self.put(&Self::file_of(unit), &jsonl(rows)?)
     }
 
     /// What a killed process had not yet renamed.
@@ -197,6 +192,15 @@ impl Folder {
     }
 }
 
+/// One JSON document a line.
+///
+/// # Errors
+/// When a row cannot be serialised.
+pub fn jsonl<R: Serialize>(rows: &[R]) -> Result<String> {
+    let lines = rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n"));
+    lines.collect()
+}
+
 /// Whether something lies at `path` that is not what a process leaves that is killed at its start.
 fn holds_anything(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else { return path.symlink_metadata().is_ok() };
@@ -207,10 +211,6 @@ fn holds_anything(path: &Path) -> bool {
         })
     })
 }
-
-const ROWS_CSV: &str = "rows.csv";
-const ROWS_JSONL: &str = "rows.jsonl";
-const STATISTICS: &str = "statistics.csv";
 
 /// Holds the folder until the process ends, however it ends.
 fn lock(path: &Path) -> Result<File> {

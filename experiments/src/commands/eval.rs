@@ -1,0 +1,309 @@
+//! `laprox eval`
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use laprox_reference::{Budget, Policy, Rule};
+use serde::Serialize;
+
+use crate::backend;
+use crate::cli::{Common, Eval, Format, When};
+use crate::eval::unit::{Wanted, units};
+use crate::eval::{
+    Asked, Correlation, EvalRow, EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations,
+    pivot, summarise,
+};
+use crate::exit::Missing;
+use crate::journal::{Folder, Journal, jsonl};
+use crate::model::{self, Model, ModelFile};
+use crate::output::Sink;
+use crate::progress::Progress;
+use crate::provenance::Provenance;
+use crate::report::csv;
+use crate::tasks::{Haystack, Request};
+
+/// The policies that are compared where none is named.
+const DEFAULT_POLICIES: [&str; 6] = ["laprox", "snapkv", "streaming", "adakv", "criticalkv", "random"];
+
+/// What is evaluated, resolved.
+#[derive(Clone, Debug, Serialize)]
+struct Config {
+    tasks: Vec<String>,
+    question: Vec<&'static str>,
+    policies: Vec<String>,
+    budgets: Vec<String>,
+    context: Vec<usize>,
+    depth: Vec<String>,
+    samples: Option<usize>,
+    limit: Option<usize>,
+    window: usize,
+    future: usize,
+    texts: Vec<TextSource>,
+    /// The name of the folder of the benchmarks' files.
+    data: Option<String>,
+}
+
+/// A text, by name and content.
+#[derive(Clone, Debug, Serialize)]
+struct TextSource {
+    name: String,
+    sha256: String,
+}
+
+/// What a results folder is of.
+#[derive(Serialize)]
+struct Description<'a> {
+    provenance: &'a Provenance,
+    config: &'a Config,
+}
+
+/// Everything that an evaluation found.
+#[derive(Serialize)]
+struct Document<'a> {
+    provenance: &'a Provenance,
+    config: &'a Config,
+    notes: Vec<String>,
+    rows: Vec<EvalRow>,
+    #[serde(skip)]
+    statistics: Vec<EvalStatistic>,
+    #[serde(skip)]
+    correlations: Vec<Correlation>,
+}
+
+/// Lets the model answer from what every policy leaves of its cache.
+pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
+    let sink = Sink::new(arguments.out.as_deref(), common.force);
+    sink.check()?;
+    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    require_files(arguments)?;
+    let policies = policies(arguments)?;
+    let backend = backend::open(common.path)?;
+    let model = Model::load(&ModelFile::open(&arguments.model)?)?;
+    let texts = texts(arguments, &model)?;
+    let provenance = Provenance::of_model(common, backend.name(), &model);
+    let config = config(arguments, &policies, &texts);
+    let request = request(arguments, common)?;
+    let units = all_units(arguments, &texts, &request, &model)?;
+    let evaluation = Evaluation {
+        evictions: Evictions::new(&model, backend.as_ref(), &policies)?,
+        budgets: &arguments.budgets,
+        window_len: arguments.window,
+        future_len: arguments.future,
+        seed: common.seed,
+    };
+    let run = Run { evaluation: &evaluation, units: &units, provenance: &provenance, config: &config };
+    if let Some(path) = &arguments.results {
+        return run.in_folder(path, common.force);
+    }
+    let journal = Journal::in_memory();
+    run.compute(&journal)?;
+    let document = run.document(&journal)?;
+    sink.write(&match format {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document)?),
+        Format::Csv => csv(&document.rows)?,
+        Format::Markdown => document.text(model.name()),
+    })
+}
+
+fn require_files(arguments: &Eval) -> Result<()> {
+    let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
+    match files.chain(&arguments.haystack).find(|path| !path.exists()) {
+        Some(path) => Err(Missing(format!("{}: no such file", path.display())).into()),
+        None => Ok(()),
+    }
+}
+
+/// The policies to compare; the full cache is always beside them.
+fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
+    let mut policies = arguments.policies.clone();
+    if policies.is_empty() {
+        policies = DEFAULT_POLICIES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    }
+    for policy in &policies {
+        if let Rule::Unavailable(missing) = policy.rule() {
+            bail!("policy '{policy}': {missing}");
+        }
+        policy.queries_read(arguments.window)?;
+    }
+    policies.retain(|policy| !matches!(policy.rule(), Rule::Everything));
+    ensure!(!policies.is_empty(), "--policy: expected one that evicts");
+    Ok(policies)
+}
+
+/// The given texts; for tasks that read texts, the one that comes with the source where none is given.
+fn texts(arguments: &Eval, model: &Model) -> Result<Vec<Text>> {
+    let reads_texts = arguments.tasks.iter().any(EvalTask::reads_texts);
+    if arguments.texts.is_empty() && reads_texts {
+        return Ok(vec![Text::new("moby-dick", Haystack::MOBY_DICK, model)?]);
+    }
+    arguments.texts.iter().map(|path| Text::read(path, model)).collect()
+}
+
+fn config(arguments: &Eval, policies: &[Policy], texts: &[Text]) -> Config {
+    let source = |text: &Text| TextSource { name: text.name.clone(), sha256: text.sha256.clone() };
+    let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Config {
+        tasks: arguments.tasks.iter().map(EvalTask::to_string).collect(),
+        question: asked(arguments.question).iter().map(|asked| asked.name()).collect(),
+        policies: policies.iter().map(Policy::to_string).collect(),
+        budgets: arguments.budgets.iter().map(Budget::to_string).collect(),
+        context: arguments.context.clone(),
+        depth: arguments.depth.iter().map(|depth| format!("{depth}%")).collect(),
+        samples: arguments.samples,
+        limit: arguments.limit,
+        window: arguments.window,
+        future: arguments.future,
+        texts: texts.iter().map(source).collect(),
+        data: arguments.data.as_deref().map(folder),
+    }
+}
+
+fn asked(when: When) -> &'static [Asked] {
+    match when {
+        When::Aware => &[Asked::Aware],
+        When::Agnostic => &[Asked::Agnostic],
+        When::Both => &[Asked::Aware, Asked::Agnostic],
+    }
+}
+
+fn request(arguments: &Eval, common: &Common) -> Result<Request> {
+    let haystack = match &arguments.haystack {
+        Some(path) => {
+            let name = || path.display().to_string();
+            Haystack::new(&std::fs::read_to_string(path).with_context(name)?).with_context(name)?
+        }
+        None => Haystack::moby_dick(),
+    };
+    Ok(Request {
+        context_len: 0,
+        depths: arguments.depth.clone(),
+        samples: arguments.samples,
+        seed: common.seed,
+        haystack,
+        data: arguments.data.clone(),
+    })
+}
+
+fn all_units<'a>(
+    arguments: &'a Eval,
+    texts: &'a [Text],
+    request: &'a Request,
+    model: &Model,
+) -> Result<Vec<Unit<'a>>> {
+    let wanted = Wanted {
+        context_lens: &arguments.context,
+        asked: asked(arguments.question),
+        texts,
+        request,
+        limit: arguments.limit.unwrap_or(usize::MAX),
+    };
+    let of_tasks = arguments.tasks.iter().map(|task| units(task, wanted, model));
+    let units = of_tasks.collect::<Result<Vec<_>>>()?.concat();
+    ensure!(!units.is_empty(), "nothing to evaluate: expected at least one prompt or text");
+    Ok(units)
+}
+
+/// One call of the command.
+struct Run<'a> {
+    evaluation: &'a Evaluation<'a>,
+    units: &'a [Unit<'a>],
+    provenance: &'a Provenance,
+    config: &'a Config,
+}
+
+impl Run<'_> {
+    /// Goes on where a run into the same folder stopped.
+    fn in_folder(&self, path: &Path, force: bool) -> Result<()> {
+        let description = Description { provenance: self.provenance, config: self.config };
+        let description = format!("{}\n", serde_json::to_string_pretty(&description)?);
+        let mut folder = Folder::open(path, &description, force)?;
+        if !folder.is_complete() {
+            let journal = Journal::Folder(folder);
+            self.compute(&journal)?;
+            let document = self.document(&journal)?;
+            let Journal::Folder(same) = journal else { bail!("a folder stays a folder") };
+            let results = [
+                ("rows.csv", csv(&document.rows)?),
+                ("rows.jsonl", jsonl(&document.rows)?),
+                ("statistics.csv", csv(&document.statistics)?),
+                ("correlations.csv", csv(&document.correlations)?),
+            ];
+            same.complete(&results, &document.text(self.evaluation.evictions.model.name()))?;
+            folder = same;
+        }
+        Sink::Stdout.write(&folder.pivot()?)?;
+        folder.close()
+    }
+
+    /// Computes every unit that the journal lacks.
+    fn compute(&self, journal: &Journal<EvalRow>) -> Result<()> {
+        let mut missing = Vec::new();
+        for (index, unit) in self.units.iter().enumerate() {
+            if journal.read(&name(index))?.is_none() {
+                missing.push((index, unit));
+            }
+        }
+        let tokens: usize = missing.iter().map(|(_, unit)| unit.target).sum();
+        let progress = Progress::new("evaluating tokens", tokens as u64);
+        for (index, unit) in missing {
+            let mut left = unit.target;
+            let mut observer = model::Progress(|tokens: usize| {
+                let tokens = tokens.min(left);
+                left -= tokens;
+                progress.advance(tokens as u64);
+            });
+            let rows = self.evaluation.rows(unit, &mut observer).with_context(|| unit.task.clone())?;
+            progress.advance(left as u64);
+            journal.write(&name(index), rows)?;
+        }
+        Ok(())
+    }
+
+    fn document(&self, journal: &Journal<EvalRow>) -> Result<Document<'_>> {
+        let unit = |index| {
+            let rows = journal.read(&name(index))?;
+            rows.with_context(|| format!("unit {index}: not computed"))
+        };
+        let rows: Vec<EvalRow> = (0..self.units.len()).map(unit).collect::<Result<Vec<_>>>()?.concat();
+        Ok(Document {
+            provenance: self.provenance,
+            config: self.config,
+            notes: self.left_out(&rows),
+            statistics: summarise(&rows, self.provenance.seed),
+            correlations: correlations(&rows, self.provenance.seed),
+            rows,
+        })
+    }
+
+    /// The budgets that windows leave nothing of, one line a length that lacks some.
+    fn left_out(&self, rows: &[EvalRow]) -> Vec<String> {
+        let mut targets: Vec<(usize, usize)> = rows.iter().map(|row| (row.target, row.context)).collect();
+        targets.sort_unstable();
+        targets.dedup_by_key(|(target, _)| *target);
+        let line = |(target, context_len): (usize, usize)| {
+            let fits = self.evaluation.budgets_of(context_len);
+            let lacking = self.evaluation.budgets.iter().filter(|budget| !fits.contains(budget));
+            let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+            (!lacking.is_empty()).then(|| {
+                format!(
+                    "{} of {target} tokens left out: not more than the window of {}",
+                    lacking.join(", "),
+                    self.config.window
+                )
+            })
+        };
+        targets.into_iter().filter_map(line).collect()
+    }
+}
+
+/// What a unit is called where its rows are kept.
+fn name(index: usize) -> String {
+    format!("{index:05}")
+}
+
+impl Document<'_> {
+    fn text(&self, model: &str) -> String {
+        let notes: String = self.notes.iter().map(|note| format!("\n{note}\n")).collect();
+        pivot::text(model, &self.statistics, &self.correlations) + &notes
+    }
+}

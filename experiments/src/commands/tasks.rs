@@ -1,0 +1,48 @@
+//! `laprox tasks`
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::Common;
+use crate::eval::task::TEXT_TASKS;
+use crate::output::Sink;
+use crate::report::table;
+use crate::tasks::{Argument, TASKS};
+
+/// One task, for tables and JSON.
+#[derive(Serialize)]
+struct Line {
+    task: &'static str,
+    argument: String,
+    summary: &'static str,
+    source: &'static str,
+}
+
+/// Lists every task with what it asks and where it was published.
+pub(super) fn run(common: &Common) -> Result<()> {
+    let lines = lines();
+    if common.json {
+        return Sink::Stdout.write(&format!("{}\n", serde_json::to_string_pretty(&lines)?));
+    }
+    let mut tasks = table(["task", "argument", "what", "source"]);
+    for line in &lines {
+        tasks.add_row([line.task, &line.argument, line.summary, line.source]);
+    }
+    Sink::Stdout.write(&format!("{tasks}\n"))
+}
+
+fn lines() -> Vec<Line> {
+    let asking = TASKS.iter().map(|task| Line {
+        task: task.name,
+        argument: match task.argument {
+            Argument::None => String::new(),
+            Argument::OneOf(names) => names.join(" "),
+            Argument::File => "FILE".into(),
+        },
+        summary: task.summary,
+        source: task.source,
+    });
+    let reading =
+        TEXT_TASKS.map(|(task, summary)| Line { task, argument: String::new(), summary, source: "" });
+    asking.chain(reading).collect()
+}

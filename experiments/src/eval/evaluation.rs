@@ -1,0 +1,251 @@
+//! Computes the rows of a unit.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use laprox_reference::{Budget, OutputError, Policy};
+
+use super::answers::{Answer, evicted_answers, full_answer};
+use super::evictions::{Evicted, Evictions};
+use super::fidelity::{Fidelity, predictions};
+use super::prefilled::Prefilled;
+use super::row::EvalRow;
+use super::unit::{Asked, Text, Unit, Work};
+use crate::model::{Continuation, Model, Observer};
+use crate::sample::seed_of;
+use crate::tasks::{Prompt, Tokens};
+
+/// How often scoring is timed; the median counts.
+const TRIALS: usize = 3;
+
+/// Policies by budgets, for any number of units.
+pub struct Evaluation<'a> {
+    /// What evicts.
+    pub evictions: Evictions<'a>,
+    /// How much is kept.
+    pub budgets: &'a [Budget],
+    /// `w`
+    pub window_len: usize,
+    /// How many of a text's next tokens are predicted, or decoded against the clock.
+    pub future_len: usize,
+    /// For policies that draw: mixed with the prompt's name.
+    pub seed: u64,
+}
+
+/// What the rows of a unit share.
+struct Subject<'a> {
+    model: &'a Model,
+    unit: &'a Unit<'a>,
+    prompt: &'a str,
+    question: &'static str,
+    depth: String,
+    sample: usize,
+    context_len: usize,
+    full_cache_bytes: usize,
+}
+
+/// What is in one row alone.
+struct Measured<'a> {
+    evicted: Option<&'a Evicted>,
+    metric: Cow<'static, str>,
+    value: f64,
+    full_value: f64,
+    cache_bytes: usize,
+    answer: String,
+}
+
+impl Subject<'_> {
+    fn row(&self, measured: Measured<'_>) -> EvalRow {
+        let Measured { evicted, metric, value, full_value, cache_bytes, answer } = measured;
+        let error = |of: fn(&Evicted) -> Option<OutputError>| {
+            evicted.and_then(of).map(|error| error.relative()).filter(|error| error.is_finite())
+        };
+        EvalRow {
+            model: self.model.name().to_owned(),
+            task: self.unit.task.clone(),
+            question: self.question.into(),
+            prompt: self.prompt.to_owned(),
+            target: self.unit.target,
+            context: self.context_len,
+            depth: self.depth.clone(),
+            sample: self.sample,
+            policy: evicted.map_or("full".into(), |evicted| evicted.policy.to_string()),
+            budget: evicted.map_or("100%".into(), |evicted| evicted.budget.to_string()),
+            entries_per_head: evicted.map_or(self.context_len, |evicted| evicted.entries_per_head),
+            metric,
+            value,
+            full_value,
+            drop: error(|evicted| Some(evicted.errors.drop.layer_wise)),
+            renormalised: error(|evicted| Some(evicted.errors.renormalised.layer_wise)),
+            future: error(|evicted| evicted.errors.future.map(|future| future.layer_wise)),
+            cache_bytes,
+            full_cache_bytes: self.full_cache_bytes,
+            answer,
+        }
+    }
+}
+
+impl Evaluation<'_> {
+    /// The rows of a unit: the full cache's, then policy by policy and budget by budget. Budgets that the window leaves
+    /// nothing of have none.
+    ///
+    /// # Errors
+    /// When the model was not trained for so many tokens, or a policy refuses the activations.
+    pub fn rows(&self, unit: &Unit<'_>, observer: &mut dyn Observer) -> Result<Vec<EvalRow>> {
+        match &unit.work {
+            Work::Answer(prompt, asked) => {
+                self.answer(unit, prompt, *asked, observer).with_context(|| prompt.id.clone())
+            }
+            Work::Predict(text) => self.predict(unit, text, observer),
+            Work::Time(text) => self.time(unit, text, observer),
+        }
+    }
+
+    fn model(&self) -> &Model {
+        self.evictions.model
+    }
+
+    /// The budgets that leave a context something beside its window.
+    #[must_use]
+    pub fn budgets_of(&self, context_len: usize) -> Vec<Budget> {
+        let fits = |budget: &&Budget| budget.candidates_per_head(context_len, self.window_len).is_ok();
+        self.budgets.iter().filter(fits).copied().collect()
+    }
+
+    fn answer(
+        &self,
+        unit: &Unit<'_>,
+        prompt: &Prompt,
+        asked: Asked,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<EvalRow>> {
+        let (model, max_new) = (self.model(), prompt.max_new_tokens);
+        let rendered = model.render(prompt)?;
+        let mut context = model.tokenise(&rendered.context)?;
+        let mut question = model.tokenise_further(&rendered.question)?;
+        if asked == Asked::Aware {
+            context.append(&mut question);
+        }
+        let prefilled = Prefilled::new(model, &context, self.window_len, observer)?;
+        let full = full_answer(model, &prefilled, &question, max_new)?;
+        let later = [question.as_slice(), &full.tokens].concat();
+        let evicted = self.evict(&prefilled, &later, &prompt.id)?;
+        let answers = evicted_answers(model, &prefilled, &evicted, &question, max_new)?;
+
+        let subject = Subject {
+            model,
+            unit,
+            prompt: &prompt.id,
+            question: asked.name(),
+            depth: prompt.facets.depth.map(|depth| format!("{depth}%")).unwrap_or_default(),
+            sample: prompt.facets.sample,
+            context_len: context.len(),
+            full_cache_bytes: full.cache_bytes,
+        };
+        let said = |answer: &Answer| model.detokenise(&answer.tokens);
+        let full_scores = prompt.scores(&said(&full)?);
+        let rows = |evicted, answer: &Answer| -> Result<Vec<EvalRow>> {
+            let (text, cache_bytes) = (said(answer)?, answer.cache_bytes);
+            let row = |((metric, value), (_, full_value)): ((&'static str, f64), &(_, f64))| {
+                let (metric, answer) = (metric.into(), text.clone());
+                subject.row(Measured { evicted, metric, value, full_value: *full_value, cache_bytes, answer })
+            };
+            Ok(prompt.scores(&text).into_iter().zip(&full_scores).map(row).collect())
+        };
+        let of_evicted = evicted.iter().zip(&answers).map(|(evicted, answer)| rows(Some(evicted), answer));
+        Ok(std::iter::once(rows(None, &full)).chain(of_evicted).collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn predict(&self, unit: &Unit<'_>, text: &Text, observer: &mut dyn Observer) -> Result<Vec<EvalRow>> {
+        let (context, later) = text.split(unit.target, self.future_len + 1)?;
+        let (seen, targets) = (&later[..self.future_len], &later[1..]);
+        let prefilled = Prefilled::new(self.model(), context, self.window_len, observer)?;
+        let evicted = self.evict(&prefilled, seen, &text.name)?;
+        let predict = |sequence: Continuation| {
+            let cache_bytes = sequence.cache.allocated_bytes();
+            Ok::<_, anyhow::Error>((predictions(self.model(), sequence, seen)?, cache_bytes))
+        };
+        let (full, full_cache_bytes) = predict(prefilled.full(seen.len())?)?;
+        let subject = self.subject(unit, text, full_cache_bytes);
+        let rows = |evicted, found: &[Vec<f32>], cache_bytes| {
+            let [value, full_value] =
+                [found, &full].map(|found| Fidelity::new(&full, found, targets).metrics());
+            let row = |((metric, value), (_, full_value))| {
+                let (metric, answer) = (Cow::Borrowed(metric), String::new());
+                subject.row(Measured { evicted, metric, value, full_value, cache_bytes, answer })
+            };
+            value.into_iter().zip(full_value).map(row).collect::<Vec<_>>()
+        };
+        let mut all = rows(None, &full, full_cache_bytes);
+        for evicted in &evicted {
+            let (found, cache_bytes) = predict(prefilled.evicted(&evicted.retained, seen.len())?)?;
+            all.extend(rows(Some(evicted), &found, cache_bytes));
+        }
+        Ok(all)
+    }
+
+    fn time(&self, unit: &Unit<'_>, text: &Text, observer: &mut dyn Observer) -> Result<Vec<EvalRow>> {
+        let (context, later) = text.split(unit.target, self.future_len)?;
+        let start = Instant::now();
+        let prefilled = Prefilled::new(self.model(), context, self.window_len, observer)?;
+        let prefill_seconds = start.elapsed().as_secs_f64();
+        let evicted = self.evict(&prefilled, &[], &text.name)?;
+        let (full_speed, full_cache_bytes) = self.decode_speed(prefilled.full(later.len())?, later)?;
+        let subject = self.subject(unit, text, full_cache_bytes);
+        let row = |evicted, metric: &'static str, value, full_value, cache_bytes| {
+            let answer = String::new();
+            subject.row(Measured { evicted, metric: metric.into(), value, full_value, cache_bytes, answer })
+        };
+        let mut rows = vec![
+            row(None, "prefill s", prefill_seconds, prefill_seconds, full_cache_bytes),
+            row(None, "decode tokens/s", full_speed, full_speed, full_cache_bytes),
+        ];
+        for evicted in &evicted {
+            let (speed, bytes) =
+                self.decode_speed(prefilled.evicted(&evicted.retained, later.len())?, later)?;
+            let seconds = self.score_seconds(&prefilled, &evicted.policy, evicted.budget)?;
+            rows.push(row(Some(evicted), "score s", seconds, prefill_seconds, bytes));
+            rows.push(row(Some(evicted), "decode tokens/s", speed, full_speed, bytes));
+        }
+        Ok(rows)
+    }
+
+    fn subject<'a>(&'a self, unit: &'a Unit<'a>, text: &'a Text, full_cache_bytes: usize) -> Subject<'a> {
+        Subject {
+            model: self.model(),
+            unit,
+            prompt: &text.name,
+            question: "",
+            depth: String::new(),
+            sample: 0,
+            context_len: unit.target,
+            full_cache_bytes,
+        }
+    }
+
+    fn evict(&self, prefilled: &Prefilled<'_>, later: &[u32], name: &str) -> Result<Vec<Evicted>> {
+        let budgets = self.budgets_of(prefilled.context_len());
+        self.evictions.of(prefilled, &budgets, later, seed_of(name, self.seed))
+    }
+
+    /// The median over a few trials.
+    fn score_seconds(&self, prefilled: &Prefilled<'_>, policy: &Policy, budget: Budget) -> Result<f64> {
+        let trials = (0..TRIALS).map(|_| self.evictions.seconds(prefilled, policy, budget));
+        let mut seconds = trials.collect::<Result<Vec<_>>>()?;
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds[TRIALS / 2])
+    }
+
+    /// Tokens a second, one at a time, and the bytes of the cache.
+    fn decode_speed(&self, mut sequence: Continuation, tokens: &[u32]) -> Result<(f64, usize)> {
+        ensure!(!tokens.is_empty(), "--future: expected tokens to decode, found 0");
+        let start = Instant::now();
+        for token in tokens {
+            let hidden = self.model().forward(std::slice::from_ref(token), &mut sequence.cache, &mut ())?;
+            self.model().logits(&hidden)?;
+        }
+        let speed = tokens.len() as f64 / start.elapsed().as_secs_f64();
+        Ok((speed, sequence.cache.allocated_bytes()))
+    }
+}

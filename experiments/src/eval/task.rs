@@ -1,0 +1,55 @@
+//! What can be evaluated: questions, a text's own continuation, and time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Error, Result};
+
+use crate::tasks::Task;
+
+/// A task of `laprox eval`.
+#[derive(Clone, Debug)]
+pub enum EvalTask {
+    /// Questions with answers.
+    Question(Task),
+    /// How a text's own continuation is predicted.
+    Fidelity,
+    /// How long scoring and decoding take.
+    Speed,
+}
+
+/// The tasks that read texts, and what they measure.
+pub const TEXT_TASKS: [(&str, &str); 2] = [
+    ("fidelity", "how the evicted cache predicts a text's own next tokens, against the full one"),
+    ("speed", "seconds to score, decoded tokens a second, bytes of the cache; not the same in two runs"),
+];
+
+impl EvalTask {
+    /// Whether the task reads texts rather than making prompts.
+    #[must_use]
+    pub fn reads_texts(&self) -> bool {
+        !matches!(self, Self::Question(_))
+    }
+}
+
+impl fmt::Display for EvalTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Question(task) => task.fmt(f),
+            Self::Fidelity => f.write_str(TEXT_TASKS[0].0),
+            Self::Speed => f.write_str(TEXT_TASKS[1].0),
+        }
+    }
+}
+
+impl FromStr for EvalTask {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "fidelity" => Ok(Self::Fidelity),
+            "speed" => Ok(Self::Speed),
+            _ => Ok(Self::Question(text.parse()?)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A unit of work: one prompt or one text, under every policy and budget.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use super::task::EvalTask;
+use crate::model::Model;
+use crate::tasks::{Prompt, Request, Task};
+
+/// When a question is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Before evicting: it ends the context, and the window sees it.
+    Aware,
+    /// After evicting: it meets what was retained without it.
+    Agnostic,
+}
+
+impl Asked {
+    /// The name in rows.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aware => "aware",
+            Self::Agnostic => "agnostic",
+        }
+    }
+}
+
+/// A text in a model's tokens.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The file's stem.
+    pub name: String,
+    /// SHA-256 of the text.
+    pub sha256: String,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+}
+
+impl Text {
+    /// Tokenises a text.
+    ///
+    /// # Errors
+    /// When it has no tokens in the model's vocabulary.
+    pub fn new(name: &str, text: &str, model: &Model) -> Result<Self> {
+        let tokens = model.tokenizer().encode(text).with_context(|| name.to_owned())?;
+        let sha256 = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { name: name.to_owned(), sha256, tokens })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or tokenised.
+    pub fn read(path: &Path, model: &Model) -> Result<Self> {
+        let file = || path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(file)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self::new(&stem, &text, model).with_context(file)
+    }
+
+    /// The first `context_len` tokens, and those that follow them.
+    ///
+    /// # Errors
+    /// When there are fewer than both together.
+    pub fn split(&self, context_len: usize, later_len: usize) -> Result<(&[u32], &[u32])> {
+        let (needed, found) = (context_len + later_len, self.tokens.len());
+        ensure!(found >= needed, "{}: expected at least {needed} tokens, found {found}", self.name);
+        Ok((&self.tokens[..context_len], &self.tokens[context_len..needed]))
+    }
+}
+
+/// What a unit does with its tokens.
+#[derive(Clone, Debug)]
+pub enum Work<'a> {
+    /// Answers a question.
+    Answer(Box<Prompt>, Asked),
+    /// Predicts a text's own next tokens.
+    Predict(&'a Text),
+    /// Takes the time on a text.
+    Time(&'a Text),
+}
+
+/// One prompt or one text.
+#[derive(Clone, Debug)]
+pub struct Unit<'a> {
+    /// The task's name.
+    pub task: String,
+    /// The length asked for, in tokens.
+    pub target: usize,
+    /// What is done.
+    pub work: Work<'a>,
+}
+
+/// Which units a task has.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The lengths.
+    pub context_lens: &'a [usize],
+    /// When questions are asked.
+    pub asked: &'a [Asked],
+    /// The texts of tasks that read them.
+    pub texts: &'a [Text],
+    /// Which prompts of tasks that ask; its length is replaced by each of the lengths.
+    pub request: &'a Request,
+    /// Units of a task at most.
+    pub limit: usize,
+}
+
+/// The units of a task, in the order of their rows.
+///
+/// # Errors
+/// When prompts cannot be made or read.
+pub fn units<'a>(task: &EvalTask, wanted: Wanted<'a>, model: &Model) -> Result<Vec<Unit<'a>>> {
+    let mut units = Vec::new();
+    for &target in wanted.context_lens {
+        match task {
+            EvalTask::Question(question) => units.extend(questions(question, target, wanted, model)?),
+            EvalTask::Fidelity => {
+                units.extend(wanted.texts.iter().map(|text| (target, Work::Predict(text))));
+            }
+            EvalTask::Speed => units.extend(wanted.texts.iter().map(|text| (target, Work::Time(text)))),
+        }
+    }
+    let unit = |(target, work)| Unit { task: task.to_string(), target, work };
+    Ok(units.into_iter().take(wanted.limit).map(unit).collect())
+}
+
+fn questions<'a>(
+    task: &Task,
+    target: usize,
+    wanted: Wanted<'_>,
+    model: &Model,
+) -> Result<Vec<(usize, Work<'a>)>> {
+    let request = Request { context_len: target, ..wanted.request.clone() };
+    let prompts = task.prompts(&request, model)?;
+    let ask = |prompt: Prompt| {
+        let prompt = Box::new(prompt);
+        wanted.asked.iter().map(move |&asked| (target, Work::Answer(prompt.clone(), asked)))
+    };
+    Ok(prompts.into_iter().flat_map(ask).collect())
+}
