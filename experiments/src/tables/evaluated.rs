@@ -66,3 +66,20 @@ pub fn measurements<'a>(
     }
     Ok(measurements)
 }
+
+/// The same with a text as one unit, the mean over its lengths: the same words at two lengths are not two samples.
+///
+/// # Errors
+/// As [`measurements`].
+pub fn by_text<'a>(
+    rows: impl IntoIterator<Item = &'a EvalRow>,
+    number: impl Fn(&EvalRow) -> f64,
+) -> Result<Measurements> {
+    let mut measurements = Measurements::default();
+    let evicted = rows.into_iter().filter(|row| row.policy != FULL);
+    for (_, rows) in grouped(evicted, |row| (&row.policy, &row.budget, &row.prompt)) {
+        let mean = rows.iter().map(|row| number(row)).sum::<f64>() / rows.len() as f64;
+        measurements.put((&rows[0].policy, rows[0].budget.parse()?), "", &rows[0].prompt, mean);
+    }
+    Ok(measurements)
+}

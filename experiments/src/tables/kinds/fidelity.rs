@@ -7,7 +7,7 @@ use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::evaluated::{by_condition, measurements, unit};
+use crate::tables::evaluated::{by_condition, by_text};
 use crate::tables::source::Source;
 use crate::tables::table::Best;
 use crate::tables::verdict::{Group, judge};
@@ -58,8 +58,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             if rows.is_empty() {
                 continue;
             }
-            let context = |row: &EvalRow| row.target.to_string();
-            let values = measurements(rows.iter().copied(), context, |row| row.value)?;
+            let values = by_text(rows.iter().copied(), |row| row.value)?;
             let shown = ByBudget {
                 title: format!("{model}: {}", metric.title),
                 y_label: metric.label,
@@ -70,26 +69,26 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             };
             content.tables.push(shown.table());
             content.figures.push(shown.figure(Some(("full cache".into(), full(&rows)))));
-            let losses = measurements(rows.iter().copied(), context, metric.loss)?;
+            let losses = by_text(rows.iter().copied(), metric.loss)?;
             let measure = metric.loss_name.into();
             groups.push(Group { model: model.clone(), condition: condition.clone(), measure, losses });
         }
     }
     content.notes.push(
-        "Means over texts with 95 % bootstrap intervals over them, drawn context length by context length; the best of a \
-         budget is marked."
+        "Means over texts, each the mean over its context lengths, with 95 % bootstrap intervals over texts; the best of a budget \
+         is marked."
             .into(),
     );
     content.verdicts = judge(&config.claims, &groups, seed);
     Ok(content)
 }
 
-/// The full cache's mean over context lengths of the mean over texts.
+/// The full cache's mean over texts of the mean over context lengths.
 fn full(rows: &[&EvalRow]) -> f64 {
-    let by_context = grouped(rows, |row| row.target);
-    let of_context = |(_, rows): &(usize, Vec<&&EvalRow>)| {
-        let texts = grouped(rows, |row| unit(row));
-        texts.iter().map(|(_, rows)| rows[0].full_value).sum::<f64>() / texts.len() as f64
+    let of_text = |(_, rows): &(&String, Vec<&&EvalRow>)| {
+        let lengths = grouped(rows, |row| row.target);
+        lengths.iter().map(|(_, rows)| rows[0].full_value).sum::<f64>() / lengths.len() as f64
     };
-    by_context.iter().map(of_context).sum::<f64>() / by_context.len() as f64
+    let texts = grouped(rows, |row| &row.prompt);
+    texts.iter().map(of_text).sum::<f64>() / texts.len() as f64
 }

@@ -7,7 +7,7 @@ use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::evaluated::{FULL, by_condition, measurements};
+use crate::tables::evaluated::{FULL, by_condition, by_text};
 use crate::tables::figure::{Dots, Figure, Point};
 use crate::tables::measurements::Measurements;
 use crate::tables::source::Source;
@@ -30,11 +30,10 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         if let Some(row) = scoring.iter().find(|row| row.full_value <= 0.0) {
             bail!("{}: a prefill of {} s, expected more than none", row.prompt, row.full_value);
         }
-        let context = |row: &EvalRow| row.target.to_string();
-        let share = measurements(scoring.iter().copied(), context, |row| row.value / row.full_value)?;
+        let share = by_text(scoring.iter().copied(), |row| row.value / row.full_value)?;
         let of_bytes = |row: &EvalRow| row.cache_bytes as f64 / row.full_cache_bytes as f64;
-        let bytes = measurements(decoding.iter().copied(), context, of_bytes)?;
-        let speed = measurements(decoding.iter().copied(), context, |row| row.value / row.full_value)?;
+        let bytes = by_text(decoding.iter().copied(), of_bytes)?;
+        let speed = by_text(decoding.iter().copied(), |row| row.value / row.full_value)?;
         let shown = |title: &str, measurements, best| {
             let title = format!("{model}: {title}");
             ByBudget { title, y_label: "", measurements, best, digits: 4, seed }.table()
@@ -48,7 +47,8 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     }
     content.notes.push(
         "Times are those of one machine, given in the results' configuration, and differ between runs; ratios of one run \
-         differ least. Bytes include the room for the tokens that are decoded. Intervals are over texts."
+         differ least. Bytes include the room for the tokens that are decoded. Means are over texts, each the mean over \
+         its context lengths, and intervals over texts."
             .into(),
     );
     content.verdicts = judge(&config.claims, &groups, seed);
