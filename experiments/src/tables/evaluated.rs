@@ -39,11 +39,14 @@ fn condition(row: &EvalRow) -> String {
     }
 }
 
+/// A model and a condition, and the rows of both.
+pub type Conditioned = ((String, String), Vec<EvalRow>);
+
 /// The rows of all sources, by model and condition, in the order in which they come.
 ///
 /// # Errors
 /// As [`Source::rows`].
-pub fn by_condition(sources: &[Source]) -> Result<Vec<((String, String), Vec<EvalRow>)>> {
+pub fn by_condition(sources: &[Source]) -> Result<Vec<Conditioned>> {
     let mut rows = Vec::new();
     for source in sources {
         rows.extend(source.rows::<EvalRow>()?);

@@ -35,8 +35,8 @@ pub fn write(folder: &Path, chapter: &Chapter) -> Result<()> {
     put(".md", &markdown::page(chapter))?;
     put(".csv", &csv(&tidy(chapter))?)?;
     put(".json", &format!("{}\n", serde_json::to_string_pretty(chapter)?))?;
-    let figures = chapter.content.figures.iter().enumerate();
-    figures.map(|(place, figure)| put(&format!("-{}.svg", place + 1), &svg::file(figure))).collect()
+    let mut figures = chapter.content.figures.iter().enumerate();
+    figures.try_for_each(|(place, figure)| put(&format!("-{}.svg", place + 1), &svg::file(figure)))
 }
 
 /// A row a cell; a line's labels are joined by commas.

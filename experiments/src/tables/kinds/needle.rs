@@ -53,13 +53,16 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     Ok(content)
 }
 
+/// A budget, and the rows of one policy at it.
+type Grid<'a> = (String, Vec<&'a EvalRow>);
+
 /// A grid for every policy and budget, the full cache first.
 struct Grids<'a> {
     subject: &'a str,
     contexts: Vec<usize>,
     depths: Vec<String>,
     /// By policy, each by budget.
-    grids: Vec<(String, Vec<(String, Vec<&'a EvalRow>)>)>,
+    grids: Vec<(String, Vec<Grid<'a>>)>,
     budgets: Vec<Budget>,
 }
 
