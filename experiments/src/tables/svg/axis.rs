@@ -19,7 +19,8 @@ impl Axis {
         let high = if high <= 0.0 && low > 3.0 * high { 0.0 } else { high };
         let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
         let step = step(low, high);
-        let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
+        // An end that is a tick but for rounding is that tick.
+        let (low, high) = ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step);
         Self { low, high, step, logarithmic: false, from, to }
     }
 
