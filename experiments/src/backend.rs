@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use laprox_fast::Fast;
+use laprox_gpu::Gpu;
 use laprox_reference::{Backend, Reference};
 
 use crate::cli::PathChoice;
@@ -16,8 +17,7 @@ pub fn open(path: PathChoice) -> Result<Box<dyn Backend>> {
         PathChoice::Reference => Ok(Box::new(Reference)),
         PathChoice::Fast => Ok(Box::new(Fast::default())),
         PathChoice::Gpu => {
-            Err(Missing("--path gpu: this build has no CUDA kernels, expected fast or reference".into())
-                .into())
+            Ok(Box::new(Gpu::open().map_err(|error| Missing(format!("--path gpu: {error}")))?))
         }
     }
 }

@@ -10,13 +10,12 @@
 //! take four products a KV head and two a layer. **Rounding**, as the certificate needs it: each entry of `E` goes through one
 //! product with `x` and at most `n + d + H` multiply-adds, in whatever order, so it is off by `gamma_(n + d + H + 8)` times the
 //! same expression in magnitudes ([`Product::drift`]); each value goes through `D`, then `G w`, then `d` of them, so given `E` it
-//! is off by `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(|E| |W_h|^T) norm2(v_i)` ([`Product::errors`]). The 8 covers
+//! is off by `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(E) norm_F(W_h) norm2(v_i)` ([`Product::errors`]). The 8 covers
 //! the rounding of the magnitudes themselves.
 
 use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par};
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
@@ -40,6 +39,10 @@ pub struct FastGram {
     groups: Vec<Group>,
     /// `o_proj.weight`, `[D, H d]`: the transposed `W_h` side by side.
     weight: Mat<f64>,
+    /// `norm_F(W_h)`
+    projection_norms: Vec<f64>,
+    /// `W_h W_h'^T` of every pair of query heads, `[H d, H d]`.
+    projection_gram: Mat<f64>,
     diagonal: Vec<f64>,
 }
 
@@ -70,7 +73,11 @@ impl FastGram {
         });
         let groups = (0..shape.kv_heads).map(|head| Group::new(layer, attention, head)).collect();
         let rows = attention.weights[0].nrows();
-        let mut gram = Self { shape, form, rows, groups, weight, diagonal: Vec::new() };
+        let projection_gram = product(weight.transpose(), weight.as_ref());
+        let projection_norms = layer.output_projection.iter().map(DMatrix::norm).collect();
+        let diagonal = Vec::new();
+        let mut gram =
+            Self { shape, form, rows, groups, weight, projection_norms, projection_gram, diagonal };
         gram.diagonal = (0..shape.kv_heads).flat_map(|head| gram.group_diagonal(head)).collect();
         Some(gram)
     }
@@ -83,6 +90,12 @@ impl FastGram {
     fn projection(&self, head: QueryHead) -> MatRef<'_, f64> {
         let columns = self.head_columns(head);
         self.weight.as_ref().subcols(columns.start, columns.len())
+    }
+
+    /// `W_h W_h'^T`, `[d, d]`.
+    fn projection_gram_of(&self, one: QueryHead, two: QueryHead) -> MatRef<'_, f64> {
+        let (rows, columns) = (self.head_columns(one), self.head_columns(two));
+        self.projection_gram.as_ref().submatrix(rows.start, columns.start, rows.len(), columns.len())
     }
 
     /// The query heads of a group, each with its rows of `A_g`.
@@ -99,14 +112,12 @@ impl FastGram {
         for (one, one_rows) in self.group_rows(kv_head) {
             for (two, two_rows) in self.group_rows(kv_head).filter(|(two, _)| self.interact(one, *two)) {
                 // <v W_h, v W_h'> = v (W_h W_h'^T) v.
-                let inner = product(self.projection(one).transpose(), self.projection(two));
-                let moved = product(group.values.as_ref(), inner.as_ref());
+                let moved = product(group.values.as_ref(), self.projection_gram_of(one, two));
                 let column = |i, first| &group.column(i)[first..first + self.rows];
-                for (i, entry) in diagonal.iter_mut().enumerate() {
-                    let attention = dot(column(i, one_rows), column(i, two_rows));
-                    let values: f64 =
-                        (0..self.shape.head_dim).map(|k| moved[(i, k)] * group.values[(i, k)]).sum();
-                    *entry += attention * values;
+                for (i, (entry, values)) in
+                    diagonal.iter_mut().zip(row_dots(&moved, &group.values)).enumerate()
+                {
+                    *entry += dot(column(i, one_rows), column(i, two_rows)) * values;
                 }
             }
         }
@@ -166,47 +177,29 @@ impl FastGram {
             let norms = group.attention_norms[within].iter().zip(&group.value_norms);
             let pairs: f64 =
                 norms.zip(self.part(x, kv_head)).map(|((one, two), share)| one * two * share.abs()).sum();
-            pairs * self.projection(head).norm_l2()
+            pairs * self.projection_norms[head.0]
         };
         let terms = shape.candidate_len() + shape.head_dim + shape.query_heads + 8;
         2.0 * gamma(terms) * shape.query_heads().map(head).sum::<f64>()
     }
 
-    /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(|E| |W_h|^T)` of each.
+    /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(E) norm_F(W_h)` of each.
     fn pulled(&self, errors: &[Mat<f64>]) -> (Mat<f64>, Vec<f64>) {
-        let absolute = |matrix: MatRef<'_, f64>| {
-            Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, k| matrix[(i, k)].abs())
-        };
-        let sizes = absolute(self.weight.as_ref());
-        let (pulled, magnitudes) = match self.form {
-            Form::LayerWise => (
-                product(errors[0].as_ref(), self.weight.as_ref()),
-                product(absolute(errors[0].as_ref()).as_ref(), sizes.as_ref()),
-            ),
+        // One error for all heads, or one for each.
+        let sizes = errors.iter().map(Mat::norm_l2).cycle();
+        let sizes = self.projection_norms.iter().zip(sizes).map(|(norm, size)| norm * size).collect();
+        match self.form {
+            Form::LayerWise => (product(errors[0].as_ref(), self.weight.as_ref()), sizes),
             Form::HeadWise => {
-                let mut pair = [Mat::zeros(self.rows, sizes.ncols()), Mat::zeros(self.rows, sizes.ncols())];
+                let mut pulled = Mat::zeros(self.rows, self.weight.ncols());
                 for (head, error) in self.shape.query_heads().zip(errors) {
                     let columns = self.head_columns(head);
-                    let of = |weight: MatRef<'_, f64>, error: MatRef<'_, f64>| {
-                        product(error, weight.subcols(columns.start, columns.len()))
-                    };
-                    let products = [
-                        of(self.weight.as_ref(), error.as_ref()),
-                        of(sizes.as_ref(), absolute(error.as_ref()).as_ref()),
-                    ];
-                    for (target, product) in pair.iter_mut().zip(products) {
-                        target.as_mut().subcols_mut(columns.start, columns.len()).copy_from(product);
-                    }
+                    let target = pulled.as_mut().subcols_mut(columns.start, columns.len());
+                    matmul(target, Accum::Replace, error.as_ref(), self.projection(head), 1.0, Par::Seq);
                 }
-                let [pulled, magnitudes] = pair;
-                (pulled, magnitudes)
+                (pulled, sizes)
             }
-        };
-        let norm = |head| {
-            let columns = self.head_columns(head);
-            magnitudes.as_ref().subcols(columns.start, columns.len()).norm_l2()
-        };
-        (pulled, self.shape.query_heads().map(norm).collect())
+        }
     }
 
     /// One KV head's part of the values and of their errors.
@@ -221,12 +214,12 @@ impl FastGram {
         let reach = self::product(group.attention.transpose(), stacked.as_ref());
         let terms = shape.hidden_dim + group.attention.nrows() + shape.head_dim + 8;
         let factor = gamma(terms);
-        for i in 0..shape.candidate_len() {
-            product.values.push((0..shape.head_dim).map(|k| reach[(i, k)] * group.values[(i, k)]).sum());
-            let sizes = self.group_rows(kv_head).zip(&group.attention_norms);
-            let sum: f64 = sizes.map(|((head, _), norms)| magnitudes[head.0] * norms[i]).sum();
-            product.errors.push(factor * sum * group.value_norms[i]);
+        product.values.extend(row_dots(&reach, &group.values));
+        let mut sums = vec![0.0; shape.candidate_len()];
+        for ((head, _), norms) in self.group_rows(kv_head).zip(&group.attention_norms) {
+            sums.iter_mut().zip(norms).for_each(|(sum, norm)| *sum += magnitudes[head.0] * norm);
         }
+        product.errors.extend(sums.iter().zip(&group.value_norms).map(|(sum, norm)| factor * sum * norm));
     }
 }
 
@@ -250,7 +243,7 @@ impl Group {
 
     /// The group's weights of one candidate, head after head.
     fn column(&self, position: usize) -> &[f64] {
-        self.attention.as_ref().col(position).try_as_col_major().map_or(&[], |column| column.as_slice())
+        column_of(&self.attention, position, 0..self.attention.nrows())
     }
 }
 
@@ -284,32 +277,33 @@ impl PairGram for FastGram {
 
     /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
     ///
-    /// The pairs of the chosen slots are stacked, first those of each group's first head, and met with themselves.
+    /// The pairs of the chosen slots are stacked, first those of each group's first head; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T)
+    /// v_j`.
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let (candidates, group_size) = (self.shape.candidate_len(), self.shape.group_size());
-        let pairs = group_size * slots.len();
+        let chosen = self.chosen(slots);
+        let pairs = self.shape.group_size() * slots.len();
         let mut columns = Mat::zeros(self.rows, pairs);
-        let mut rows = Mat::zeros(self.shape.hidden_dim, pairs);
-        for kv_head in 0..self.shape.kv_heads {
-            let group = &self.groups[kv_head];
-            let begin = slots.partition_point(|slot| slot / candidates < kv_head);
-            let end = slots.partition_point(|slot| slot / candidates <= kv_head);
-            let position = |chosen: usize| slots[begin + chosen] % candidates;
-            let values =
-                Mat::from_fn(self.shape.head_dim, end - begin, |k, i| group.values[(position(i), k)]);
-            for (head, first) in self.group_rows(kv_head) {
-                let place = head.0 % group_size * slots.len() + begin;
-                for chosen in 0..end - begin {
-                    let column = &group.column(position(chosen))[first..first + self.rows];
-                    let mut target = columns.as_mut().col_mut(place + chosen);
-                    column.iter().enumerate().for_each(|(row, &weight)| target[row] = weight);
-                }
-                let target = rows.as_mut().subcols_mut(place, end - begin);
-                matmul(target, Accum::Replace, self.projection(head), values.as_ref(), 1.0, Par::Seq);
+        let mut moved = Mat::zeros(self.weight.ncols(), pairs);
+        for Chosen { head, first, place, positions, values } in &chosen {
+            let group = &self.groups[self.shape.kv_head_of(*head).0];
+            for (column, &position) in positions.iter().enumerate() {
+                let attention = &group.column(position)[*first..first + self.rows];
+                let mut target = columns.as_mut().col_mut(place + column);
+                attention.iter().enumerate().for_each(|(row, &weight)| target[row] = weight);
             }
+            let own = self.head_columns(*head);
+            let gram = self.projection_gram.as_ref().subcols(own.start, own.len());
+            let target = moved.as_mut().subcols_mut(*place, positions.len());
+            matmul(target, Accum::Replace, gram, values.transpose(), 1.0, Par::Seq);
         }
-        let (attention, values) = (symmetric(columns.as_ref()), symmetric(rows.as_ref()));
-        vec![self.join_pairs(slots, &attention, &values)]
+        let mut values = Mat::zeros(pairs, pairs);
+        for chosen in &chosen {
+            let own = self.head_columns(chosen.head);
+            let moved = moved.as_ref().subrows(own.start, own.len());
+            let target = values.as_mut().subrows_mut(chosen.place, chosen.positions.len());
+            matmul(target, Accum::Replace, chosen.values.as_ref(), moved, 1.0, Par::Seq);
+        }
+        vec![self.join_pairs(slots, &product(columns.transpose(), columns.as_ref()), &values)]
     }
 
     /// Each entry of a block is a sum of products of inner products of `w`, and of `D` after `d`, terms.
@@ -342,53 +336,82 @@ impl PairGram for FastGram {
     }
 }
 
+/// The chosen slots of one query head's KV head.
+struct Chosen {
+    head: QueryHead,
+    /// The head's first row of `A_g`.
+    first: usize,
+    /// The first of its pairs among all.
+    place: usize,
+    positions: Vec<usize>,
+    /// `[chosen, d]`
+    values: Mat<f64>,
+}
+
 impl FastGram {
-    /// Adds up the pairs of heads that count, from the lower triangles of the pairs' inner products.
-    fn join_pairs(&self, slots: &[usize], attention: &Mat<f64>, values: &Mat<f64>) -> DMatrix<f64> {
-        let (len, candidates, group_size) =
-            (slots.len(), self.shape.candidate_len(), self.shape.group_size());
-        let entry = |one: usize, two: usize| {
-            let (row, column) = (one.max(two), one.min(two));
-            attention[(row, column)] * values[(row, column)]
+    /// The chosen slots, ascending, as each query head sees them.
+    fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
+        let candidates = self.shape.candidate_len();
+        let of_group = |kv_head: usize| {
+            let begin = slots.partition_point(|slot| slot / candidates < kv_head);
+            let end = slots.partition_point(|slot| slot / candidates <= kv_head);
+            let positions: Vec<usize> = slots[begin..end].iter().map(|slot| slot % candidates).collect();
+            let values = &self.groups[kv_head].values;
+            let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
+            let of_head = move |(within, (head, first)): (usize, (QueryHead, usize))| Chosen {
+                head,
+                first,
+                place: within * slots.len() + begin,
+                positions: positions.clone(),
+                values: values.clone(),
+            };
+            self.group_rows(kv_head).enumerate().map(of_head)
         };
+        (0..self.shape.kv_heads).flat_map(of_group).collect()
+    }
+
+    /// Adds up the pairs of heads that count, from the pairs' inner products.
+    fn join_pairs(&self, slots: &[usize], attention: &Mat<f64>, values: &Mat<f64>) -> DMatrix<f64> {
+        let (len, group_size) = (slots.len(), self.shape.group_size());
+        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
         let mut block = DMatrix::zeros(len, len);
         for j in 0..len {
+            let pairs = (0..group_size).flat_map(|one| (0..group_size).map(move |two| (one, two)));
+            for (one, two) in pairs.filter(|(one, two)| self.form == Form::LayerWise || one == two) {
+                let rows = |matrix| column_of(matrix, two * len + j, one * len..(one + 1) * len);
+                let products = rows(attention).iter().zip(rows(values));
+                let entries = block.column_mut(j).into_iter().zip(products).skip(j);
+                entries.for_each(|(entry, (attention, values))| *entry += attention * values);
+            }
             for i in j..len {
-                let same_head = slots[i] / candidates == slots[j] / candidates;
-                let pairs = (0..group_size).flat_map(|one| (0..group_size).map(move |two| (one, two)));
-                let counts =
-                    |&(one, two): &(usize, usize)| self.form == Form::LayerWise || (same_head && one == two);
-                let sum: f64 =
-                    pairs.filter(counts).map(|(one, two)| entry(one * len + i, two * len + j)).sum();
-                block[(i, j)] = sum;
-                block[(j, i)] = sum;
+                if self.form == Form::HeadWise && kv_head(i) != kv_head(j) {
+                    block[(i, j)] = 0.0;
+                }
+                block[(j, i)] = block[(i, j)];
             }
         }
         block
     }
 }
 
+/// Rows of one column.
+fn column_of(matrix: &Mat<f64>, column: usize, rows: Range<usize>) -> &[f64] {
+    matrix.as_ref().col(column).try_as_col_major().map_or(&[], |column| &column.as_slice()[rows])
+}
+
+/// `sum_k X_ik Y_ik` of every row, column by column.
+fn row_dots(one: &Mat<f64>, two: &Mat<f64>) -> Vec<f64> {
+    let mut sums = vec![0.0; one.nrows()];
+    for k in 0..one.ncols() {
+        let columns = column_of(one, k, 0..one.nrows()).iter().zip(column_of(two, k, 0..one.nrows()));
+        sums.iter_mut().zip(columns).for_each(|(sum, (one, two))| *sum += one * two);
+    }
+    sums
+}
+
 fn product(one: MatRef<'_, f64>, two: MatRef<'_, f64>) -> Mat<f64> {
     let mut product = Mat::zeros(one.nrows(), two.ncols());
     matmul(product.as_mut(), Accum::Replace, one, two, 1.0, Par::Seq);
-    product
-}
-
-/// `X^T X`, the lower triangle.
-fn symmetric(matrix: MatRef<'_, f64>) -> Mat<f64> {
-    let mut product = Mat::zeros(matrix.ncols(), matrix.ncols());
-    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    triangular::matmul(
-        product.as_mut(),
-        lower,
-        Accum::Replace,
-        matrix.transpose(),
-        full,
-        matrix,
-        full,
-        1.0,
-        Par::Seq,
-    );
     product
 }
 

@@ -4,7 +4,7 @@
 //! widened then and kept.
 
 use laprox_reference::policy::Rule;
-use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy, PoolStage, Pooling};
+use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
@@ -44,11 +44,9 @@ impl Family {
     #[must_use]
     pub fn of(policy: &Policy, window_len: usize) -> Self {
         let options = policy.options();
-        let reads_all = policy.queries_read(window_len).is_ok_and(|read| read == window_len);
-        let pools_scores = options.pool.pooling == Pooling::None || options.pool.stage == PoolStage::Score;
         match (policy.rule(), policy.name(), options.group_rule) {
             (_, "streaming" | "random", _) | (Rule::Everything | Rule::Oracle(_), ..) => Self::Unseen,
-            _ if !(reads_all && pools_scores) => Self::Reference,
+            _ if !policy.reads_whole_columns(window_len) => Self::Reference,
             (Rule::Score(_), "laprox", GroupRule::Mean) => Self::PairNorms,
             (Rule::Score(_), "laprox", GroupRule::Attention) => Self::MeanAttentionNorm,
             (Rule::Score(_), "laprox", GroupRule::Exact) => Self::RemovedBlock,

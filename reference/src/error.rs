@@ -46,6 +46,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// What a path cannot do with a problem on this machine.
+    #[error("--path {path}: {reason}")]
+    Path {
+        /// The path's name.
+        path: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// A policy, an option or a value that does not exist.
     #[error("policy '{policy}': {reason}")]
     Policy {

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::oracle::Oracle;
 use crate::parameter::Parameter;
 use crate::policies::POLICIES;
-use crate::pool::PoolStage;
+use crate::pool::{Pool, PoolStage, Pooling};
 use crate::score::ScoreFn;
 
 pub use crate::options::{Base, GroupRule, OptionKey, PolicyOptions};
@@ -148,6 +148,14 @@ impl Policy {
             return Err(Error::Policy { policy: self.to_string(), reason: reason.into() });
         }
         Ok(())
+    }
+
+    /// Whether the score is made of whole columns of the window's attention, and pooled once it is finished.
+    #[must_use]
+    pub fn reads_whole_columns(&self, window_len: usize) -> bool {
+        let Pool { pooling, stage } = self.options.pool;
+        let pools_scores = pooling == Pooling::None || stage == PoolStage::Score;
+        pools_scores && self.queries_read(window_len).is_ok_and(|read| read == window_len)
     }
 
     /// How many of a window's `window_len` queries the score reads: all, or the last ones.

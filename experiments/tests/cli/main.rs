@@ -17,8 +17,10 @@ use std::path::Path;
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 
+/// Runs the binary as on a machine without a GPU.
 fn laprox(arguments: &[&str]) -> Assert {
-    Command::cargo_bin("laprox").expect("the binary is built").args(arguments).assert()
+    let mut command = Command::cargo_bin("laprox").expect("the binary is built");
+    command.env("CUDA_VISIBLE_DEVICES", "-1").args(arguments).assert()
 }
 
 fn text(path: &Path) -> &str {

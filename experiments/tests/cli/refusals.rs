@@ -53,6 +53,26 @@ fn what_is_missing_ends_in_code_3() {
 }
 
 #[test]
+fn every_command_that_computes_wants_a_device_for_the_gpu_path() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let out = text(&folder.path().join("out")).to_owned();
+    let cases: [&[&str]; 6] = [
+        &["score", &dump, "--out", &out],
+        &["evict", &dump, "--budget", "50%"],
+        &["bounds", &dump, "--budget", "50%"],
+        &["oracle", &dump, "--budget", "50%"],
+        &["ablate", &dump, "--budget", "50%"],
+        // Any file is a model before it is read.
+        &["eval", "--model", &dump, "--task", "fidelity", "--budget", "50%", "--text", &dump],
+    ];
+    for arguments in cases {
+        let line = refusal(&laprox(&[arguments, &["--path", "gpu"]].concat()).code(3));
+        assert!(line.contains("no CUDA driver with a device"), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
 fn an_existing_output_stays_unless_forced() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = synth(folder.path(), "dump", "1");

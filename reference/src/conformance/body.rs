@@ -101,6 +101,12 @@ fn is_whole(policy: &Policy, problem: &WholeProblem) -> bool {
     policy.name() != "centred" || problem.class_len == 2
 }
 
+/// Whether scores are the expected ones to the bit, as the path hands them over.
+fn is_equal(path: &Path, found: &HeadScores, expected: &HeadScores) -> bool {
+    let handed_over = expected.values().iter().map(|&score| path.arithmetic.handed_over(score));
+    found == expected || found.values().iter().copied().eq(handed_over)
+}
+
 /// Whole-number problems score the same to the bit.
 pub fn whole_number_scores_are_equal_to_the_bit(paths: &[Path]) {
     run(96, &whole_problems(60), |whole| {
@@ -110,7 +116,8 @@ pub fn whole_number_scores_are_equal_to_the_bit(paths: &[Path]) {
             let layer = prepare(path, &problem);
             for policy in policies().iter().filter(|policy| is_whole(policy, &whole)) {
                 let (found, expected) = (scored(layer.as_ref(), policy), scored(&reference, policy));
-                assert_eq!(found, expected, "{}: {policy}, {whole:?}", path.name);
+                let what = || format!("{}: {policy}, {whole:?}: {found:?}, not {expected:?}", path.name);
+                assert!(is_equal(path, &found, &expected), "{}", what());
             }
             assert_eq!(layer.output_norm(), reference.output_norm(), "{}: {whole:?}", path.name);
         }
@@ -407,11 +414,8 @@ pub fn scores_do_not_depend_on_what_is_shared(paths: &[Path]) {
 
 /// Numbers that f16 and f32 hold score the same from files of those precisions.
 pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
-    run(32, &problems(), |mut problem| {
-        let round =
-            |numbers: &mut Vec<f64>| numbers.iter_mut().for_each(|x| *x = half::f16::from_f64(*x).to_f64());
-        [&mut problem.query, &mut problem.future_query, &mut problem.key].into_iter().for_each(round);
-        [&mut problem.value, &mut problem.projection].into_iter().for_each(round);
+    run(32, &problems(), |problem| {
+        let problem = problem.in_halves();
         let narrow = Narrow::new(&problem);
         let (wide, narrow) = (problem.layer_problem(LayerIndex(0)), narrow.layer_problem(&problem));
         let retained = problem.retained(&problem.some_kept(7));

@@ -7,12 +7,13 @@
 //! ```
 //!
 //! where `paths()` lists its [`Path`]s, for example one for each instruction set. Whole-number problems must come out equal
-//! to the bit, all others within bounds that follow from the path's own [`Arithmetic`].
+//! to the bit, all others within bounds that follow from the path's own [`Arithmetic`]. [`sample`] holds real layers to the same bounds.
 
 pub mod body;
 pub mod compare;
 pub mod problem;
 pub mod rounding;
+pub mod sample;
 pub mod whole;
 
 use crate::backend::Backend;

@@ -193,6 +193,16 @@ impl Problem {
         }
     }
 
+    /// The same problem with every number rounded to half precision.
+    #[must_use]
+    pub fn in_halves(mut self) -> Self {
+        let Self { query, future_query, key, value, projection, .. } = &mut self;
+        for number in [query, future_query, key, value, projection].into_iter().flatten() {
+            *number = half::f16::from_f64(*number).to_f64();
+        }
+        self
+    }
+
     /// The same problem with every logit `factor` times as large.
     #[must_use]
     pub fn sharpened(mut self, factor: f64) -> Self {

@@ -10,12 +10,13 @@
 //!   it, and by what the factor itself, computed in f64, is off: `e^2 = 4 (D + d (d + 2)) 2^-53 norm2(v)^2 norm_F(W_h)^2` in
 //!   its square, so `min(e, e^2 / x)` in the norm `x`.
 //!
-//! What is made of them adds the triangle inequality and a few roundings. Two f64 paths differ by far less, and the f64
+//! What is made of them adds the triangle inequality and a few roundings, those of pooling in the end. Two f64 paths differ by far less, and the f64
 //! reference's own rounding is covered by the factor 2 of every bound.
 
 use crate::evaluate::output_norm;
 use crate::layer::Layer;
 use crate::policy::{GroupRule, Policy, Rule};
+use crate::pool::Pooling;
 use crate::problem::LayerProblem;
 use crate::retained::LayerRetained;
 use crate::shape::{KvHead, LayerShape, QueryHead};
@@ -35,6 +36,17 @@ pub struct Arithmetic {
     pub block: usize,
     /// Weights below this may become 0.
     pub least: f64,
+    /// In what finished scores are pooled and handed over.
+    pub scores: Precision,
+}
+
+/// A floating-point format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32
+    Single,
+    /// f64
+    Double,
 }
 
 impl Arithmetic {
@@ -42,7 +54,7 @@ impl Arithmetic {
     #[must_use]
     pub fn single(exponential: f64, block: usize) -> Self {
         let unit = f64::from(f32::EPSILON) / 2.0;
-        Self { unit, exponential, factor: unit, block, least: 1e-35 }
+        Self { unit, exponential, factor: unit, block, least: 1e-35, scores: Precision::Double }
     }
 
     /// `gamma_k` of the path's unit.
@@ -54,6 +66,28 @@ impl Arithmetic {
         let drift = roundings * self.unit;
         assert!(drift < 0.5, "{roundings} roundings leave no digits");
         drift / (1.0 - drift)
+    }
+
+    /// A finished score as the path hands it over.
+    #[must_use]
+    pub fn handed_over(&self, score: f64) -> f64 {
+        match self.scores {
+            Precision::Single => f64::from(score as f32),
+            Precision::Double => score,
+        }
+    }
+
+    /// What pooling and handing over a score round off it, relative: the sum over the neighbours, and the division.
+    fn pooled(&self, pooling: Pooling) -> f64 {
+        let neighbours = match pooling {
+            Pooling::None | Pooling::Max(_) => 0,
+            Pooling::Average(kernel) => kernel,
+        };
+        let unit = match self.scores {
+            Precision::Single => f64::from(f32::EPSILON) / 2.0,
+            Precision::Double => f64::EPSILON / 2.0,
+        };
+        Self { unit, ..*self }.gamma(neighbours as f64 + 1.0)
     }
 
     /// The most additions that one of `terms` numbers goes through.
@@ -141,11 +175,14 @@ impl<'a> Bounds<'a> {
             (Rule::Score(_), "centred", _) => self.centred(),
             (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", rule) => self.mean_attention(rule),
             (Rule::Score(_), "tova", _) => self.last_row(),
-            _ => Box::new(|_, _| 0.0),
+            _ => return scores.iter().map(|scores| vec![0.0; scores.len()]).collect(),
         };
+        let pooling = policy.options().pool.pooling;
+        let rounding = 2.0 * self.arithmetic.pooled(pooling);
         let head = |(head, scores): (usize, &Vec<f64>)| {
             let raw = (0..scores.len()).map(|position| 2.0 * slot(KvHead(head), position)).collect();
-            policy.options().pool.pooling.apply(raw)
+            let bounds = pooling.apply(raw).into_iter().zip(scores);
+            bounds.map(|(bound, score)| bound + rounding * score.abs()).collect()
         };
         scores.iter().enumerate().map(head).collect()
     }

@@ -6,6 +6,7 @@
 //! trying them all.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::collections::BinaryHeap;
 
 use super::bound::{Decision, LowerBound};
@@ -129,6 +130,7 @@ pub fn certify(
         limits,
         open: BinaryHeap::new(),
         best,
+        started: BTreeSet::new(),
         settled: f64::INFINITY,
         pending: 0.0,
         nodes: 0,
@@ -149,6 +151,8 @@ struct Search<'a> {
     limits: Limits,
     open: BinaryHeap<Node>,
     best: Eviction,
+    /// The sets from which swaps have started.
+    started: BTreeSet<Vec<usize>>,
     /// The least bound of the nodes that are settled.
     settled: f64,
     /// A bound on whatever is being looked at.
@@ -203,12 +207,20 @@ impl Search<'_> {
         }
         let mut relaxed = self.relax(&decided, &decisions, x, parent_bound);
         relaxed.lower_bound.value = relaxed.lower_bound.value.max(parent_bound);
-        let rounded = round(&relaxed, self.count);
-        let free = vec![Decision::Open; self.gram.slots()];
-        self.improve(swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds));
+        self.start_swaps(round(&relaxed, self.count));
         if relaxed.lower_bound.value < self.best.squared_error {
             self.open.push(Node { decided, relaxed });
         }
+    }
+
+    /// Swaps from a rounded set; nodes near each other round to the same one.
+    fn start_swaps(&mut self, rounded: Vec<usize>) {
+        if self.started.contains(&rounded) {
+            return;
+        }
+        let free = vec![Decision::Open; self.gram.slots()];
+        self.improve(swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds));
+        self.started.insert(rounded);
     }
 
     fn improve(&mut self, found: Eviction) {

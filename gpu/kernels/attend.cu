@@ -1,0 +1,402 @@
+// Stage attend: what the window pays to each key, without storing A.
+//
+//     A_h = softmax(Q_h K^T * scale + causal mask),    per column i:  sum_t A_h[t,i]^2,  sum_t A_h[t,i],  max_t A_h[t,i]
+//
+// Two passes over K. Rows first: the largest logit and the sum of exponentials of each row, one part for each split of
+// the keys. Then columns: logits again, weights from the parts, reduced over the rows.
+//
+// | version                        | idea                                                             | H200, n = 32k |
+// |--------------------------------|------------------------------------------------------------------|---------------|
+// | attend_{rows,columns}_naive    | a block a row, a thread a column; f32, any shape                 | not measured  |
+// | attend_{rows,columns}_TYPE_dD  | a warp a query head, its 32 rows in registers; K tiles by        | not measured  |
+// |                                | cp.async in 3 stages; tensor cores; columns reduced by shuffles  |               |
+//
+// Positions: row r of the window stands at n - w + r and sees the keys up to its own. `scale_log2` is scale * log2(e).
+
+// ---- naive -----------------------------------------------------------------------------------------------------------
+
+__device__ inline float dot(const float* one, const float* two, int length) {
+    float sum = 0.0f;
+    for (int k = 0; k < length; ++k) sum = fmaf(one[k], two[k], sum);
+    return sum;
+}
+
+// grid (w, H), block 128: row_max, row_sum [H, w].
+extern "C" __global__ void __launch_bounds__(128)
+attend_rows_naive(const float* query, const float* key, float* row_max, float* row_sum, int group_size, int window_len,
+                  int context_len, int cached_len, float scale_log2, int head_dim) {
+    __shared__ float part_max[128], part_sum[128];
+    int row = blockIdx.x, head = blockIdx.y;
+    const float* q = query + (head * window_len + row) * head_dim;
+    const float* keys = key + head / group_size * cached_len * head_dim;
+    int own_position = context_len - window_len + row;
+
+    float largest = MINUS_INFINITY, sum = 0.0f;
+    for (int i = threadIdx.x; i <= own_position; i += blockDim.x) {
+        float logit = dot(q, keys + i * head_dim, head_dim);
+        float larger = fmaxf(largest, logit);
+        sum = sum * exp2_approx((largest - larger) * scale_log2) + exp2_approx((logit - larger) * scale_log2);
+        largest = larger;
+    }
+    part_max[threadIdx.x] = largest;
+    part_sum[threadIdx.x] = sum;
+    __syncthreads();
+
+    if (threadIdx.x == 0) {
+        for (int part = 1; part < blockDim.x; ++part) largest = fmaxf(largest, part_max[part]);
+        sum = 0.0f;
+        for (int part = 0; part < blockDim.x; ++part)
+            sum += part_sum[part] * exp2_approx((part_max[part] - largest) * scale_log2);
+        row_max[head * window_len + row] = largest;
+        row_sum[head * window_len + row] = sum;
+    }
+}
+
+// A_h[t, i] for a key that row t sees.
+__device__ inline float weight(const float* query, const float* key, float row_max, float row_sum, int head_dim,
+                               float scale_log2) {
+    return exp2_approx((dot(query, key, head_dim) - row_max) * scale_log2) / row_sum;
+}
+
+// grid (ceil((n - w) / 128), H), block 128: squares, sums, maxima [H, n - w].
+extern "C" __global__ void __launch_bounds__(128)
+attend_columns_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* squares,
+                     float* sums, float* maxima, int group_size, int window_len, int context_len, int cached_len,
+                     float scale_log2, int head_dim) {
+    int candidates = context_len - window_len;
+    int i = blockIdx.x * blockDim.x + threadIdx.x, head = blockIdx.y;
+    if (i >= candidates) return;
+    const float* own_key = key + (head / group_size * cached_len + i) * head_dim;
+
+    float square = 0.0f, sum = 0.0f, largest = 0.0f;
+    for (int row = head * window_len; row < (head + 1) * window_len; ++row) {
+        float a = weight(query + row * head_dim, own_key, row_max[row], row_sum[row], head_dim, scale_log2);
+        square = fmaf(a, a, square);
+        sum += a;
+        largest = fmaxf(largest, a);
+    }
+    squares[head * candidates + i] = square;
+    sums[head * candidates + i] = sum;
+    maxima[head * candidates + i] = largest;
+}
+
+// grid (ceil((n - w) / 128), Hkv), block 128: sum over rows of (mean over the group of A_h[t,i])^2, [Hkv, n - w].
+extern "C" __global__ void __launch_bounds__(128)
+attend_group_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* squares,
+                   int group_size, int window_len, int context_len, int cached_len, float scale_log2, int head_dim) {
+    int candidates = context_len - window_len;
+    int i = blockIdx.x * blockDim.x + threadIdx.x, kv_head = blockIdx.y;
+    if (i >= candidates) return;
+    const float* own_key = key + (kv_head * cached_len + i) * head_dim;
+
+    float square = 0.0f;
+    for (int t = 0; t < window_len; ++t) {
+        float sum = 0.0f;
+        for (int head = kv_head * group_size; head < (kv_head + 1) * group_size; ++head) {
+            int row = head * window_len + t;
+            sum += weight(query + row * head_dim, own_key, row_max[row], row_sum[row], head_dim, scale_log2);
+        }
+        float mean = sum / group_size;
+        square = fmaf(mean, mean, square);
+    }
+    squares[kv_head * candidates + i] = square;
+}
+
+// ---- tensor cores ----------------------------------------------------------------------------------------------------
+//
+// A warp takes 32 rows of one query head (two tiles of 16), the block the heads of one KV head, so that K is read once.
+// 64 keys a stage, three stages: while one is multiplied, two are on their way. Of a stage, a warp holds the logits of
+// 32 keys at a time (four tiles of 8). A longer window takes more row tiles (blockIdx.z), whose column statistics are
+// added up by whoever reads them.
+
+enum { ROWS = 32, KEYS = 64, STEP = 32, STAGES = 3 };
+
+// Where 16-byte chunk `chunk` of key `row` lies in a stage: odd rows swap their halves, so that the 8 lanes that read
+// together touch all 32 banks.
+template <int D>
+__device__ inline int place(int row, int chunk) {
+    return row * (D / 8) + (chunk ^ (row % 2 * 4));
+}
+
+template <int D>
+__device__ inline void fetch_keys(uint4* stage, const uint4* keys, int first, int limit) {
+    for (int c = threadIdx.x; c < KEYS * (D / 8); c += blockDim.x) {
+        int row = c / (D / 8), chunk = c % (D / 8);
+        int key = first + row;
+        copy_async(&stage[place<D>(row, chunk)], &keys[min(key, limit - 1) * (D / 8) + chunk], key < limit);
+    }
+}
+
+// The rows of a warp: lane 4 g + q holds rows g, g + 8, g + 16, g + 24, and of these 16 bytes of every 64.
+template <int D>
+struct Rows {
+    uint4 words[2][D / 32][2];
+
+    __device__ void load(const uint4* query, int first, int limit) {
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int row = first + 16 * tile + 8 * half + lane() / 4;
+#pragma unroll
+                for (int c = 0; c < D / 32; ++c) {
+                    words[tile][c][half] = make_uint4(0, 0, 0, 0);
+                    if (row < limit) words[tile][c][half] = query[row * (D / 8) + 4 * c + lane() % 4];
+                }
+            }
+    }
+};
+
+// The logits of a warp's rows and 32 keys, before scaling: lane 4 g + q holds [tile][j][2 * half + b], of row
+// 16 tile + 8 half + g and key 8 j + 2 q + b.
+template <typename E, int D>
+__device__ inline void logits(float (&s)[2][4][4], const Rows<D>& rows, const uint4* stage, int first) {
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) s[tile][j][e] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < D / 32; ++c)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            uint4 key = stage[place<D>(first + 8 * j + lane() / 4, 4 * c + lane() % 4)];
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile) mma_32<E>(s[tile][j], rows.words[tile][c], key);
+        }
+}
+
+// What a block of either pass works on: warps share a KV head, each has a query head of its group, or none.
+struct Part {
+    int query_heads, kv_head, head, first_row, first_tile, end_tile;
+    bool active;
+
+    __device__ Part(int group_size, int keys, int tiles_per_split) {
+        int warps = blockDim.x / 32;
+        int head_blocks = (group_size + warps - 1) / warps;
+        int member = blockIdx.y % head_blocks * warps + warp();
+        query_heads = gridDim.y / head_blocks * group_size;
+        kv_head = blockIdx.y / head_blocks;
+        head = kv_head * group_size + member;
+        active = member < group_size;
+        first_row = blockIdx.z * ROWS;
+        first_tile = blockIdx.x * tiles_per_split;
+        end_tile = min(first_tile + tiles_per_split, (keys + KEYS - 1) / KEYS);
+    }
+};
+
+// Calls body(stage, first key) for every tile of the part. The one barrier of a tile makes everyone's copies of it
+// visible and releases the stage of the tile before, which the next copies overwrite.
+template <int D, typename Body>
+__device__ inline void for_each_tile(const Part& part, const uint4* keys, int limit, Body body) {
+    __shared__ uint4 stages[STAGES][KEYS * (D / 8)];
+#pragma unroll
+    for (int ahead = 0; ahead < STAGES - 1; ++ahead) {
+        if (part.first_tile + ahead < part.end_tile)
+            fetch_keys<D>(stages[ahead], keys, (part.first_tile + ahead) * KEYS, limit);
+        copy_async_commit();
+    }
+    for (int tile = part.first_tile; tile < part.end_tile; ++tile) {
+        copy_async_wait<STAGES - 2>();
+        __syncthreads();
+        int next = tile + STAGES - 1;
+        if (next < part.end_tile) fetch_keys<D>(stages[(next - part.first_tile) % STAGES], keys, next * KEYS, limit);
+        copy_async_commit();
+        if (part.active) body(stages[(tile - part.first_tile) % STAGES], tile * KEYS);
+    }
+}
+
+// The largest logit of one row so far, and the sum of exponentials relative to it.
+struct RowSum {
+    float largest = MINUS_INFINITY, sum = 0.0f;
+
+    // What exponents are relative to. Any number does where there was no key yet: it is subtracted from minus infinity.
+    static __device__ float base(float largest) { return largest == MINUS_INFINITY ? 0.0f : largest; }
+
+    __device__ void add(const float (&logits)[8], float scale_log2) {
+        float larger = largest;
+#pragma unroll
+        for (int e = 0; e < 8; ++e) larger = fmaxf(larger, logits[e]);
+        float scaled = base(larger) * scale_log2;
+        sum *= exp2_approx(fmaf(largest, scale_log2, -scaled));
+#pragma unroll
+        for (int e = 0; e < 8; ++e) sum += exp2_approx(fmaf(logits[e], scale_log2, -scaled));
+        largest = larger;
+    }
+
+    __device__ void join(float other_largest, float other_sum, float scale_log2) {
+        float larger = fmaxf(largest, other_largest);
+        sum = sum * exp2_approx((largest - base(larger)) * scale_log2) +
+              other_sum * exp2_approx((other_largest - base(larger)) * scale_log2);
+        largest = larger;
+    }
+};
+
+template <typename E, int D>
+__device__ inline void attend_rows(const uint4* query, const uint4* key, float* row_max, float* row_sum,
+                                   int group_size, int window_len, int context_len, int cached_len, float scale_log2,
+                                   int tiles_per_split) {
+    Part part(group_size, context_len, tiles_per_split);
+    Rows<D> rows;
+    if (part.active) rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
+    int candidates = context_len - window_len;
+    RowSum sums[2][2];
+
+    for_each_tile<D>(part, key + part.kv_head * cached_len * (D / 8), context_len, [&](const uint4* stage, int first) {
+        for (int step = 0; step < KEYS; step += STEP) {
+            float s[2][4][4];
+            logits<E, D>(s, rows, stage, step);
+            int first_key = first + step + 2 * (lane() % 4);
+            bool masked = first + step + STEP > candidates + 1;
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
+                    int own_position = min(candidates + row, context_len - 1);
+                    float own[8];
+#pragma unroll
+                    for (int j = 0; j < 4; ++j)
+#pragma unroll
+                        for (int b = 0; b < 2; ++b) {
+                            bool hidden = masked && first_key + 8 * j + b > own_position;
+                            own[2 * j + b] = hidden ? MINUS_INFINITY : s[tile][j][2 * half + b];
+                        }
+                    sums[tile][half].add(own, scale_log2);
+                }
+        }
+    });
+
+    if (!part.active) return;
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            RowSum& own = sums[tile][half];
+#pragma unroll
+            for (int bit = 1; bit < 4; bit *= 2) {
+                float other_largest = __shfl_xor_sync(~0u, own.largest, bit);
+                float other_sum = __shfl_xor_sync(~0u, own.sum, bit);
+                own.join(other_largest, other_sum, scale_log2);
+            }
+            int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
+            if (lane() % 4 == 0 && row < window_len) {
+                int index = (blockIdx.x * part.query_heads + part.head) * window_len + row;
+                row_max[index] = own.largest;
+                row_sum[index] = own.sum;
+            }
+        }
+}
+
+// Joins the parts of one row over the splits.
+__device__ inline RowSum join_splits(const float* row_max, const float* row_sum, int splits, int rows, int row,
+                                     float scale_log2) {
+    RowSum joined;
+    for (int split = 0; split < splits; ++split)
+        joined.join(row_max[split * rows + row], row_sum[split * rows + row], scale_log2);
+    return joined;
+}
+
+// grid (ceil(H * w / 128)), block 128: the parts [splits, H, w] as [H, w], for kernels that do not join themselves.
+extern "C" __global__ void __launch_bounds__(128)
+attend_rows_join(const float* part_max, const float* part_sum, float* row_max, float* row_sum, int splits, int rows,
+                 float scale_log2) {
+    int row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= rows) return;
+    RowSum joined = join_splits(part_max, part_sum, splits, rows, row, scale_log2);
+    row_max[row] = joined.largest;
+    row_sum[row] = joined.sum;
+}
+
+// The rows' largest logits, scaled, and the reciprocals of their sums; rows behind the window weigh nothing.
+struct Normalisers {
+    float base[2][2] = {}, reciprocal[2][2] = {};
+
+    __device__ void load(const float* row_max, const float* row_sum, const Part& part, int splits, int window_len,
+                         float scale_log2) {
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
+                if (row >= window_len) continue;
+                RowSum joined = join_splits(row_max, row_sum, splits, part.query_heads * window_len,
+                                            part.head * window_len + row, scale_log2);
+                base[tile][half] = joined.largest * scale_log2;
+                reciprocal[tile][half] = 1.0f / joined.sum;
+            }
+    }
+};
+
+template <typename E, int D>
+__device__ inline void attend_columns(const uint4* query, const uint4* key, const float* row_max, const float* row_sum,
+                                      float* squares, float* sums, float* maxima, int group_size, int window_len,
+                                      int context_len, int cached_len, float scale_log2, int tiles_per_split,
+                                      int splits) {
+    int candidates = context_len - window_len;
+    Part part(group_size, candidates, tiles_per_split);
+    Rows<D> rows;
+    Normalisers normalisers;
+    if (part.active) {
+        rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
+        normalisers.load(row_max, row_sum, part, splits, window_len, scale_log2);
+    }
+
+    for_each_tile<D>(part, key + part.kv_head * cached_len * (D / 8), candidates, [&](const uint4* stage, int first) {
+        for (int step = 0; step < KEYS; step += STEP) {
+            float s[2][4][4];
+            logits<E, D>(s, rows, stage, step);
+            float square[8], sum[8], largest[8];
+#pragma unroll
+            for (int e = 0; e < 8; ++e) {
+                square[e] = sum[e] = largest[e] = 0.0f;
+#pragma unroll
+                for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+                    for (int half = 0; half < 2; ++half) {
+                        float logit = s[tile][e / 2][2 * half + e % 2];
+                        float a = exp2_approx(fmaf(logit, scale_log2, -normalisers.base[tile][half])) *
+                                  normalisers.reciprocal[tile][half];
+                        square[e] = fmaf(a, a, square[e]);
+                        sum[e] += a;
+                        largest[e] = fmaxf(largest[e], a);
+                    }
+            }
+            // Column e of the 8 is key 8 (e / 2) + 2 q + e % 2, and goes to lane 4 e + q.
+            float own_square = reduce_columns<Add>(square);
+            float own_sum = reduce_columns<Add>(sum);
+            float own_largest = reduce_columns<Max>(largest);
+            int e = lane() / 4;
+            int own_key = first + step + 8 * (e / 2) + 2 * (lane() % 4) + e % 2;
+            if (own_key < candidates) {
+                int index = (blockIdx.z * part.query_heads + part.head) * candidates + own_key;
+                squares[index] = own_square;
+                sums[index] = own_sum;
+                maxima[index] = own_largest;
+            }
+        }
+    });
+}
+
+// grid (splits, Hkv * ceil(G / warps), ceil(w / 32)), block 32 * warps, warps <= 4.
+// rows: row_max, row_sum [splits, H, w]; columns: squares, sums, maxima [ceil(w / 32), H, n - w].
+#define ATTEND(NAME, E, D)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(128) attend_rows_##NAME(                                              \
+        const uint4* query, const uint4* key, float* row_max, float* row_sum, int group_size, int window_len,          \
+        int context_len, int cached_len, float scale_log2, int tiles_per_split) {                                      \
+        attend_rows<E, D>(query, key, row_max, row_sum, group_size, window_len, context_len, cached_len, scale_log2,   \
+                          tiles_per_split);                                                                            \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(128) attend_columns_##NAME(                                           \
+        const uint4* query, const uint4* key, const float* row_max, const float* row_sum, float* squares, float* sums, \
+        float* maxima, int group_size, int window_len, int context_len, int cached_len, float scale_log2,              \
+        int tiles_per_split, int splits) {                                                                             \
+        attend_columns<E, D>(query, key, row_max, row_sum, squares, sums, maxima, group_size, window_len, context_len, \
+                             cached_len, scale_log2, tiles_per_split, splits);                                         \
+    }
+
+ATTEND(bf16_d64, Bf16, 64)
+ATTEND(bf16_d128, Bf16, 128)
+ATTEND(f16_d64, F16, 64)
+ATTEND(f16_d128, F16, 128)

@@ -1,0 +1,36 @@
+//! Puts the stand-in where a program looks for the driver.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use libloading::Library;
+
+/// Loads the stand-in, so that it is what this process gets when it asks for `libcuda.so` from now on.
+///
+/// It is the shared library of this crate, beside the running test or program. Linux only.
+///
+/// # Errors
+/// Where there is no such library, or it cannot be loaded.
+pub fn install() -> io::Result<()> {
+    static LOADED: OnceLock<Library> = OnceLock::new();
+    if LOADED.get().is_none() {
+        let library = path()?;
+        // SAFETY: the library's initialisers are those of Rust's standard library.
+        let loaded = unsafe { Library::new(&library) };
+        let loaded = loaded.map_err(|error| io::Error::other(format!("{}: {error}", library.display())))?;
+        // Another thread may have been faster: two handles of one library.
+        let _ = LOADED.set(loaded);
+    }
+    Ok(())
+}
+
+/// Beside the executable; an example's is one folder further down.
+fn path() -> io::Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let name = "liblaprox_ptxsim.so";
+    let folders = executable.ancestors().skip(1).take(2);
+    let places = folders.flat_map(|folder| [folder.join(name), folder.join("deps").join(name)]);
+    let found = places.into_iter().find(|place| place.is_file());
+    found.ok_or_else(|| io::Error::other(format!("no {name} beside {}", executable.display())))
+}

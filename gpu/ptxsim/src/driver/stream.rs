@@ -1,0 +1,175 @@
+//! Streams: work in order, done when something waits for it.
+
+use std::collections::VecDeque;
+
+use crate::launch::Launch;
+
+use super::{Driver, Failure, LAUNCH_FAILED, NOT_SUPPORTED, Outcome, Point, failure, host};
+
+/// One piece of work.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Bytes that the caller may change at once.
+    CopyIn {
+        to: u64,
+        data: Vec<u8>,
+    },
+    /// Bytes of pinned memory, read when the work is done.
+    CopyInPinned {
+        to: u64,
+        from: usize,
+        len: usize,
+    },
+    /// Bytes to pinned memory.
+    CopyOutPinned {
+        from: u64,
+        to: usize,
+        len: usize,
+    },
+    CopyInside {
+        from: u64,
+        to: u64,
+        len: usize,
+    },
+    Fill {
+        to: u64,
+        value: u8,
+        len: usize,
+    },
+    Free {
+        address: u64,
+    },
+    Wait(Point),
+    Launch {
+        function: usize,
+        grid: [u32; 3],
+        block: [u32; 3],
+        dynamic_shared: usize,
+        parameters: Vec<u8>,
+    },
+    /// Notes when an event happens.
+    Mark {
+        event: usize,
+    },
+}
+
+#[derive(Default)]
+pub(super) struct Stream {
+    queue: VecDeque<Work>,
+    /// How much work was ever taken off the queue.
+    done: u64,
+    failed: Option<Failure>,
+    /// What is recorded instead of queued.
+    capture: Option<Vec<Work>>,
+}
+
+impl Stream {
+    fn end(&self) -> u64 {
+        self.done + self.queue.len() as u64
+    }
+}
+
+impl Driver {
+    pub(super) fn enqueue(&mut self, stream: usize, work: Work) {
+        let stream = self.stream_at(stream);
+        match &mut stream.capture {
+            Some(capture) => capture.push(work),
+            None => stream.queue.push_back(work),
+        }
+    }
+
+    /// Records an event behind all work of a stream.
+    pub(super) fn record(&mut self, event: usize, stream: usize) -> Outcome<()> {
+        self.event_at(event)?;
+        self.enqueue(stream, Work::Mark { event });
+        let position = self.stream_at(stream).end();
+        self.event_at(event)?.point = Some(Point { stream, position });
+        Ok(())
+    }
+
+    /// Lets a stream wait for an event; one that was never recorded has happened.
+    pub(super) fn wait(&mut self, stream: usize, event: usize) -> Outcome<()> {
+        if let Some(point) = self.event_at(event)?.point {
+            self.enqueue(stream, Work::Wait(point));
+        }
+        Ok(())
+    }
+
+    /// Does a stream's work up to a point, and tells what failed on the way or before.
+    pub(super) fn reach(&mut self, point: Point) -> Outcome<()> {
+        self.advance(point);
+        self.stream_at(point.stream).failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Does a stream's work up to a point, or to what fails.
+    fn advance(&mut self, point: Point) {
+        while self.stream_at(point.stream).done < point.position {
+            let Some(work) = self.stream_at(point.stream).queue.pop_front() else { break };
+            self.stream_at(point.stream).done += 1;
+            if let Err(failed) = self.perform(work) {
+                let stream = self.stream_at(point.stream);
+                stream.done += stream.queue.len() as u64;
+                stream.queue.clear();
+                stream.failed = Some(failed);
+            }
+        }
+    }
+
+    pub(super) fn synchronize(&mut self, stream: usize) -> Outcome<()> {
+        if self.stream_at(stream).capture.is_some() {
+            return Err(failure(NOT_SUPPORTED, "a stream that is being captured cannot be waited for"));
+        }
+        let position = self.stream_at(stream).end();
+        self.reach(Point { stream, position })
+    }
+
+    /// Does the work of all streams, other threads' too: what fails is still to be told to whoever waits for its stream.
+    pub(super) fn finish(&mut self) {
+        for stream in 0..self.streams.len() {
+            let position = self.stream_at(stream).end();
+            self.advance(Point { stream, position });
+        }
+    }
+
+    pub(super) fn begin_capture(&mut self, stream: usize) {
+        self.stream_at(stream).capture = Some(Vec::new());
+    }
+
+    pub(super) fn end_capture(&mut self, stream: usize) -> Outcome<usize> {
+        let captured = self.stream_at(stream).capture.take();
+        self.graphs.push(captured.ok_or_else(|| failure(NOT_SUPPORTED, "nothing is being captured"))?);
+        Ok(self.graphs.len())
+    }
+
+    pub(super) fn replay(&mut self, graph: usize, stream: usize) -> Outcome<()> {
+        let graph = self.graphs.get(graph.wrapping_sub(1)).cloned();
+        let works = graph.ok_or_else(|| failure(NOT_SUPPORTED, "no such graph"))?;
+        works.into_iter().for_each(|work| self.enqueue(stream, work));
+        Ok(())
+    }
+
+    fn perform(&mut self, work: Work) -> Outcome<()> {
+        match work {
+            Work::CopyIn { to, data } => self.memory.write(to, &data)?,
+            Work::CopyInPinned { to, from, len } => self.memory.write(to, &host::read(from, len))?,
+            Work::CopyOutPinned { from, to, len } => host::write(to, self.memory.read(from, len)?),
+            Work::CopyInside { from, to, len } => {
+                let data = self.memory.read(from, len)?.to_vec();
+                self.memory.write(to, &data)?;
+            }
+            Work::Fill { to, value, len } => self.memory.write(to, &vec![value; len])?,
+            Work::Free { address } => self.memory.free(address)?,
+            Work::Wait(point) => self.reach(point)?,
+            Work::Launch { function, grid, block, dynamic_shared, parameters } => {
+                let function = &self.functions[function - 1];
+                let kernel = &function.module.kernels[function.index];
+                let launch = Launch { kernel, grid, block, dynamic_shared, parameters: &parameters };
+                let statistics = launch.run(&mut self.memory);
+                self.executed +=
+                    statistics.map_err(|finding| failure(LAUNCH_FAILED, finding.to_string()))?.executed;
+            }
+            Work::Mark { event } => self.events[event - 1].executed = self.executed,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! What every instruction but control flow does to a warp.
+
+use crate::copies::Copy;
+use crate::finding::{Access, Fault, Finding};
+use crate::lanes::{ALL, Lanes, WARP, lanes_in};
+use crate::memory::{Bytes, Memory, Now};
+use crate::mma;
+use crate::program::{Address, Kernel, Op, Operand, Shuffle, Space};
+use crate::warp::Warp;
+
+/// What a warp runs in: its kernel, its block, memory, and the time.
+pub(crate) struct Surroundings<'a> {
+    pub kernel: &'a Kernel,
+    pub grid_extents: [u32; 3],
+    pub block_extents: [u32; 3],
+    pub block: [u32; 3],
+    pub parameters: &'a [u8],
+    pub memory: &'a mut Memory,
+    pub shared: Bytes,
+    pub epoch: u32,
+    pub block_epoch: u32,
+    pub launch_epoch: u32,
+}
+
+impl Surroundings<'_> {
+    /// A fault at an instruction, with its place.
+    pub fn finding(&self, pc: usize, thread: u32, fault: Box<Fault>) -> Finding {
+        let instruction = self.kernel.instructions.get(pc);
+        Finding {
+            kernel: self.kernel.name.clone(),
+            block: self.block,
+            thread,
+            line: instruction.map_or(0, |instruction| instruction.line),
+            instruction: instruction.map(|instruction| instruction.text.clone()).unwrap_or_default(),
+            fault,
+        }
+    }
+
+    fn now(&self, warp: &Warp, lane: usize) -> Now {
+        let thread = (warp.first_thread as usize + lane) as u16;
+        Now { thread, epoch: self.epoch, block: self.block_epoch, launch: self.launch_epoch }
+    }
+
+    fn bytes(
+        &mut self,
+        space: Space,
+        access: Access,
+        address: u64,
+        size: usize,
+    ) -> Result<(&mut Bytes, u64), Box<Fault>> {
+        match space {
+            Space::Shared => Ok((&mut self.shared, address)),
+            Space::Global => self.memory.find(access, address, size),
+        }
+    }
+}
+
+/// A fault and the lane that it happens in.
+type Outcome<T> = Result<T, (usize, Box<Fault>)>;
+
+/// Does one instruction in the active lanes of a warp.
+pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surroundings<'_>) -> Outcome<()> {
+    match op {
+        Op::Compute { statement, to, sources } => {
+            let mut buffers = [[0; WARP]; 3];
+            let [one, two, three] = &mut buffers;
+            let mut values = [&[0; WARP]; 3];
+            for ((value, &source), buffer) in values.iter_mut().zip(sources).zip([one, two, three]) {
+                *value = warp.value(source, active, around, buffer)?;
+            }
+            let result = statement(values[0], values[1], values[2]);
+            warp.set(*to, active, &result);
+            Ok(())
+        }
+        &Op::InsertBits { to, bits, base, position, length } => {
+            let mask = (((1_u64 << length) - 1) << position) & u64::from(u32::MAX);
+            let (bits, base) = (copied(warp, bits, active, around)?, copied(warp, base, active, around)?);
+            let insert = |lane: usize| base[lane] & !mask | bits[lane] << position & mask;
+            warp.set(to, active, &std::array::from_fn(insert));
+            Ok(())
+        }
+        &Op::LoadParameter { to, offset, size } => {
+            warp.set(to, active, &[little_endian(&around.parameters[offset..offset + size]); WARP]);
+            Ok(())
+        }
+        Op::Load { space, size, to, address } => load(warp, (*space, *size), to, *address, active, around),
+        Op::Store { space, size, from, address } => {
+            store(warp, (*space, *size), from, *address, active, around)
+        }
+        &Op::Reduce { space, combine, address, value } => {
+            let addresses = addresses(warp, address, active, around)?;
+            let value = copied(warp, value, active, around)?;
+            for lane in lanes_in(active) {
+                let now = around.now(warp, lane);
+                let found = around.bytes(space, Access::Atomic, addresses[lane], 4);
+                let update = |(bytes, offset): (&mut Bytes, u64)| {
+                    bytes.update(offset, now, |old| combine(old, value[lane] as u32))
+                };
+                found.and_then(update).map_err(|fault| (lane, fault))?;
+            }
+            Ok(())
+        }
+        Op::Shuffle { .. } => shuffle(warp, op, active, around),
+        &Op::Multiply { format, to, a, b, c } => {
+            require(ALL, active)?;
+            let fragment = |operand: Operand| copied(warp, operand, active, around);
+            let [a0, a1, a2, a3] = a.map(fragment);
+            let ([b0, b1], [c0, c1, c2, c3]) = (b.map(fragment), c.map(fragment));
+            let d = mma::multiply(format, [&a0?, &a1?, &a2?, &a3?], [&b0?, &b1?], [&c0?, &c1?, &c2?, &c3?]);
+            to.into_iter().zip(&d).for_each(|(register, lanes)| warp.set(register, active, lanes));
+            Ok(())
+        }
+        &Op::CopyAsync { to, from, bytes } => copy_async(warp, [to, from], bytes, active, around),
+        Op::CommitCopies => {
+            lanes_in(active).for_each(|lane| warp.copies[lane].commit());
+            Ok(())
+        }
+        &Op::WaitCopies { pending } => {
+            for lane in lanes_in(active) {
+                let now = around.now(warp, lane);
+                for Copy { to, data } in warp.copies[lane].wait(pending) {
+                    around.shared.end_copy(to, &data, now).map_err(|fault| (lane, fault))?;
+                }
+            }
+            Ok(())
+        }
+        Op::Branch { .. } | Op::Return | Op::Barrier => Ok(()),
+    }
+}
+
+fn copied(warp: &Warp, operand: Operand, active: u32, around: &Surroundings<'_>) -> Outcome<Lanes> {
+    let mut buffer = [0; WARP];
+    warp.value(operand, active, around, &mut buffer).copied()
+}
+
+fn addresses(warp: &Warp, address: Address, active: u32, around: &Surroundings<'_>) -> Outcome<Lanes> {
+    let base = copied(warp, address.base, active, around)?;
+    Ok(base.map(|base| base.wrapping_add_signed(address.offset)))
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
+        _ => bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)),
+    }
+}
+
+/// Loads vectors of `to.len()` elements; the whole vector is aligned.
+fn load(
+    warp: &mut Warp,
+    (space, size): (Space, usize),
+    to: &[usize],
+    address: Address,
+    active: u32,
+    around: &mut Surroundings<'_>,
+) -> Outcome<()> {
+    let addresses = addresses(warp, address, active, around)?;
+    let whole = size * to.len();
+    let mut values = [[0; WARP]; LONGEST];
+    for lane in lanes_in(active) {
+        let now = around.now(warp, lane);
+        let found = around.bytes(space, Access::Read, addresses[lane], whole);
+        let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, now));
+        for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size))
+        {
+            value[lane] = little_endian(element);
+        }
+    }
+    to.iter().zip(&values).for_each(|(&register, value)| warp.set(register, active, value));
+    Ok(())
+}
+
+/// Elements of the longest vector.
+const LONGEST: usize = 4;
+
+fn store(
+    warp: &Warp,
+    (space, size): (Space, usize),
+    from: &[Operand],
+    address: Address,
+    active: u32,
+    around: &mut Surroundings<'_>,
+) -> Outcome<()> {
+    let addresses = addresses(warp, address, active, around)?;
+    let whole = size * from.len();
+    let mut values = [[0; WARP]; LONGEST];
+    for (value, &operand) in values.iter_mut().zip(from) {
+        *value = copied(warp, operand, active, around)?;
+    }
+    for lane in lanes_in(active) {
+        let now = around.now(warp, lane);
+        let mut data = [0; 8 * LONGEST];
+        for (element, value) in data.chunks_exact_mut(size).zip(&values[..from.len()]) {
+            element.copy_from_slice(&value[lane].to_le_bytes()[..size]);
+        }
+        let found = around.bytes(space, Access::Write, addresses[lane], whole);
+        let written = found.and_then(|(bytes, offset)| bytes.write(offset, &data[..whole], now));
+        written.map_err(|fault| (lane, fault))?;
+    }
+    Ok(())
+}
+
+/// Reads 16 bytes, or fewer and zeros, now; shared memory has them once the thread has waited.
+fn copy_async(
+    warp: &mut Warp,
+    [to, from]: [Address; 2],
+    bytes: Operand,
+    active: u32,
+    around: &mut Surroundings<'_>,
+) -> Outcome<()> {
+    let (to, from) = (addresses(warp, to, active, around)?, addresses(warp, from, active, around)?);
+    let sizes = copied(warp, bytes, active, around)?;
+    for lane in lanes_in(active) {
+        let now = around.now(warp, lane);
+        let mut copy = Copy { to: to[lane], data: [0; 16] };
+        let size = (sizes[lane] as usize).min(16);
+        let read = around.bytes(Space::Global, Access::Read, from[lane], size);
+        let read = read.and_then(|(bytes, offset)| bytes.read(offset, size, now));
+        copy.data[..size].copy_from_slice(read.map_err(|fault| (lane, fault))?);
+        around.shared.begin_copy(copy.to, 16, now).map_err(|fault| (lane, fault))?;
+        warp.copies[lane].begin(copy);
+    }
+    Ok(())
+}
+
+fn require(members: u32, active: u32) -> Outcome<()> {
+    match members & !active {
+        0 => Ok(()),
+        missing => Err((active.trailing_zeros() as usize, Box::new(Fault::MissingLanes { missing }))),
+    }
+}
+
+/// Segments of 32 lanes only: the clamp of a butterfly is 31, that of an upward shuffle 0.
+fn shuffle(warp: &mut Warp, op: &Op, active: u32, around: &Surroundings<'_>) -> Outcome<()> {
+    let &Op::Shuffle { kind, to, in_range, value, distance, clamp, members } = op else { return Ok(()) };
+    let [value, distance, clamp, members] =
+        [value, distance, clamp, members].map(|operand| copied(warp, operand, active, around));
+    let (value, distance, clamp) = (value?, distance?, clamp?);
+    let first = active.trailing_zeros() as usize;
+    require(members?[first] as u32, active)?;
+    let whole = if kind == Shuffle::Butterfly { 31 } else { 0 };
+    if clamp[first] != whole {
+        let reason = format!("shuffles in segments of {:#x} are not known", clamp[first]);
+        return Err((first, Box::new(Fault::Launch(reason))));
+    }
+    let source = |lane: usize| {
+        let distance = (distance[lane] & 31) as usize;
+        match kind {
+            Shuffle::Butterfly => Some(lane ^ distance),
+            Shuffle::Up => lane.checked_sub(distance),
+        }
+    };
+    // A lane whose source lies outside keeps its own value.
+    warp.set(to, active, &std::array::from_fn(|lane| value[source(lane).unwrap_or(lane)]));
+    if let Some(in_range) = in_range {
+        warp.set(in_range, active, &std::array::from_fn(|lane| source(lane).is_some().into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! A parsed module: kernels, and what their instructions do.
+
+use crate::lanes::Lanes;
+
+/// All kernels of one PTX text.
+#[derive(Clone, Debug, Default)]
+pub struct Module {
+    /// In the order of the text.
+    pub kernels: Vec<Kernel>,
+}
+
+impl Module {
+    /// The kernel of a name.
+    #[must_use]
+    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
+        self.kernels.iter().find(|kernel| kernel.name == name)
+    }
+}
+
+/// Where a parameter lies in the kernel's parameter buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The first byte.
+    pub offset: usize,
+    /// The bytes.
+    pub size: usize,
+}
+
+/// One entry function.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its name.
+    pub name: String,
+    /// Its parameters, in order.
+    pub parameters: Vec<Parameter>,
+    /// Bytes of its declared shared variables.
+    pub static_shared: usize,
+    /// Where dynamic shared memory starts.
+    pub dynamic_shared: usize,
+    /// The most threads that a block may have.
+    pub most_threads: usize,
+    pub(crate) registers: usize,
+    pub(crate) instructions: Vec<Instruction>,
+}
+
+/// An index into a warp's registers.
+pub(crate) type Register = usize;
+
+/// A value that an instruction reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operand {
+    Register(Register),
+    Immediate(u64),
+    Special(Special),
+}
+
+/// What a thread knows about its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// `%tid`, along an axis.
+    Thread(usize),
+    /// `%ntid`
+    BlockExtent(usize),
+    /// `%ctaid`
+    Block(usize),
+    /// `%nctaid`
+    GridExtent(usize),
+}
+
+/// A base and an offset in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Address {
+    pub base: Operand,
+    pub offset: i64,
+}
+
+/// Where an address points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Global,
+    Shared,
+}
+
+/// `to = f(a, b, c)` of a lane, for all lanes of a warp.
+pub(crate) type Statement = fn(&Lanes, &Lanes, &Lanes) -> Lanes;
+
+/// What an atomic operation makes of the old value and its operand.
+pub(crate) type Combine = fn(u32, u32) -> u32;
+
+/// From which lane a shuffle reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shuffle {
+    Butterfly,
+    Up,
+}
+
+/// The operands' format of a tensor-core product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Bf16,
+    F16,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Compute {
+        statement: Statement,
+        to: Register,
+        sources: Vec<Operand>,
+    },
+    InsertBits {
+        to: Register,
+        bits: Operand,
+        base: Operand,
+        position: u32,
+        length: u32,
+    },
+    LoadParameter {
+        to: Register,
+        offset: usize,
+        size: usize,
+    },
+    Load {
+        space: Space,
+        size: usize,
+        to: Vec<Register>,
+        address: Address,
+    },
+    Store {
+        space: Space,
+        size: usize,
+        from: Vec<Operand>,
+        address: Address,
+    },
+    Reduce {
+        space: Space,
+        combine: Combine,
+        address: Address,
+        value: Operand,
+    },
+    Branch {
+        target: usize,
+    },
+    Return,
+    Barrier,
+    Shuffle {
+        kind: Shuffle,
+        to: Register,
+        in_range: Option<Register>,
+        value: Operand,
+        distance: Operand,
+        clamp: Operand,
+        members: Operand,
+    },
+    Multiply {
+        format: Format,
+        to: [Register; 4],
+        a: [Operand; 4],
+        b: [Operand; 2],
+        c: [Operand; 4],
+    },
+    CopyAsync {
+        to: Address,
+        from: Address,
+        bytes: Operand,
+    },
+    CommitCopies,
+    WaitCopies {
+        pending: usize,
+    },
+}
+
+/// An operation, the predicate under which it happens, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Instruction {
+    pub op: Op,
+    /// A register, and whether its negation counts.
+    pub predicate: Option<(Register, bool)>,
+    pub line: usize,
+    pub text: String,
+}

@@ -1,0 +1,218 @@
+//! Stage *attend*: column statistics of `A_h = softmax(Q_h K^T * scale + causal mask)`, `A_h` never stored.
+
+use cudarc::driver::CudaSlice;
+
+use crate::device::Device;
+use crate::error::{DeviceError, require};
+use crate::launch::Grid;
+use crate::layer::DeviceLayer;
+
+/// Keys that a block of the tensor-core kernels takes at a time.
+const KEYS: usize = 64;
+
+/// Query rows of a warp.
+const ROWS: usize = 32;
+
+/// Warps of a block, each with a query head of its own.
+const MOST_WARPS: usize = 4;
+
+/// Blocks that the key splits aim at, for each multiprocessor.
+const BLOCKS_EACH: usize = 3;
+
+/// For each split of the keys and each row of `Q_h K^T`: the largest logit, before scaling, and the sum of exponentials
+/// relative to it, both `[splits, H, w]`.
+pub struct RowParts {
+    splits: usize,
+    pub(crate) largest: CudaSlice<f32>,
+    pub(crate) sums: CudaSlice<f32>,
+}
+
+impl RowParts {
+    /// Room for a layer's.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+        Self::with_splits(layer, Self::splits_of(layer))
+    }
+
+    fn splits_of(layer: &DeviceLayer<'_>) -> usize {
+        if layer.halves().is_some() { Division::new(layer, layer.shape().context_len).splits } else { 1 }
+    }
+
+    fn with_splits(layer: &DeviceLayer<'_>, splits: usize) -> Result<Self, DeviceError> {
+        let extents = [splits, layer.shape().query_heads, layer.shape().window_len];
+        let allocate = || layer.device.allocate(&extents);
+        Ok(Self { splits, largest: allocate()?, sums: allocate()? })
+    }
+
+    /// Of either buffer.
+    pub(crate) fn extents(&self, layer: &DeviceLayer<'_>) -> [usize; 3] {
+        [self.splits, layer.shape().query_heads, layer.shape().window_len]
+    }
+
+    pub(crate) fn is_joined(&self) -> bool {
+        self.splits == 1
+    }
+}
+
+/// Sums of squares, sums and maxima over the rows of each candidate's column, `[row tiles, H, n - w]`. Whoever reads them
+/// adds up (or takes the larger of) the row tiles.
+pub struct WindowStatistics {
+    row_tiles: usize,
+    pub(crate) squares: CudaSlice<f32>,
+    pub(crate) sums: CudaSlice<f32>,
+    pub(crate) maxima: CudaSlice<f32>,
+}
+
+impl WindowStatistics {
+    /// Room for a layer's.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+        let (device, shape, row_tiles) = (&layer.device, layer.shape(), Self::row_tiles_of(layer));
+        let extents = [row_tiles, shape.query_heads, shape.candidate_len()];
+        let allocate = || device.allocate(&extents);
+        Ok(Self { row_tiles, squares: allocate()?, sums: allocate()?, maxima: allocate()? })
+    }
+
+    fn row_tiles_of(layer: &DeviceLayer<'_>) -> usize {
+        if layer.halves().is_some() { layer.shape().window_len.div_ceil(ROWS) } else { 1 }
+    }
+
+    /// The squares, the sums and the maxima, `[row tiles * H * (n - w)]`.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn download(&self, device: &Device) -> Result<[Vec<f32>; 3], DeviceError> {
+        Ok([device.copy_out(&self.squares)?, device.copy_out(&self.sums)?, device.copy_out(&self.maxima)?])
+    }
+
+    /// How many parts each column is in.
+    #[must_use]
+    pub fn row_tiles(&self) -> usize {
+        self.row_tiles
+    }
+}
+
+/// How the tensor-core kernels divide a layer: warps, blocks for the heads of a group, tiles of rows, splits of keys.
+struct Division {
+    warps: usize,
+    head_blocks: usize,
+    row_tiles: usize,
+    splits: usize,
+    tiles_per_split: usize,
+}
+
+impl Division {
+    fn new(layer: &DeviceLayer<'_>, keys: usize) -> Self {
+        let shape = layer.shape();
+        let head_blocks = shape.group_size().div_ceil(MOST_WARPS);
+        let warps = shape.group_size().div_ceil(head_blocks);
+        let row_tiles = shape.window_len.div_ceil(ROWS);
+        let blocks = shape.kv_heads * head_blocks * row_tiles;
+        let tiles = keys.div_ceil(KEYS);
+        let wanted = (BLOCKS_EACH * layer.device.multiprocessors()).div_ceil(blocks).clamp(1, tiles);
+        let tiles_per_split = tiles.div_ceil(wanted);
+        Self { warps, head_blocks, row_tiles, splits: tiles.div_ceil(tiles_per_split), tiles_per_split }
+    }
+
+    fn grid(&self, kv_heads: usize) -> Grid {
+        Grid::new([self.splits, kv_heads * self.head_blocks, self.row_tiles], 32 * self.warps)
+    }
+}
+
+/// `attend_rows_bf16_d128`
+fn kernel(pass: &str, layer: &DeviceLayer<'_>) -> String {
+    format!("attend_{pass}_{}_d{}", layer.format().name(), layer.shape().head_dim)
+}
+
+/// First pass: what each row's softmax divides by.
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
+    require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
+    let (shape, rows) = (layer.shape(), parts.extents(layer));
+    let (launch, last) = match layer.halves() {
+        Some(halves) => {
+            let division = Division::new(layer, shape.context_len);
+            let launch = layer.device.launch(&kernel("rows", layer), division.grid(shape.kv_heads))?;
+            (layer.reading(launch, halves), division.tiles_per_split)
+        }
+        None => {
+            let grid = Grid::new([shape.window_len, shape.query_heads, 1], 128);
+            (layer.reading(layer.device.launch("attend_rows_naive", grid)?, layer.singles()?), shape.head_dim)
+        }
+    };
+    let launch = launch.output(&mut parts.largest, &rows).output(&mut parts.sums, &rows);
+    layer.attending(launch).int(last).run()
+}
+
+/// Joins the splits, for kernels that do not join themselves.
+pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
+    let (device, shape) = (&layer.device, layer.shape());
+    let rows = shape.query_heads * shape.window_len;
+    let mut joined = RowParts::with_splits(layer, 1)?;
+    device
+        .launch("attend_rows_join", Grid::new([rows.div_ceil(128), 1, 1], 128))?
+        .input(&parts.largest, &[parts.splits, rows])
+        .input(&parts.sums, &[parts.splits, rows])
+        .output(&mut joined.largest, &[rows])
+        .output(&mut joined.sums, &[rows])
+        .ints(&[parts.splits, rows])
+        .real(layer.scale_log2())
+        .run()?;
+    Ok(joined)
+}
+
+/// Second pass: the weights again, reduced over the rows. A layer without candidates has no columns.
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn enqueue_columns(
+    layer: &DeviceLayer<'_>,
+    parts: &RowParts,
+    statistics: &mut WindowStatistics,
+) -> Result<(), DeviceError> {
+    let (shape, rows) = (layer.shape(), parts.extents(layer));
+    require("tiles of rows", WindowStatistics::row_tiles_of(layer), statistics.row_tiles)?;
+    let columns = [statistics.row_tiles, shape.query_heads, shape.candidate_len()];
+    if shape.candidate_len() == 0 {
+        return Ok(());
+    }
+    let (launch, last) = match layer.halves() {
+        Some(halves) => {
+            let division = Division::new(layer, shape.candidate_len());
+            let launch = layer.device.launch(&kernel("columns", layer), division.grid(shape.kv_heads))?;
+            (layer.reading(launch, halves), vec![division.tiles_per_split, parts.splits])
+        }
+        None => {
+            let launch = layer.device.launch("attend_columns_naive", layer.column_grid(shape.query_heads))?;
+            (layer.reading(launch, layer.singles()?), vec![shape.head_dim])
+        }
+    };
+    let launch = launch
+        .input(&parts.largest, &rows)
+        .input(&parts.sums, &rows)
+        .output(&mut statistics.squares, &columns)
+        .output(&mut statistics.sums, &columns)
+        .output(&mut statistics.maxima, &columns);
+    layer.attending(launch).ints(&last).run()
+}
+
+/// `sum over rows of (mean over the group of A_h[t, i])^2`, `[Hkv, n - w]`.
+pub(crate) fn group_squares(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
+    let (shape, rows) = (layer.shape(), layer.joined_rows()?);
+    let columns = [shape.kv_heads, shape.candidate_len()];
+    let mut squares = layer.device.allocate(&columns)?;
+    let launch = layer.device.launch("attend_group_naive", layer.column_grid(shape.kv_heads))?;
+    let launch = layer
+        .reading(launch, layer.singles()?)
+        .input(&rows.largest, &rows.extents(layer))
+        .input(&rows.sums, &rows.extents(layer))
+        .output(&mut squares, &columns);
+    layer.attending(launch).int(shape.head_dim).run()?;
+    Ok(squares)
+}

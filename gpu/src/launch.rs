@@ -1,0 +1,286 @@
+//! Everything that the compiler cannot check: one launch, memory that starts unwritten, the search for the driver.
+//!
+//! A launch is built from arguments that say their extents, and goes to the driver only when their number and sizes are
+//! those of the kernel's `.param` list and every buffer has exactly the elements that its extents promise.
+
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig,
+    PinnedHostSlice, PushKernelArg, SyncOnDrop, sys,
+};
+
+use crate::error::{DeviceError, doing};
+
+/// Numbers that every pattern of bits is one of, on the host as on the device.
+pub trait Plain: DeviceRepr + Copy + Default + Send + Sync {}
+
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for f32 {}
+impl Plain for f64 {}
+
+/// Whether there is a driver library at all. Without one, every other call would panic.
+#[must_use]
+pub(crate) fn driver_is_present() -> bool {
+    // SAFETY: opens a library by the driver's name and runs nothing but its initialisers.
+    unsafe { sys::is_culib_present() }
+}
+
+/// Stops cudarc from recording an event at every use of a buffer, which no graph could be captured with.
+pub(crate) fn forget_events(context: &CudaContext) {
+    // SAFETY: the device that asks for this has one stream, which orders all its work.
+    unsafe { context.disable_event_tracking() };
+}
+
+/// Device memory that nobody has written yet.
+pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result<CudaSlice<T>, DeviceError> {
+    // SAFETY: whatever the memory holds is a `T`, and kernels write before they read.
+    let memory = unsafe { stream.alloc(len) };
+    doing(&format!("allocating {len} numbers of {} bytes", size_of::<T>()), memory)
+}
+
+/// Pinned host memory, whatever it holds.
+pub(crate) fn allocate_pinned<T: Plain>(
+    context: &Arc<CudaContext>,
+    len: usize,
+) -> Result<PinnedHostSlice<T>, DeviceError> {
+    // SAFETY: whatever the memory holds is a `T`.
+    doing("allocating pinned memory", unsafe { context.alloc_pinned(len) })
+}
+
+/// A kernel, and the bytes of each of its parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    pub name: String,
+    pub function: CudaFunction,
+    pub signature: Vec<usize>,
+}
+
+/// How many blocks of how many threads, with how many bytes of dynamic shared memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub blocks: [usize; 3],
+    pub threads: usize,
+    pub shared: usize,
+}
+
+impl Grid {
+    pub fn new(blocks: [usize; 3], threads: usize) -> Self {
+        Self { blocks, threads, shared: 0 }
+    }
+
+    pub fn with_shared(self, shared: usize) -> Self {
+        Self { shared, ..self }
+    }
+}
+
+/// Dynamic shared memory beyond this has to be asked for.
+const DEFAULT_SHARED: usize = 48 * 1024;
+
+/// An argument as it is handed over.
+enum Argument<'a> {
+    Word(u32),
+    /// The address of no buffer.
+    Nothing,
+    /// An address, and what orders other streams' work on the memory behind this launch.
+    Address(u64, #[allow(dead_code, reason = "works when it is dropped")] SyncOnDrop<'a>),
+}
+
+impl Argument<'_> {
+    fn size(&self) -> usize {
+        match self {
+            Self::Word(_) => size_of::<u32>(),
+            Self::Nothing | Self::Address(..) => size_of::<u64>(),
+        }
+    }
+}
+
+/// A launch under construction. What is wrong with an argument is told by [`Launch::run`].
+pub(crate) struct Launch<'a> {
+    stream: &'a CudaStream,
+    kernel: &'a Kernel,
+    grid: Grid,
+    arguments: Vec<Argument<'a>>,
+    wrong: Option<String>,
+}
+
+impl<'a> Launch<'a> {
+    pub fn new(stream: &'a CudaStream, kernel: &'a Kernel, grid: Grid) -> Self {
+        Self { stream, kernel, grid, arguments: Vec::new(), wrong: None }
+    }
+
+    /// A buffer that the kernel reads, with its extents.
+    pub fn input<T>(mut self, buffer: &'a impl DevicePtr<T>, extents: &[usize]) -> Self {
+        self.check_extents(buffer.len(), extents);
+        let (address, order) = buffer.device_ptr(self.stream);
+        self.arguments.push(Argument::Address(address, order));
+        self
+    }
+
+    /// A buffer that the kernel reads, or none where it reads nothing of it.
+    pub fn optional<T>(mut self, buffer: Option<&'a impl DevicePtr<T>>, extents: &[usize]) -> Self {
+        match buffer {
+            Some(buffer) => self.input(buffer, extents),
+            None => {
+                self.arguments.push(Argument::Nothing);
+                self
+            }
+        }
+    }
+
+    /// A buffer that the kernel writes, with its extents.
+    pub fn output<T>(mut self, buffer: &'a mut impl DevicePtrMut<T>, extents: &[usize]) -> Self {
+        self.check_extents(buffer.len(), extents);
+        let (address, order) = buffer.device_ptr_mut(self.stream);
+        self.arguments.push(Argument::Address(address, order));
+        self
+    }
+
+    /// A size or an index.
+    pub fn int(mut self, value: usize) -> Self {
+        match i32::try_from(value) {
+            Ok(value) => self.arguments.push(Argument::Word(value.cast_unsigned())),
+            Err(_) => self.refuse(format!("{value} does not fit 31 bits")),
+        }
+        self
+    }
+
+    /// Sizes or indices.
+    pub fn ints(self, values: &[usize]) -> Self {
+        values.iter().fold(self, |launch, &value| launch.int(value))
+    }
+
+    /// A real number.
+    pub fn real(mut self, value: f32) -> Self {
+        self.arguments.push(Argument::Word(value.to_bits()));
+        self
+    }
+
+    /// Hands the launch to the driver.
+    pub fn run(self) -> Result<(), DeviceError> {
+        self.check().map_err(|reason| DeviceError::Launch { kernel: self.kernel.name.clone(), reason })?;
+        let extent = |axis: usize| self.grid.blocks[axis] as u32;
+        let config = LaunchConfig {
+            grid_dim: (extent(0), extent(1), extent(2)),
+            block_dim: (self.grid.threads as u32, 1, 1),
+            shared_mem_bytes: self.grid.shared as u32,
+        };
+        let mut builder = self.stream.launch_builder(&self.kernel.function);
+        for argument in &self.arguments {
+            match argument {
+                Argument::Word(word) => builder.arg(word),
+                Argument::Nothing => builder.arg(&0_u64),
+                Argument::Address(address, _) => builder.arg(address),
+            };
+        }
+        // SAFETY: the arguments are as many and as large as the kernel's parameters, and every buffer holds the elements of
+        // its extents, which the kernel's own arguments keep it inside of.
+        let launched = unsafe { builder.launch(config) };
+        doing(&format!("launching {}", self.kernel.name), launched).map(|_| ())
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.wrong.get_or_insert(reason);
+    }
+
+    fn check_extents(&mut self, found: usize, extents: &[usize]) {
+        let expected = extents.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+        let index = self.arguments.len();
+        if expected != Some(found) {
+            self.refuse(format!("argument {index}: expected {extents:?} elements, found {found}"));
+        } else if found > i32::MAX as usize {
+            self.refuse(format!("argument {index}: {extents:?} elements do not fit 31 bits"));
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Some(reason) = &self.wrong {
+            return Err(reason.clone());
+        }
+        let found: Vec<usize> = self.arguments.iter().map(Argument::size).collect();
+        if found != self.kernel.signature {
+            return Err(format!("expected parameters of {:?} bytes, found {found:?}", self.kernel.signature));
+        }
+        let Grid { blocks, threads, shared } = self.grid;
+        if blocks.contains(&0) || blocks[0] > i32::MAX as usize || blocks[1].max(blocks[2]) > 65_535 {
+            return Err(format!("a grid of {blocks:?} blocks"));
+        }
+        if threads == 0 || threads > 1024 {
+            return Err(format!("blocks of {threads} threads"));
+        }
+        if shared > DEFAULT_SHARED {
+            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let granted = self.kernel.function.set_attribute(attribute, shared as i32);
+            return granted.map_err(|cause| format!("{shared} bytes of shared memory: {cause}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grid;
+    use crate::device::Device;
+
+    fn device() -> Device {
+        laprox_ptxsim::driver::install().unwrap();
+        Device::open().unwrap().unwrap()
+    }
+
+    /// `score_sum` takes two addresses and a count.
+    fn refusal(grid: Grid, parts: usize, extents: &[usize], count: usize) -> String {
+        let device = device();
+        let parts = device.copy_in(&vec![1.0_f32; parts]).unwrap();
+        let mut sum = device.allocate::<f32>(&[1]).unwrap();
+        let launch = device.launch("score_sum", grid).unwrap().input(&parts, extents).output(&mut sum, &[1]);
+        launch.int(count).run().unwrap_err().to_string()
+    }
+
+    const FITS: Grid = Grid { blocks: [1; 3], threads: 256, shared: 0 };
+
+    #[test]
+    fn a_launch_that_fits_is_run() {
+        let device = device();
+        let parts = device.copy_in(&[1.0_f32; 300]).unwrap();
+        let mut sum = device.allocate::<f32>(&[1]).unwrap();
+        let launch =
+            device.launch("score_sum", FITS).unwrap().input(&parts, &[3, 100]).output(&mut sum, &[1]);
+        launch.int(300).run().unwrap();
+        assert_eq!(device.copy_out(&sum).unwrap(), [300.0]);
+    }
+
+    #[test]
+    fn a_buffer_that_is_not_its_extents_is_refused() {
+        assert!(refusal(FITS, 5, &[2, 3], 5).contains("argument 0: expected [2, 3] elements, found 5"));
+        assert!(refusal(FITS, 5, &[usize::MAX, 2], 5).contains("argument 0"));
+    }
+
+    #[test]
+    fn a_size_beyond_31_bits_is_refused() {
+        assert!(refusal(FITS, 5, &[5], 1 << 31).contains("2147483648 does not fit 31 bits"));
+    }
+
+    #[test]
+    fn a_grid_that_no_device_takes_is_refused() {
+        for blocks in [[0, 1, 1], [1, 65_536, 1], [1, 1, 65_536], [1 << 31, 1, 1]] {
+            assert!(refusal(Grid { blocks, ..FITS }, 5, &[5], 5).contains("a grid of"), "{blocks:?}");
+        }
+        for threads in [0, 1025] {
+            assert!(refusal(Grid { threads, ..FITS }, 5, &[5], 5).contains("threads"), "{threads}");
+        }
+        assert!(
+            refusal(Grid { shared: 1 << 20, ..FITS }, 5, &[5], 5).contains("1048576 bytes of shared memory")
+        );
+    }
+
+    #[test]
+    fn arguments_that_are_too_few_are_refused() {
+        let device = device();
+        let parts = device.copy_in(&[1.0_f32; 5]).unwrap();
+        let refusal =
+            device.launch("score_sum", FITS).unwrap().input(&parts, &[5]).run().unwrap_err().to_string();
+        assert!(refusal.contains("expected parameters of [8, 8, 4] bytes, found [8]"), "{refusal}");
+    }
+}

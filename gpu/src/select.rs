@@ -1,0 +1,293 @@
+//! Stage *select* on the device: the top slots of a whole model, exactly, ties to the lower (layer, KV head, position).
+
+use std::sync::Arc;
+
+use cudarc::driver::CudaSlice;
+use laprox_reference::{Allocation, LayerShape, Normaliser, Policy, PolicyOptions, RetainedSet};
+
+use crate::device::{Device, Version};
+use crate::error::{DeviceError, doing, require};
+use crate::launch::Grid;
+use crate::score::DeviceScores;
+
+/// Slots of a block of the ordered compaction.
+const CHUNK: usize = 1024;
+
+/// Bins of a histogram of digits.
+const BINS: usize = 2048;
+
+/// Whether a policy keeps what [`ModelScores::top`] does: the highest shares of a layer's sum, and nothing else first.
+#[must_use]
+pub fn cuts(policy: &Policy) -> bool {
+    let PolicyOptions { allocation, norm, sinks, min_per_head, .. } = *policy.options();
+    (allocation, norm, sinks, min_per_head) == (Allocation::Model, Normaliser::Sum, 0, 0)
+}
+
+/// The scores of all layers of a model, on the device.
+pub struct ModelScores {
+    device: Arc<Device>,
+    /// `[layers, Hkv, n - w]`
+    scores: CudaSlice<f32>,
+    /// What each layer's scores are divided by, `[layers]`.
+    sums: CudaSlice<f32>,
+    layers: usize,
+    shape: LayerShape,
+}
+
+impl ModelScores {
+    /// Joins the layers' scores, each to be divided by its own sum.
+    ///
+    /// # Errors
+    /// [`DeviceError::Request`] when there is no layer, or no candidate.
+    pub fn join(
+        device: &Arc<Device>,
+        layers: &[DeviceScores],
+        shape: LayerShape,
+    ) -> Result<Self, DeviceError> {
+        let slots = shape.kv_heads * shape.candidate_len();
+        if layers.is_empty() || slots == 0 || layers.iter().any(|layer| layer.scores.len() != slots) {
+            return Err(refuse_scores(slots, layers.iter().map(|layer| layer.scores.len()).sum()));
+        }
+        let mut scores = device.allocate(&[layers.len(), slots])?;
+        let mut sums = device.allocate(&[layers.len()])?;
+        for (index, layer) in layers.iter().enumerate() {
+            let what = "joining scores";
+            let mut part = scores.slice_mut(index * slots..(index + 1) * slots);
+            doing(what, device.compute.memcpy_dtod(&layer.scores, &mut part))?;
+            doing(what, device.compute.memcpy_dtod(&layer.sum, &mut sums.slice_mut(index..=index)))?;
+        }
+        Ok(Self { device: Arc::clone(device), scores, sums, layers: layers.len(), shape })
+    }
+
+    /// Takes scores `[layers, Hkv, n - w]` and what each layer's are divided by.
+    ///
+    /// # Errors
+    /// As [`ModelScores::join`].
+    pub fn upload(
+        device: &Arc<Device>,
+        scores: &[f32],
+        sums: &[f32],
+        shape: LayerShape,
+    ) -> Result<Self, DeviceError> {
+        let slots = shape.kv_heads * shape.candidate_len();
+        if slots == 0 || sums.is_empty() || scores.len() != sums.len() * slots {
+            return Err(refuse_scores(slots, scores.len()));
+        }
+        Ok(Self {
+            device: Arc::clone(device),
+            scores: device.copy_in(scores)?,
+            sums: device.copy_in(sums)?,
+            layers: sums.len(),
+            shape,
+        })
+    }
+
+    /// The first `count` slots by the highest normalised score, ties to the lower (layer, KV head, position), and the
+    /// windows. Enqueued, not waited for.
+    ///
+    /// # Errors
+    /// [`DeviceError::Request`] when there are not that many, or none is asked for.
+    pub fn top(&self, count: usize) -> Result<Selected, DeviceError> {
+        let mut selected = Selected::allocate(self, count)?;
+        self.enqueue_top(&mut selected)?;
+        Ok(selected)
+    }
+
+    /// The same into room that is there.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        require("model of the selection", (self.layers, self.shape), (selected.layers, selected.shape))?;
+        match self.device.version() {
+            Version::Naive => self.top_naive(selected),
+            Version::Shipped => {
+                self.find_cut(selected)?;
+                self.compact(selected)
+            }
+        }
+    }
+
+    /// Ranks every slot against every other one; the host packs what stays.
+    fn top_naive(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        let slots = self.scores.len();
+        let mut kept = self.device.allocate(&[slots])?;
+        self.device
+            .launch("select_naive", Grid::new([slots.div_ceil(128), 1, 1], 128))?
+            .input(&self.scores, &[slots])
+            .input(&self.sums, &[self.layers])
+            .output(&mut kept, &[slots])
+            .output(&mut selected.refused, &[1])
+            .ints(&[slots / self.layers, slots, selected.count])
+            .run()?;
+        let kept: Vec<u32> = self.device.copy_out(&kept)?;
+        let (mut offsets, mut positions) = (vec![0], Vec::new());
+        for head in kept.chunks_exact(self.shape.candidate_len()) {
+            let all = head.iter().copied().chain(std::iter::repeat_n(1, self.shape.window_len));
+            positions.extend(
+                (0..).zip(all).filter(|(_, kept)| *kept == 1).map(|(position, _): (u32, u32)| position),
+            );
+            offsets.push(positions.len() as u32);
+        }
+        (selected.offsets, selected.positions) =
+            (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
+        Ok(())
+    }
+
+    /// The key of the last slot that stays and how many of its ties do, digit by digit; and the first slot without a finite
+    /// score.
+    fn find_cut(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        let (device, slots) = (&self.device, self.scores.len());
+        let what = "starting a selection";
+        doing(what, device.compute.memcpy_dtod(&selected.start.slice(..2), &mut selected.cut))?;
+        doing(what, device.compute.memcpy_dtod(&selected.start.slice(2..), &mut selected.refused))?;
+        let blocks = slots.div_ceil(4096).clamp(1, 8 * device.multiprocessors());
+        for pass in 0..3 {
+            device
+                .launch("select_histogram", Grid::new([blocks, 1, 1], 256))?
+                .input(&self.scores, &[slots])
+                .input(&self.sums, &[self.layers])
+                .output(&mut selected.histogram, &[BINS])
+                .input(&selected.cut, &[2])
+                .output(&mut selected.refused, &[1])
+                .ints(&[pass, slots / self.layers, slots])
+                .run()?;
+            device
+                .launch("select_bin", Grid::new([1; 3], 256))?
+                .output(&mut selected.histogram, &[BINS])
+                .output(&mut selected.cut, &[2])
+                .int(pass)
+                .run()?;
+        }
+        Ok(())
+    }
+
+    /// Positions of what the cut leaves, in order.
+    fn compact(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+        let LayerShape { kv_heads, window_len, .. } = self.shape;
+        let candidates = self.shape.candidate_len();
+        let (device, heads) = (&self.device, self.layers * kv_heads);
+        let per_head = candidates.div_ceil(CHUNK);
+        let grid = Grid::new([per_head, heads, 1], 256);
+        let (scores, chunks) = ([heads, candidates], [heads, per_head, 2]);
+        let retained = [selected.count + heads * window_len];
+        device
+            .launch("select_count", grid)?
+            .input(&self.scores, &scores)
+            .input(&self.sums, &[self.layers])
+            .input(&selected.cut, &[2])
+            .output(&mut selected.chunks, &chunks)
+            .ints(&[kv_heads, candidates])
+            .run()?;
+        device
+            .launch("select_scan", Grid::new([1; 3], 256))?
+            .output(&mut selected.chunks, &chunks)
+            .input(&selected.cut, &[2])
+            .output(&mut selected.offsets, &[heads + 1])
+            .ints(&[heads, per_head, window_len])
+            .run()?;
+        device
+            .launch("select_compact", grid)?
+            .input(&self.scores, &scores)
+            .input(&self.sums, &[self.layers])
+            .input(&selected.cut, &[2])
+            .input(&selected.chunks, &chunks)
+            .input(&selected.offsets, &[heads + 1])
+            .output(&mut selected.positions, &retained)
+            .ints(&[kv_heads, candidates, window_len])
+            .run()
+    }
+}
+
+fn refuse_scores(slots: usize, found: usize) -> DeviceError {
+    DeviceError::Request {
+        what: "scores of a model",
+        expected: format!("at least one layer of {slots} candidates, at least one"),
+        found: format!("{found} scores"),
+    }
+}
+
+/// What stays of a model, on the device: positions head after head, each head's window last.
+pub struct Selected {
+    pub(crate) device: Arc<Device>,
+    pub(crate) shape: LayerShape,
+    pub(crate) layers: usize,
+    /// How many candidates stay.
+    count: usize,
+    /// `[layers * Hkv + 1]`
+    pub(crate) offsets: CudaSlice<u32>,
+    pub(crate) positions: CudaSlice<u32>,
+    /// The first slot whose score is not finite.
+    refused: CudaSlice<u32>,
+    /// What `cut` and `refused` begin as.
+    start: CudaSlice<u32>,
+    /// The leading digits of the last key that stays, and how many with these do.
+    cut: CudaSlice<u32>,
+    /// Empty but between two kernels.
+    histogram: CudaSlice<u32>,
+    /// For each chunk of slots, how many before it are above the cut and on it.
+    chunks: CudaSlice<u32>,
+}
+
+impl Selected {
+    /// Room for the first `count` slots.
+    ///
+    /// # Errors
+    /// [`DeviceError::Request`] when there are not that many, or none is asked for.
+    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self, DeviceError> {
+        let (device, shape, slots) = (&scores.device, scores.shape, scores.scores.len());
+        if count == 0 || count > slots {
+            return Err(DeviceError::Request {
+                what: "number of slots to keep",
+                expected: format!("1 to {slots}"),
+                found: count.to_string(),
+            });
+        }
+        let heads = scores.layers * shape.kv_heads;
+        Ok(Self {
+            device: Arc::clone(device),
+            shape,
+            layers: scores.layers,
+            count,
+            offsets: device.allocate(&[heads + 1])?,
+            positions: device.allocate(&[count + heads * shape.window_len])?,
+            refused: device.copy_in(&[u32::MAX])?,
+            start: device.copy_in(&[0, count as u32, u32::MAX])?,
+            cut: device.allocate(&[2])?,
+            histogram: doing("clearing the histogram", device.compute.alloc_zeros(BINS))?,
+            chunks: device.allocate(&[heads, shape.candidate_len().div_ceil(CHUNK), 2])?,
+        })
+    }
+
+    /// The set on the host.
+    ///
+    /// # Errors
+    /// [`DeviceError::Request`] names a slot whose normalised score is not finite.
+    pub fn download(&self) -> Result<RetainedSet, DeviceError> {
+        self.refuse_non_finite(self.device.copy_out(&self.refused)?[0] as usize)?;
+        let offsets = self.device.copy_out(&self.offsets)?;
+        let positions = self.device.copy_out(&self.positions)?;
+        let LayerShape { kv_heads, context_len, window_len, .. } = self.shape;
+        let head = |pair: &[u32]| positions[pair[0] as usize..pair[1] as usize - window_len].to_vec();
+        let heads: Vec<Vec<u32>> = offsets.windows(2).map(head).collect();
+        let set = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads);
+        set.map_err(|error| DeviceError::Request {
+            what: "selected positions",
+            expected: "a retained set".into(),
+            found: error.to_string(),
+        })
+    }
+
+    fn refuse_non_finite(&self, slot: usize) -> Result<(), DeviceError> {
+        if slot == u32::MAX as usize {
+            return Ok(());
+        }
+        let (head, position) = (slot / self.shape.candidate_len(), slot % self.shape.candidate_len());
+        let (layer, kv_head) = (head / self.shape.kv_heads, head % self.shape.kv_heads);
+        Err(DeviceError::Request {
+            what: "normalised score",
+            expected: "a finite number".into(),
+            found: format!("none for layer {layer}, KV head {kv_head}, position {position}"),
+        })
+    }
+}

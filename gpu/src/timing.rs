@@ -1,0 +1,85 @@
+//! Time on the device: launches recorded once as a graph, replayed, and measured by events around the replays.
+
+use cudarc::driver::{CudaGraph, CudaSlice, sys};
+
+use crate::device::Device;
+use crate::error::{DeviceError, doing};
+
+/// Launches that can be repeated.
+pub struct Recorded<'a> {
+    device: &'a Device,
+    graph: CudaGraph,
+}
+
+impl Device {
+    /// Records what `enqueue` launches, which is not run. Only on a device that was [opened for
+    /// timing](Device::open_for_timing), and nothing may be allocated or waited for.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn record(
+        &self,
+        enqueue: impl FnOnce() -> Result<(), DeviceError>,
+    ) -> Result<Recorded<'_>, DeviceError> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        doing("recording launches", self.compute.begin_capture(mode))?;
+        let enqueued = enqueue();
+        let graph = doing("recording launches", self.compute.end_capture(sys::CUgraphInstantiate_flags(0)));
+        enqueued?;
+        let nothing = || DeviceError::Request {
+            what: "recorded launches",
+            expected: "at least one".into(),
+            found: "none".into(),
+        };
+        Ok(Recorded { device: self, graph: graph?.ok_or_else(nothing)? })
+    }
+
+    /// Bytes read and written in a second by a copy inside the device's memory, the best of some tries.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn copy_rate(&self, bytes: usize) -> Result<f64, DeviceError> {
+        let words = bytes / size_of::<u32>();
+        let zeros = || doing("clearing memory", self.compute.alloc_zeros::<u32>(words));
+        let (from, mut to): (CudaSlice<u32>, CudaSlice<u32>) = (zeros()?, zeros()?);
+        let copy = self.record(|| doing("copying", self.compute.memcpy_dtod(&from, &mut to)))?;
+        let mut best = f64::INFINITY;
+        for _ in 0..10 {
+            best = best.min(copy.milliseconds(1)?);
+        }
+        Ok(2.0 * (words * size_of::<u32>()) as f64 / (best / 1e3))
+    }
+}
+
+impl Recorded<'_> {
+    /// Milliseconds of one replay, the mean over `replays` that follow each other.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn milliseconds(&self, replays: usize) -> Result<f64, DeviceError> {
+        let stream = &self.device.compute;
+        let event = || {
+            let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+            doing("recording an event", stream.record_event(flags))
+        };
+        let start = event()?;
+        for _ in 0..replays {
+            doing("replaying launches", self.graph.launch())?;
+        }
+        let end = event()?;
+        let elapsed = doing("reading the time", start.elapsed_ms(&end))?;
+        Ok(f64::from(elapsed) / replays.max(1) as f64)
+    }
+
+    /// The median of several measurements of [`Recorded::milliseconds`], after one that is thrown away.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn median_milliseconds(&self, measurements: usize, replays: usize) -> Result<f64, DeviceError> {
+        self.milliseconds(replays)?;
+        let times = (0..measurements.max(1)).map(|_| self.milliseconds(replays));
+        let mut times = times.collect::<Result<Vec<_>, _>>()?;
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
+    }
+}

@@ -1,0 +1,15 @@
+//! Every stage on the device against the reference: on a GPU where there is one, else under the interpreter.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attend;
+mod bounds;
+mod evaluate;
+mod gram;
+mod model;
+mod project;
+mod score;
+mod select;
+mod shapes;
+mod timing;
