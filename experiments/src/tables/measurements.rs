@@ -1,6 +1,6 @@
 //! What every policy was measured at, on the same prompts, and what may be said of their means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use laprox_reference::Budget;
 
@@ -36,6 +36,13 @@ impl Measurements {
             self.0.len() - 1
         });
         self.0[place].2.entry(stratum.to_owned()).or_default().insert(unit.to_owned(), value);
+    }
+
+    /// Those policies and budgets that have every stratum that any of them has.
+    #[must_use]
+    pub fn complete(&self) -> Self {
+        let all: BTreeSet<&String> = self.0.iter().flat_map(|(.., strata)| strata.keys()).collect();
+        Self(self.0.iter().filter(|(.., strata)| strata.len() == all.len()).cloned().collect())
     }
 
     /// The policies in the order in which they came.

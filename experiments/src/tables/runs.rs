@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Common;
@@ -166,6 +167,9 @@ impl Runner<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdout(Stdio::null());
         command.args(["--seed", &self.common.seed.to_string()]);
+        if let Some(path) = self.common.path.to_possible_value() {
+            command.args(["--path", path.get_name()]);
+        }
         if let Some(threads) = self.common.threads {
             command.args(["--threads", &threads.to_string()]);
         }

@@ -57,6 +57,24 @@ fn accuracy_averages_tasks_alike() {
     assert_eq!(cell(shown, &["10%", "snapkv"], "loss against full")["best"], true);
 }
 
+/// At 20 % only one of two tasks was measured: its points are not the average.
+#[test]
+fn an_average_needs_every_task() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows = [needles("laprox", "5%", &[0.0, 1.0]), needles("laprox", "20%", &[0.0, 0.0])];
+    write(folder.path(), "needle/rows.csv", EVAL, &rows.concat());
+    let words =
+        Eval { task: "words", question: "aware", metric: "contains-all", value: 1.0, full: 1.0, ..PROMPT };
+    let rows = ["a", "b"].map(|prompt| Eval { prompt, ..words }.row());
+    write(folder.path(), "retrieval/rows.csv", EVAL, &rows);
+    let chapter = chapter("accuracy", folder.path());
+    let shown = table(&chapter, "points out of 100");
+    assert_eq!(value(shown, &["5%", "laprox"], "average"), Some(75.0));
+    assert_eq!(value(shown, &["20%", "laprox"], "needle"), Some(100.0));
+    assert_eq!(value(shown, &["20%", "laprox"], "average"), None);
+    assert_eq!(value(shown, &["20%", "laprox"], "loss against full"), None);
+}
+
 #[test]
 fn what_others_measured_is_marked_as_theirs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -119,7 +137,7 @@ fn allocations_of_one_score_stand_in_one_line() {
         errors("laprox", "laprox", "model", "5%", &[0.6, 0.8]),
         errors("lava", "lava", "lava", "5%", &[0.1, 0.1]),
     ];
-    write(folder.path(), "ablations/head_vs_layer/rows.csv", ABLATION, &rows.concat());
+    write(folder.path(), "head_vs_layer/rows.csv", ABLATION, &rows.concat());
     let chapter = chapter("ablation", folder.path());
     let shown = table(&chapter, "error by allocation");
     approx::assert_relative_eq!(
@@ -131,7 +149,7 @@ fn allocations_of_one_score_stand_in_one_line() {
     assert_eq!(cell(shown, &["10%", "laprox"], "full method (model)")["best"], true);
     assert_eq!(value(shown, &["10%", "laprox"], "head-flattened (layer)"), None);
     assert_eq!(shown["lines"].as_array().map(Vec::len), Some(2), "a score of one allocation has no line");
-    let policies = table(&chapter, "ablations/head_vs_layer");
+    let policies = table(&chapter, "head_vs_layer");
     assert_eq!(value(policies, &["lava"], "5%"), Some(0.1));
     assert_eq!(policies["columns"], serde_json::json!(["5%", "10%"]), "budgets come in their order");
 }

@@ -52,7 +52,7 @@ fn every_source_has_a_run_and_every_run_a_table() {
 #[test]
 fn a_placeholder_that_is_an_argument_stands_for_several() {
     let runs = Runs::committed().expect("a right file");
-    let run = runs.of_file("ablations/pooling/rows.csv").expect("a run");
+    let run = runs.of_file("pooling/rows.csv").expect("a run");
     let values =
         Values::from([("dumps", vec!["D".to_owned(), "E".to_owned()]), ("folder", vec!["F".to_owned()])]);
     assert_eq!(run.lacks(&values), Some("experiments"));

@@ -125,7 +125,7 @@ fn parts_of_the_method_help_or_do_not() {
         errors("laprox:allocation=model-raw", "laprox", "model-raw", "5%", &[0.10, 0.20, 0.30]),
         errors("laprox:pool=none", "laprox:pool=none", "model", "5%", &[0.10, 0.30, 0.60]),
     ];
-    write(folder.path(), "ablations/head_vs_layer/rows.csv", ABLATION, &rows.concat());
+    write(folder.path(), "head_vs_layer/rows.csv", ABLATION, &rows.concat());
     let chapter = chapter("ablation", folder.path());
     let of = |claim| outcome(&chapter, claim, "drop error");
     assert_eq!(of("one budget for the model is better than one a head or a layer"), "holds");

@@ -28,13 +28,13 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         let shown = ByBudget {
             title: format!("{}: points out of 100, mean over tasks", part.subject()),
             y_label: "points",
-            measurements: &points,
+            measurements: &points.complete(),
             best: Best::Greatest,
             digits: 1,
             seed,
         };
         content.figures.push(shown.figure(Some(("full cache".into(), part.full_average()))));
-        let losses = measurements(&part.rows, task, |row| row.full_value - row.value)?;
+        let losses = measurements(&part.rows, task, |row| row.full_value - row.value)?.complete();
         if !content.notes.contains(&named) {
             content.notes.push(named);
         }
@@ -43,7 +43,8 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     }
     content.notes.push(
         "Points are the tasks' metrics, named above, times 100; the average counts every task alike. Intervals are 95 % bootstrap \
-         intervals over prompts, drawn task by task. The best of a budget is marked."
+         intervals over prompts, drawn task by task. A budget that some task was not measured at has no average. The best of a budget \
+         is marked."
             .into(),
     );
     content.verdicts = judge(&config.claims, &groups, seed);
@@ -90,7 +91,8 @@ impl Part {
 
     fn table(&self, points: &Measurements) -> Result<Table> {
         let full = self.full();
-        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value))?;
+        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value))?.complete();
+        let complete = points.complete();
         let tasks = full.iter().map(|(task, _)| task.as_str());
         let mut table = Table::new(
             format!("{}: points out of 100", self.subject()),
@@ -102,11 +104,14 @@ impl Part {
         table.push(["100%", FULL], cells.chain([average, Cell::number(None, 1)]).collect());
         for budget in points.budgets() {
             for policy in points.policies() {
-                let Some(mean) = points.mean((policy, budget), self.seed) else { continue };
                 let of_task = |(task, _): &(String, f64)| points.mean_of((policy, budget), task);
+                if full.iter().all(|task| of_task(task).is_none()) {
+                    continue;
+                }
                 let cells = full.iter().map(|task| Cell::number(of_task(task), 1));
+                let average = complete.mean((policy, budget), self.seed);
                 let loss = losses.mean((policy, budget), self.seed);
-                let cells = cells.chain([Cell::estimate(Some(mean), 1), Cell::estimate(loss, 1)]);
+                let cells = cells.chain([Cell::estimate(average, 1), Cell::estimate(loss, 1)]);
                 table.push([budget.to_string(), policy.to_owned()], cells.collect());
             }
         }
