@@ -5,6 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::report::csv;
 
 /// What the name of an unfinished file begins with.
 pub const TEMPORARY: &str = ".laprox-";
@@ -41,6 +45,33 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Writes a document with `rows` as one JSON document, as its rows alone, or as a text. What a CSV file leaves out of the
+    /// document lies beside it, as `NAME.config.json`.
+    ///
+    /// # Errors
+    /// When something cannot be serialised or written.
+    pub fn write_document<R: Serialize>(
+        &self,
+        format: Format,
+        document: &impl Serialize,
+        rows: &[R],
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
+        match format {
+            Format::Json => self.write(&pretty(document)?),
+            Format::Markdown => self.write(&text()),
+            Format::Csv => {
+                if let Self::File { path, force } = *self {
+                    let mut config = serde_json::to_value(document)?;
+                    config.as_object_mut().and_then(|document| document.remove("rows"));
+                    let path = path.with_extension("config.json");
+                    Sink::File { path: &path, force }.write(&pretty(&config)?)?;
+                }
+                self.write(&csv(rows)?)
+            }
+        }
+    }
+
     /// Writes the text.
     ///
     /// # Errors
@@ -53,6 +84,10 @@ impl<'a> Sink<'a> {
             }
         }
     }
+}
+
+fn pretty(document: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
 /// Fails where `path` exists and `force` is not given.

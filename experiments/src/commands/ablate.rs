@@ -63,11 +63,7 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
         return run.in_folder(path);
     }
     let document = run.in_memory()?;
-    sink.write(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document)?),
-        Format::Csv => csv(&document.rows)?,
-        Format::Markdown => document.text(),
-    })
+    sink.write_document(format, &document, &document.rows, || document.text())
 }
 
 /// Rows tell dumps apart by the names of their folders.

@@ -18,7 +18,7 @@ use crate::exit::ClaimFails;
 use crate::output::Sink;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::{csv, table};
+use crate::report::table;
 use crate::sample::Sample;
 
 /// One statement about one layer under one eviction.
@@ -54,6 +54,8 @@ struct Row {
 struct Results {
     provenance: Provenance,
     trials: u32,
+    policy: String,
+    budgets: Vec<String>,
     rows: Vec<Row>,
 }
 
@@ -78,12 +80,14 @@ fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
     }
     drop(progress);
     let provenance = Provenance::new(common, backend.name(), &[&dump])?;
-    let results = Results { provenance, trials: arguments.trials, rows };
-    sink.write(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&results)?),
-        Format::Csv => csv(&results.rows)?,
-        Format::Markdown => text(&dump, &results),
-    })?;
+    let results = Results {
+        provenance,
+        trials: arguments.trials,
+        policy: arguments.policy.to_string(),
+        budgets: arguments.budgets.iter().map(Budget::to_string).collect(),
+        rows,
+    };
+    sink.write_document(format, &results, &results.rows, || text(&dump, &results))?;
     verdict(&results.rows)
 }
 

@@ -98,11 +98,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let journal = Journal::in_memory();
     run.compute(&journal)?;
     let document = run.document(&journal)?;
-    sink.write(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document)?),
-        Format::Csv => csv(&document.rows)?,
-        Format::Markdown => document.text(model.name()),
-    })
+    sink.write_document(format, &document, &document.rows, || document.text(model.name()))
 }
 
 fn require_files(arguments: &Eval) -> Result<()> {

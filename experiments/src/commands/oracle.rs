@@ -17,7 +17,7 @@ use crate::cli::{Common, Format, OracleArguments};
 use crate::output::Sink;
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
-use crate::report::{csv, table};
+use crate::report::table;
 use crate::sample::{Sample, Searched};
 
 /// The policies that an oracle is compared with where none is named.
@@ -62,6 +62,7 @@ struct Row {
 struct Results {
     provenance: Provenance,
     oracle: String,
+    budgets: Vec<String>,
     rows: Vec<Row>,
 }
 
@@ -89,12 +90,9 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
         }
     }
     let provenance = Provenance::new(common, backend.name(), &[&dump])?;
-    let results = Results { provenance, oracle: arguments.oracle.to_string(), rows };
-    sink.write(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&results)?),
-        Format::Csv => csv(&results.rows)?,
-        Format::Markdown => text(&dump, &results),
-    })
+    let budgets = arguments.budgets.iter().map(Budget::to_string).collect();
+    let results = Results { provenance, oracle: arguments.oracle.to_string(), budgets, rows };
+    sink.write_document(format, &results, &results.rows, || text(&dump, &results))
 }
 
 /// Set by Ctrl-C.

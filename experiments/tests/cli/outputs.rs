@@ -189,3 +189,25 @@ fn the_default_ablation_compares_every_policy_on_the_committed_dump() {
         assert!(table.contains(column), "{column} is missing");
     }
 }
+
+#[test]
+fn a_csv_file_has_its_configuration_beside_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dump = synth(folder.path(), "dump", "1");
+    let out = folder.path().join("rows.csv");
+    let config = folder.path().join("rows.config.json");
+    for command in [["bounds", "--trials", "8"].as_slice(), &["oracle"], &["ablate", "--policy", "laprox"]] {
+        laprox(&[command, &[&dump, "--budget", "30%", "--out", text(&out), "--force"]].concat()).success();
+        let found: Value =
+            serde_json::from_slice(&fs::read(&config).expect("beside the rows")).expect("one document");
+        assert!(found["rows"].is_null() && found["provenance"]["dumps"][0]["sha256"].is_string(), "{found}");
+        let written = found.to_string();
+        assert!(written.contains("\"30%\"") && written.contains("budgets"), "{written}");
+        fs::remove_file(&config).expect("removed");
+    }
+    fs::write(&config, "mine").expect("written");
+    fs::remove_file(&out).expect("removed");
+    refusal(&laprox(&["oracle", &dump, "--budget", "30%", "--out", text(&out)]).code(2));
+    assert_eq!(fs::read_to_string(&config).expect("kept"), "mine");
+    assert!(!out.exists());
+}
