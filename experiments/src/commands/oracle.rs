@@ -35,6 +35,7 @@ const DEFAULT_POLICIES: [&str; 8] = [
 /// One policy, or the oracle itself, against the proven bound: for a layer, or all of them.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
+    model: String,
     sample: String,
     budget: String,
     entries_per_head: usize,
@@ -196,6 +197,7 @@ impl Problem<'_> {
             let error = self.objective(&errors);
             let bound = bounds[index];
             Row {
+                model: self.sample.dump.manifest().model.name.clone(),
                 sample: self.sample.name().to_owned(),
                 budget: self.budget.to_string(),
                 entries_per_head,

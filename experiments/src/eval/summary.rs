@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::row::EvalRow;
+use crate::group::grouped;
 use crate::statistics::bootstrap;
 
 /// A metric's mean over prompts.
@@ -48,15 +49,7 @@ pub(super) fn groups<'a, K: PartialEq>(
     rows: &'a [EvalRow],
     key: impl Fn(&'a EvalRow) -> K,
 ) -> Vec<Vec<&'a EvalRow>> {
-    let mut groups: Vec<(K, Vec<&EvalRow>)> = Vec::new();
-    for row in rows {
-        let key = key(row);
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, group)) => group.push(row),
-            None => groups.push((key, vec![row])),
-        }
-    }
-    groups.into_iter().map(|(_, group)| group).collect()
+    grouped(rows, |row| key(row)).into_iter().map(|(_, group)| group).collect()
 }
 
 fn statistic(group: &[&EvalRow], seed: u64) -> EvalStatistic {

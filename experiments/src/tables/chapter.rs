@@ -1,0 +1,58 @@
+//! One table's page: the question, what was found, from what.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::config::Config;
+use super::figure::Figure;
+use super::kinds::Kind;
+use super::runs::Runs;
+use super::source::Source;
+use super::table::Table;
+use super::verdict::Verdict;
+
+/// What a kind makes of its sources.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Content {
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// The figures; they show what tables hold.
+    #[serde(skip)]
+    pub figures: Vec<Figure>,
+    /// What has to be read with them, a sentence each.
+    pub notes: Vec<String>,
+    /// Whether the claims hold.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A page.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chapter {
+    /// The table's name.
+    pub name: &'static str,
+    /// The question and the claims.
+    pub config: Config,
+    /// What the results are.
+    pub sources: Vec<Source>,
+    /// What was found.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+impl Chapter {
+    /// Reads the sources and makes the page.
+    ///
+    /// # Errors
+    /// When a source that is not optional is missing, or any is malformed.
+    pub fn new(kind: &Kind, results: &Path, runs: &Runs, seed: u64) -> Result<Self> {
+        let config = kind.config()?;
+        let there = config.optional.iter().filter(|file| results.join(file).exists());
+        let files = config.sources.iter().chain(there);
+        let sources: Vec<Source> =
+            files.map(|file| Source::read(results, file, runs)).collect::<Result<_>>()?;
+        let content = (kind.build)(&config, &sources, seed).with_context(|| kind.name)?;
+        Ok(Self { name: kind.name, config, sources, content })
+    }
+}

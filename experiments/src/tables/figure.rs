@@ -1,0 +1,91 @@
+//! What is drawn.
+
+/// A picture of numbers that a table beside it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Figure {
+    /// Lines over budgets.
+    Lines(Lines),
+    /// A grid of small heat maps.
+    Heat(Heat),
+    /// Dots with their intervals, one a line.
+    Dots(Dots),
+}
+
+/// A number with what it is between.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// The number.
+    pub value: f64,
+    /// What it is between.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// One line a policy; the places along the horizontal axis have names and are equally far apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lines {
+    /// What is drawn.
+    pub title: String,
+    /// What the places are.
+    pub x_label: String,
+    /// What the numbers are, with the unit.
+    pub y_label: String,
+    /// The names of the places.
+    pub places: Vec<String>,
+    /// Each line's name and its points, as many as places.
+    pub series: Vec<(String, Vec<Option<Point>>)>,
+    /// A number that others are held against, by name.
+    pub reference: Option<(String, f64)>,
+}
+
+/// Small grids of numbers from 0 to 1, `panels[row][column]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heat {
+    /// What is drawn.
+    pub title: String,
+    /// What goes from left to right in a panel.
+    pub x_label: String,
+    /// What goes down in a panel.
+    pub y_label: String,
+    /// Its places.
+    pub xs: Vec<String>,
+    /// Its places.
+    pub ys: Vec<String>,
+    /// The panels' names and their cells `[y][x]`, row by row.
+    pub panels: Vec<Vec<Panel>>,
+}
+
+/// One small grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// Its name.
+    pub name: String,
+    /// `[y][x]`
+    pub cells: Vec<Vec<Option<f64>>>,
+}
+
+/// One dot a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dots {
+    /// What is drawn.
+    pub title: String,
+    /// What the numbers are, with the unit.
+    pub x_label: String,
+    /// Names and numbers.
+    pub dots: Vec<(String, Point)>,
+    /// A number that others are held against, by name.
+    pub reference: Option<(String, f64)>,
+    /// Whether the axis is logarithmic; then all numbers are above zero.
+    pub logarithmic: bool,
+}
+
+impl Figure {
+    /// What is drawn.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Lines(lines) => &lines.title,
+            Self::Heat(heat) => &heat.title,
+            Self::Dots(dots) => &dots.title,
+        }
+    }
+}

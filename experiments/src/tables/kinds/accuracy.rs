@@ -1,0 +1,189 @@
+//! Policy x budget x task, the form of the usual main table, with the average and the loss against the full cache.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::eval::EvalRow;
+use crate::group::grouped;
+use crate::tables::by_budget::ByBudget;
+use crate::tables::chapter::Content;
+use crate::tables::config::Config;
+use crate::tables::evaluated::{FULL, by_condition, measurements, unit};
+use crate::tables::measurements::Measurements;
+use crate::tables::source::Source;
+use crate::tables::table::{Best, Cell, Table};
+use crate::tables::verdict::{Group, judge};
+
+/// The claims' measure.
+const MEASURE: &str = "loss in accuracy";
+
+pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
+    let mut content = Content::default();
+    let mut groups = Vec::new();
+    for ((model, condition), rows) in by_condition(sources)? {
+        let named = metrics(&rows)?;
+        let part = Part { model, condition, rows, seed };
+        let points = part.points()?;
+        content.tables.push(part.table(&points)?);
+        let shown = ByBudget {
+            title: format!("{}: points out of 100, mean over tasks", part.subject()),
+            y_label: "points",
+            measurements: &points.complete(),
+            best: Best::Greatest,
+            digits: 1,
+            seed,
+        };
+        content.figures.push(shown.figure(Some(("full cache".into(), part.full_average()))));
+        let losses = measurements(&part.rows, task, |row| row.full_value - row.value)?.complete();
+        if !content.notes.contains(&named) {
+            content.notes.push(named);
+        }
+        let (model, condition) = (part.model, part.condition);
+        groups.push(Group { model, condition, measure: MEASURE.into(), losses });
+    }
+    content.notes.push(
+        "Points are the tasks' metrics, named above, times 100; the average counts every task alike. Intervals are 95 % bootstrap \
+         intervals over prompts, drawn task by task. A budget that some task was not measured at has no average. The best of a budget \
+         is marked."
+            .into(),
+    );
+    content.verdicts = judge(&config.claims, &groups, seed);
+    content.tables.push(elsewhere()?);
+    Ok(content)
+}
+
+/// One model, asked in one way.
+struct Part {
+    model: String,
+    condition: String,
+    rows: Vec<EvalRow>,
+    seed: u64,
+}
+
+impl Part {
+    fn subject(&self) -> String {
+        if self.condition.is_empty() {
+            self.model.clone()
+        } else {
+            format!("{}, {}", self.model, self.condition)
+        }
+    }
+
+    fn points(&self) -> Result<Measurements> {
+        measurements(&self.rows, task, |row| 100.0 * row.value)
+    }
+
+    /// The full cache's points by task, in the order in which tasks come.
+    fn full(&self) -> Vec<(String, f64)> {
+        let by_task = grouped(&self.rows, |row| task(row));
+        let of_task = |(task, rows): (String, Vec<&EvalRow>)| {
+            let prompts = grouped(rows, |row| unit(row));
+            let sum: f64 = prompts.iter().map(|(_, rows)| 100.0 * rows[0].full_value).sum();
+            (task, sum / prompts.len() as f64)
+        };
+        by_task.into_iter().map(of_task).collect()
+    }
+
+    fn full_average(&self) -> f64 {
+        let full = self.full();
+        full.iter().map(|(_, points)| points).sum::<f64>() / full.len() as f64
+    }
+
+    fn table(&self, points: &Measurements) -> Result<Table> {
+        let full = self.full();
+        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value))?.complete();
+        let complete = points.complete();
+        let tasks = full.iter().map(|(task, _)| task.as_str());
+        let mut table = Table::new(
+            format!("{}: points out of 100", self.subject()),
+            &["budget", "policy"],
+            tasks.chain(["average", "loss against full"]),
+        );
+        let average = Cell::number(Some(self.full_average()), 1);
+        let cells = full.iter().map(|&(_, points)| Cell::number(Some(points), 1));
+        table.push(["100%", FULL], cells.chain([average, Cell::number(None, 1)]).collect());
+        for budget in points.budgets() {
+            for policy in points.policies() {
+                let of_task = |(task, _): &(String, f64)| points.mean_of((policy, budget), task);
+                if full.iter().all(|task| of_task(task).is_none()) {
+                    continue;
+                }
+                let cells = full.iter().map(|task| Cell::number(of_task(task), 1));
+                let average = complete.mean((policy, budget), self.seed);
+                let loss = losses.mean((policy, budget), self.seed);
+                let cells = cells.chain([Cell::estimate(average, 1), Cell::estimate(loss, 1)]);
+                table.push([budget.to_string(), policy.to_owned()], cells.collect());
+            }
+        }
+        let loss = table.columns.len() - 1;
+        let marked = (0..loss).fold(table, |table, column| table.best_of_column(column, Best::Greatest));
+        Ok(marked.best_of_column(loss, Best::Least))
+    }
+}
+
+/// A task's metric decides its points; a task has one.
+fn task(row: &EvalRow) -> String {
+    row.task.clone()
+}
+
+/// What a task's points are, and that no task has two metrics.
+fn metrics(rows: &[EvalRow]) -> Result<String> {
+    let mut named = Vec::new();
+    for (task, rows) in grouped(rows, |row| row.task.as_str()) {
+        if let Some(other) = rows.iter().find(|row| row.metric != rows[0].metric) {
+            bail!("task {task}: metrics {} and {}, expected one", rows[0].metric, other.metric);
+        }
+        named.push(format!("{task}: {}", rows[0].metric));
+    }
+    Ok(named.join(", "))
+}
+
+/// A figure that someone else has published.
+#[derive(Deserialize)]
+struct Published {
+    model: String,
+    policy: String,
+    budget: String,
+    average: f64,
+    source: String,
+}
+
+/// Averages over LongBench as others report them.
+fn elsewhere() -> Result<Table> {
+    let mut reader = csv::Reader::from_reader(include_str!("../../../tables/rescue.csv").as_bytes());
+    let published: Vec<Published> =
+        reader.deserialize().collect::<Result<_, _>>().context("tables/rescue.csv")?;
+    let mut table = Table::new(
+        "Measured by others, not by this project and not by the paper's authors: averages over LongBench's 16 English tasks",
+        &["model", "policy", "budget"],
+        ["average", "loss against full", "source"],
+    );
+    for (_, rows) in grouped(published, |row| row.model.clone()) {
+        let full = rows.iter().find(|row| row.policy == FULL).map(|row| row.average);
+        for row in rows {
+            let loss = full.filter(|_| row.policy != FULL).map(|full| full - row.average);
+            let cells =
+                vec![Cell::number(Some(row.average), 2), Cell::number(loss, 2), Cell::text(row.source)];
+            table.push([row.model, row.policy, row.budget], cells);
+        }
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elsewhere;
+
+    #[test]
+    fn every_published_figure_says_whose_it_is() {
+        let table = elsewhere().expect("the committed file is a right one");
+        assert!(table.title.contains("not by this project"));
+        assert_eq!(table.lines.len(), 6 + 5 + 5);
+        for line in &table.lines {
+            let [average, loss, source] = &line.cells[..] else { panic!("three cells") };
+            assert!(average.value.is_some_and(|average| (39.0..50.0).contains(&average)));
+            assert_eq!(loss.value.is_none(), line.labels[1] == "full");
+            assert!(!source.text.is_empty());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How an evicted cache predicts a text's own next tokens: three metrics over budgets.
+
+use anyhow::Result;
+
+use crate::eval::EvalRow;
+use crate::group::grouped;
+use crate::tables::by_budget::ByBudget;
+use crate::tables::chapter::Content;
+use crate::tables::config::Config;
+use crate::tables::evaluated::{by_condition, by_text};
+use crate::tables::source::Source;
+use crate::tables::table::Best;
+use crate::tables::verdict::{Group, judge};
+
+/// What is known of a metric.
+struct Metric {
+    name: &'static str,
+    title: &'static str,
+    label: &'static str,
+    best: Best,
+    loss: fn(&EvalRow) -> f64,
+    loss_name: &'static str,
+}
+
+const METRICS: [Metric; 3] = [
+    Metric {
+        name: "nll",
+        title: "negative log-likelihood of the text, nats a token",
+        label: "nats a token",
+        best: Best::Least,
+        loss: |row| row.value - row.full_value,
+        loss_name: "rise in nll",
+    },
+    Metric {
+        name: "kl",
+        title: "KL divergence from the full cache's predictions, nats a token",
+        label: "nats a token",
+        best: Best::Least,
+        loss: |row| row.value,
+        loss_name: "kl",
+    },
+    Metric {
+        name: "agreement",
+        title: "share of tokens at which the most probable one is the full cache's",
+        label: "share",
+        best: Best::Greatest,
+        loss: |row| row.full_value - row.value,
+        loss_name: "loss in agreement",
+    },
+];
+
+pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
+    let mut content = Content::default();
+    let mut groups = Vec::new();
+    for ((model, condition), rows) in by_condition(sources)? {
+        for metric in &METRICS {
+            let rows: Vec<&EvalRow> = rows.iter().filter(|row| row.metric == metric.name).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let values = by_text(rows.iter().copied(), |row| row.value)?;
+            let shown = ByBudget {
+                title: format!("{model}: {}", metric.title),
+                y_label: metric.label,
+                measurements: &values,
+                best: metric.best,
+                digits: 4,
+                seed,
+            };
+            content.tables.push(shown.table());
+            content.figures.push(shown.figure(Some(("full cache".into(), full(&rows)))));
+            let losses = by_text(rows.iter().copied(), metric.loss)?;
+            let measure = metric.loss_name.into();
+            groups.push(Group { model: model.clone(), condition: condition.clone(), measure, losses });
+        }
+    }
+    content.notes.push(
+        "Means over texts, each the mean over its context lengths, with 95 % bootstrap intervals over texts; the best of a budget \
+         is marked."
+            .into(),
+    );
+    content.verdicts = judge(&config.claims, &groups, seed);
+    Ok(content)
+}
+
+/// The full cache's mean over texts of the mean over context lengths.
+fn full(rows: &[&EvalRow]) -> f64 {
+    let of_text = |(_, rows): &(&String, Vec<&&EvalRow>)| {
+        let lengths = grouped(rows, |row| row.target);
+        lengths.iter().map(|(_, rows)| rows[0].full_value).sum::<f64>() / lengths.len() as f64
+    };
+    let texts = grouped(rows, |row| &row.prompt);
+    texts.iter().map(of_text).sum::<f64>() / texts.len() as f64
+}

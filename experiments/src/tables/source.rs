@@ -1,0 +1,144 @@
+//! Results files, read once, with their digest.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use laprox_reference::Budget;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::runs::Runs;
+use crate::exit::Missing;
+
+/// A results file, and what made it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// Its place in the results folder.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// The arguments of `laprox` that made it.
+    pub command: Vec<String>,
+    /// The configuration beside it, where there is one.
+    pub config: Option<serde_json::Value>,
+    #[serde(skip)]
+    path: PathBuf,
+    #[serde(skip)]
+    text: String,
+}
+
+/// A row of a results file.
+pub trait SourceRow: DeserializeOwned {
+    /// What no two rows of a file have in common.
+    fn key(&self) -> String;
+    /// The numbers that have to be finite, by their columns' names.
+    fn numbers(&self) -> Vec<(&'static str, f64)>;
+    /// The budget; empty where there is none.
+    fn budget(&self) -> &str;
+}
+
+impl Source {
+    /// Reads a file of the results folder.
+    ///
+    /// # Errors
+    /// [`Missing`] where there is none; otherwise when it is not text, or its configuration is none.
+    pub fn read(results: &Path, file: &str, runs: &Runs) -> Result<Self> {
+        let path = results.join(file);
+        let name = path.display().to_string();
+        if !path.exists() {
+            return Err(Missing(format!("{name}: no such results file")).into());
+        }
+        let text = fs::read_to_string(&path).with_context(|| name)?;
+        Ok(Self {
+            file: file.to_owned(),
+            sha256: Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect(),
+            command: runs.of_file(file)?.command.clone(),
+            config: config_beside(&path)?,
+            path,
+            text,
+        })
+    }
+
+    /// The rows of the CSV file.
+    ///
+    /// # Errors
+    /// When it has none, or one lacks a column, holds a number that is not finite, or repeats an earlier one; with the line.
+    pub fn rows<R: SourceRow>(&self) -> Result<Vec<R>> {
+        self.parse().with_context(|| self.path.display().to_string())
+    }
+
+    fn parse<R: SourceRow>(&self) -> Result<Vec<R>> {
+        let mut reader = csv::Reader::from_reader(self.text.as_bytes());
+        let header = reader.headers()?.clone();
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let row = record.deserialize(Some(&header)).map_err(|error| explained(&error, &header));
+            let row: R = row.with_context(|| format!("line {line}"))?;
+            if let Some((column, number)) = row.numbers().into_iter().find(|(_, number)| !number.is_finite())
+            {
+                bail!("line {line}: {column} is {number}, expected a finite number");
+            }
+            if !row.budget().is_empty() {
+                row.budget().parse::<Budget>().with_context(|| format!("line {line}"))?;
+            }
+            if let Some(earlier) = seen.insert(row.key(), line) {
+                bail!("line {line}: a second row of the same as line {earlier}");
+            }
+            rows.push(row);
+        }
+        if rows.is_empty() {
+            bail!("no rows");
+        }
+        Ok(rows)
+    }
+
+    /// The models of the rows that lie beside this file.
+    ///
+    /// # Errors
+    /// When there is no `rows.csv`, or it names no model.
+    pub fn models_beside(&self) -> Result<String> {
+        let path = self.path.with_file_name("rows.csv");
+        let name = || path.display().to_string();
+        if !path.exists() {
+            return Err(Missing(format!("{}: no such results file", name())).into());
+        }
+        let mut models: Vec<String> = Vec::new();
+        let mut reader = csv::Reader::from_path(&path).with_context(name)?;
+        for row in reader.deserialize::<OfModel>() {
+            let OfModel { model } = row.with_context(name)?;
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        if models.is_empty() {
+            bail!("{}: no rows", name());
+        }
+        Ok(models.join(", "))
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct OfModel {
+    model: String,
+}
+
+/// What is wrong with a record, the column by its name.
+fn explained(error: &csv::Error, header: &csv::StringRecord) -> anyhow::Error {
+    let csv::ErrorKind::Deserialize { err, .. } = error.kind() else { return anyhow::anyhow!("{error}") };
+    match err.field().and_then(|field| header.get(field as usize)) {
+        Some(column) => anyhow::anyhow!("column {column}: {}", err.kind()),
+        None => anyhow::anyhow!("{}", err.kind()),
+    }
+}
+
+fn config_beside(path: &Path) -> Result<Option<serde_json::Value>> {
+    let path = path.with_file_name("config.json");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
+}
