@@ -300,6 +300,6 @@ fn name(index: usize) -> String {
 impl Document<'_> {
     fn text(&self, model: &str) -> String {
         let notes: String = self.notes.iter().map(|note| format!("\n{note}\n")).collect();
-        pivot::text(model, &self.statistics, &self.correlations) + &notes
+        pivot::text(model, &self.config.budgets, &self.statistics, &self.correlations) + &notes
     }
 }

@@ -6,9 +6,14 @@ use super::correlation::Correlation;
 use super::summary::EvalStatistic;
 use crate::report::table;
 
-/// One table for each task and metric, and one of the correlations.
+/// One table for each task and metric, budgets in the order of `budgets`, and one of the correlations.
 #[must_use]
-pub fn text(model: &str, statistics: &[EvalStatistic], correlations: &[Correlation]) -> String {
+pub fn text(
+    model: &str,
+    budgets: &[String],
+    statistics: &[EvalStatistic],
+    correlations: &[Correlation],
+) -> String {
     let same = |one: &EvalStatistic, two: &EvalStatistic| of_table(one) == of_table(two);
     let mut sorted: Vec<EvalStatistic> = Vec::new();
     for statistic in statistics {
@@ -19,7 +24,7 @@ pub fn text(model: &str, statistics: &[EvalStatistic], correlations: &[Correlati
     let tables = sorted.chunk_by(same).map(|statistics| {
         let [task, question, metric] = of_table(&statistics[0]);
         let question = if question.is_empty() { String::new() } else { format!(", question-{question}") };
-        format!("{model}, {task}{question}: {metric}\n\n{}\n", of_statistics(statistics))
+        format!("{model}, {task}{question}: {metric}\n\n{}\n", of_statistics(budgets, statistics))
     });
     let mut text = format!(
         "The mean over prompts with its 95 % bootstrap interval; n prompts.\n\n{}",
@@ -35,17 +40,19 @@ pub fn text(model: &str, statistics: &[EvalStatistic], correlations: &[Correlati
     text
 }
 
+/// The budget of the full cache.
+const FULL: &str = "100%";
+
 fn of_table(statistic: &EvalStatistic) -> [&str; 3] {
     [&statistic.task, &statistic.question, &statistic.metric]
 }
 
-fn of_statistics(statistics: &[EvalStatistic]) -> Table {
-    let mut columns: Vec<&str> = Vec::new();
+fn of_statistics(budgets: &[String], statistics: &[EvalStatistic]) -> Table {
+    let mut columns: Vec<&str> = vec![FULL];
+    columns.extend(budgets.iter().map(String::as_str).filter(|&budget| budget != FULL));
+    columns.retain(|&budget| statistics.iter().any(|statistic| statistic.budget == budget));
     let mut lines: Vec<&str> = Vec::new();
     for statistic in statistics {
-        if !columns.contains(&statistic.budget.as_str()) {
-            columns.push(&statistic.budget);
-        }
         if !lines.contains(&statistic.policy.as_str()) {
             lines.push(&statistic.policy);
         }
