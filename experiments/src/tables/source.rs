@@ -137,8 +137,11 @@ fn explained(error: &csv::Error, header: &csv::StringRecord) -> anyhow::Error {
     }
 }
 
+/// The configuration of a file, or of its folder.
 fn config_beside(path: &Path) -> Result<Option<serde_json::Value>> {
-    let path = path.with_file_name("config.json");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
+    let places = [path.with_extension("config.json"), path.with_file_name("config.json")];
+    let Some(path) = places.into_iter().find(|path| path.exists()) else { return Ok(None) };
+    let name = || path.display().to_string();
+    let text = fs::read_to_string(&path).with_context(name)?;
+    serde_json::from_str(&text).map(Some).with_context(name)
 }

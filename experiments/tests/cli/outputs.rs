@@ -141,7 +141,8 @@ fn outputs_do_not_depend_on_the_run_or_the_number_of_threads() {
     let dump = synth(folder.path(), "dump", "5");
     let run = |name: &str, threads: &str| {
         let path = |kind: &str| folder.path().join(format!("{kind}-{name}"));
-        let (scores, retained, rows) = (path("scores"), path("retained"), path("rows.csv"));
+        let (scores, retained) = (path("scores"), path("retained"));
+        let rows = folder.path().join(format!("{name}.csv"));
         let common = ["--threads", threads, "--out"];
         laprox(&[&["score", &dump], &common[..], &[text(&scores)]].concat()).success();
         laprox(

@@ -79,6 +79,10 @@ fn a_full_run_makes_its_results_once() {
         "{once}"
     );
 
+    let chapter = crate::chapter("bounds", &results);
+    let provenance = &chapter["sources"][0]["config"]["provenance"];
+    assert_eq!(provenance["seed"], 0, "the run's own configuration is shown: {provenance}");
+
     let again = laprox(&arguments).success();
     assert!(stdout(&again) == first, "results that are there are read");
     assert_eq!(log(), once);
