@@ -25,6 +25,11 @@ impl SourceRow for EvalRow {
     }
 }
 
+/// Whether a row gives partial credit, beside another of the same answer.
+pub fn is_partial(row: &EvalRow) -> bool {
+    row.metric == "prefix"
+}
+
 /// What tells prompts of a task apart.
 pub fn unit(row: &EvalRow) -> String {
     format!("{}\n{}\n{}\n{}", row.target, row.depth, row.prompt, row.sample)

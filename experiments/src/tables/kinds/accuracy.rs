@@ -8,7 +8,7 @@ use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::evaluated::{FULL, by_condition, measurements, unit};
+use crate::tables::evaluated::{FULL, by_condition, is_partial, measurements, unit};
 use crate::tables::measurements::Measurements;
 use crate::tables::source::Source;
 use crate::tables::table::{Best, Cell, Table};
@@ -20,7 +20,8 @@ const MEASURE: &str = "loss in accuracy";
 pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
     let mut content = Content::default();
     let mut groups = Vec::new();
-    for ((model, condition), rows) in by_condition(sources)? {
+    for ((model, condition), mut rows) in by_condition(sources)? {
+        rows.retain(|row| !is_partial(row));
         let named = metrics(&rows)?;
         let part = Part { model, condition, rows, seed };
         let points = part.points()?;

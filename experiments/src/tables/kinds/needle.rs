@@ -8,7 +8,7 @@ use crate::group::grouped;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::evaluated::{FULL, by_condition, measurements};
+use crate::tables::evaluated::{FULL, by_condition, is_partial, measurements};
 use crate::tables::figure::{Figure, Heat, Panel};
 use crate::tables::source::Source;
 use crate::tables::table::{Best, Cell, Table};
@@ -19,12 +19,13 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     let mut groups = Vec::new();
     for ((model, condition), rows) in by_condition(sources)? {
         let buried = rows.into_iter().filter(|row| !row.depth.is_empty());
-        for (task, rows) in grouped(buried, |row| row.task.clone()) {
-            let subject = [model.as_str(), &task, &condition].into_iter().filter(|part| !part.is_empty());
+        for ((task, metric), rows) in grouped(buried, |row| (row.task.clone(), row.metric.to_string())) {
+            let subject =
+                [model.as_str(), &task, &condition, &metric].into_iter().filter(|part| !part.is_empty());
             let subject = subject.collect::<Vec<_>>().join(", ");
             let found = measurements(&rows, |_| String::new(), |row| row.value)?;
             let shown = ByBudget {
-                title: format!("{subject}: share of needles found, all contexts and depths"),
+                title: format!("{subject}: all contexts and depths"),
                 y_label: "share found",
                 measurements: &found,
                 best: Best::Greatest,
@@ -35,6 +36,9 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             let grids = Grids::new(&subject, &rows, found.budgets());
             content.tables.extend(grids.tables());
             content.figures.push(grids.figure());
+            if is_partial(&rows[0]) {
+                continue;
+            }
             let losses = measurements(&rows, |_| String::new(), |row| row.full_value - row.value)?;
             let condition = [task, condition.clone()].join(", ");
             let measure = "loss in needles found".into();
@@ -45,7 +49,7 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         bail!("no row has a depth");
     }
     content.notes.push(
-        "A needle is found where the answer contains it; every cell is a mean over prompts. A budget that the observation \
+        "A needle is found where the answer contains it; prefix is the share of it that the answer begins with. Every cell is a mean over prompts. A budget that the observation \
          window alone fills is not measured, so a small budget has no short contexts."
             .into(),
     );
