@@ -1,8 +1,8 @@
 //! Compiles `kernels/*.cu` to `ptx/sm_80.ptx` with NVRTC 12.4, byte for byte what is checked in.
 //!
 //! ```sh
-//! python3 -m venv /tmp/nvrtc && /tmp/nvrtc/bin/pip install nvidia-cuda-nvrtc-cu12==12.4.127
-//! LD_LIBRARY_PATH=$(echo /tmp/nvrtc/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib) \
+//! python3 -m venv target/nvrtc && target/nvrtc/bin/pip install nvidia-cuda-nvrtc-cu12==12.4.127
+//! LD_LIBRARY_PATH=$(echo target/nvrtc/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib) \
 //!     cargo run --release -p laprox-gpu --example regenerate_ptx
 //! ```
 //!

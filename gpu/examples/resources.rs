@@ -2,9 +2,9 @@
 //! kernel, as the table of `gpu/README.md`. Needs no GPU, but `ptxas`, `cuobjdump` and `nvdisasm` on the PATH:
 //!
 //! ```sh
-//! python3 -m venv /tmp/nvcc
-//! /tmp/nvcc/bin/pip install 'cuda-toolkit[nvcc,nvvm,crt]==13.0.2' nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
-//! PATH=$PATH:$(echo /tmp/nvcc/lib/python3*/site-packages/nvidia/cu13/bin) \
+//! python3 -m venv target/nvcc
+//! target/nvcc/bin/pip install 'cuda-toolkit[nvcc,nvvm,crt]==13.0.2' nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
+//! PATH=$PATH:$(echo target/nvcc/lib/python3*/site-packages/nvidia/cu13/bin) \
 //!     cargo run --release -p laprox-gpu --example resources
 //! ```
 
