@@ -101,16 +101,18 @@ impl Driver {
         self.stream_at(point.stream).failed.take().map_or(Ok(()), Err)
     }
 
-    /// Does a stream's work up to a point, or to what fails.
+    /// Does a stream's work up to a point, or to what fails; behind a fault that nobody was told yet, nothing is done.
     fn advance(&mut self, point: Point) {
         while self.stream_at(point.stream).done < point.position {
-            let Some(work) = self.stream_at(point.stream).queue.pop_front() else { break };
-            self.stream_at(point.stream).done += 1;
-            if let Err(failed) = self.perform(work) {
-                let stream = self.stream_at(point.stream);
+            let stream = self.stream_at(point.stream);
+            if stream.failed.is_some() {
                 stream.done += stream.queue.len() as u64;
                 stream.queue.clear();
-                stream.failed = Some(failed);
+            }
+            let Some(work) = stream.queue.pop_front() else { break };
+            stream.done += 1;
+            if let Err(failed) = self.perform(work) {
+                self.stream_at(point.stream).failed = Some(failed);
             }
         }
     }
