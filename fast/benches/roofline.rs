@@ -1,9 +1,10 @@
 //! Every stage against what the machine can do at best.
 //!
-//! Measured first, on one thread: the rate of f32 products (the best of faer's square product and this crate's own tile in
-//! cache, so that no stage is held against less than it could reach) and the bandwidth of a copy, bytes read and written. A
+//! Measured first, on one thread: the rate of f32 products (the better of faer's square product and this crate's own tile in
+//! cache, so that no stage is held against less than it could reach; multiply-adds in registers are printed beside it) and the
+//! bandwidth of a copy, bytes read and written. A
 //! stage's floor is `max(flops / rate, bytes / bandwidth)`, with the flops that its algorithm needs (two a multiply-add,
-//! triangles counted as triangles, exponentials and reductions not counted) and the bytes that it must read and write once;
+//! triangles counted as triangles, an exponential as its polynomial) and the bytes that it must read and write once;
 //! `T` threads have `T` times the rate.
 //!
 //! `cargo bench --bench roofline [-- SHAPE]` prints for one thread and for two: flops, bytes, floor, time, and both over each
@@ -18,7 +19,7 @@ use std::time::Instant;
 use common::{Live, SHAPES, every_fifth, literal_norms, scores};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use laprox_fast::columns::{Held, Wanted};
+use laprox_fast::columns::{Wanted, columns};
 use laprox_fast::project::projected_value_norms;
 use laprox_fast::score::{group_factors, head_factors};
 use laprox_fast::simd::{Panels, ROWS, Rows, tile};
@@ -47,12 +48,13 @@ fn main() {
     let live = Live::new(shape);
     let machine = Machine::measure();
     println!(
-        "{}, {}: products {:.1} GF/s a core (faer {:.1}, tile in cache {:.1}), copy {:.1} GB/s",
+        "{}, {}: products {:.1} GF/s a core (faer {:.1}, tile in cache {:.1}; multiply-adds in registers {:.1}), copy {:.1} GB/s",
         shape.name,
         Level::best(),
         machine.flops / 1e9,
         machine.faer / 1e9,
         machine.tile / 1e9,
+        machine.registers / 1e9,
         machine.bandwidth / 1e9
     );
     for threads in [1, 2] {
@@ -76,13 +78,14 @@ struct Machine {
     flops: f64,
     faer: f64,
     tile: f64,
+    registers: f64,
     bandwidth: f64,
 }
 
 impl Machine {
     fn measure() -> Self {
-        let (faer, tile) = (faer_rate(), tile_rate());
-        Self { threads: 1.0, flops: faer.max(tile), faer, tile, bandwidth: copy_rate() }
+        let (faer, tile, registers) = (faer_rate(), tile_rate(), register_rate());
+        Self { threads: 1.0, flops: faer.max(tile), faer, tile, registers, bandwidth: copy_rate() }
     }
 
     fn line(&self, stage: &str, work: Work, mut run: impl FnMut()) {
@@ -147,20 +150,21 @@ fn faer_rate() -> f64 {
 /// This crate's tile, rows and panel in the first-level cache.
 fn tile_rate() -> f64 {
     const ROUNDS: usize = 200_000;
+    const LEN: usize = 128;
     struct Tiles<'a>(&'a [f32], &'a Panels);
     impl WithSimd for Tiles<'_> {
         type Output = f32;
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            let mut total = simd.splat_f32s(0.0);
+            let (mut total, len) = (simd.splat_f32s(0.0), black_box(LEN));
             for (_, wide, panel) in self.1.iter::<S>() {
                 for round in 0..ROUNDS {
-                    let rows = Rows::new(self.0, round % 4 * ROWS, 4 * ROWS, 128, 1);
+                    let rows = Rows::new(self.0, round % 4 * ROWS, 4 * ROWS, len, 1);
                     let mut sums = [[simd.splat_f32s(0.0); 4]; ROWS];
                     if wide == 4 {
-                        tile::<S, 4, 4>(simd, rows, panel, 4, 128, &mut sums);
+                        tile::<S, 4, 4>(simd, rows, panel, 4, len, &mut sums);
                     } else {
-                        tile::<S, 2, 4>(simd, rows, panel, 2, 128, &mut sums);
+                        tile::<S, 2, 4>(simd, rows, panel, 2, len, &mut sums);
                     }
                     for sum in sums.into_iter().flatten() {
                         total = simd.add_f32s(total, sum);
@@ -172,9 +176,35 @@ fn tile_rate() -> f64 {
     }
     let level = Level::best();
     let columns = level.registers().lanes * level.registers().panel;
-    let (rows, panels) = (vec![0.5; 4 * ROWS * 128], Panels::pack(level, 128, columns, |_, _| 0.25));
-    best((2 * ROUNDS * ROWS * 128 * columns) as f64, || {
+    let (rows, panels) = (vec![0.5; 4 * ROWS * LEN], Panels::pack(level, LEN, columns, |_, _| 0.25));
+    best((2 * ROUNDS * ROWS * LEN * columns) as f64, || {
         black_box(level.run(Tiles(black_box(&rows), &panels)));
+    })
+}
+
+/// Multiply-adds in registers: what no product can exceed.
+fn register_rate() -> f64 {
+    const ROUNDS: usize = 4_000_000;
+    const CHAINS: usize = 24;
+    struct Chains(f32);
+    impl WithSimd for Chains {
+        type Output = f32;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            let factor = simd.splat_f32s(self.0);
+            let mut sums = [factor; CHAINS];
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    *sum = simd.mul_add_e_f32s(*sum, factor, factor);
+                }
+            }
+            let total = sums.into_iter().fold(factor, |total, sum| simd.add_f32s(total, sum));
+            simd.reduce_sum_f32s(total)
+        }
+    }
+    let level = Level::best();
+    best((2 * ROUNDS * CHAINS * level.registers().lanes) as f64, || {
+        black_box(level.run(Chains(black_box(0.5))));
     })
 }
 
@@ -187,6 +217,10 @@ fn copy_rate() -> f64 {
         black_box(&mut to);
     })
 }
+
+/// Flops of a softmax's weight beside its logit: the largest so far, the difference to it, a power of two (three additions and a
+/// polynomial of degree 6), the sum, the scaling, and the square for its column's norm.
+const SOFTMAX: f64 = 1.0 + 1.0 + (3.0 + 12.0) + 1.0 + 1.0 + 2.0;
 
 /// What a stage has to do.
 #[derive(Clone, Copy, Default)]
@@ -233,10 +267,11 @@ impl Sizes {
         2.0 * self.kv_heads * self.context * self.d
     }
 
-    /// Logits; one f32 a head and candidate comes out.
+    /// Logits and their softmax; one f32 a head and candidate comes out.
     fn attend(&self) -> Work {
+        let weights = self.heads * self.window * self.context;
         Work {
-            flops: 2.0 * self.heads * self.window * self.context * self.d,
+            flops: weights * (2.0 * self.d + SOFTMAX),
             bytes: self.cached_bytes() + 4.0 * self.heads * self.candidates,
         }
     }
@@ -257,9 +292,10 @@ impl Sizes {
         }
     }
 
-    /// Products of heads' statistics, and a score a slot.
+    /// Products of two statistics a head, and a score a slot, pooled.
     fn combine(&self) -> Work {
-        Work { flops: 2.0 * self.heads * self.candidates, bytes: 8.0 * self.kv_heads * self.candidates }
+        let (statistics, scores) = (self.heads * self.candidates, self.kv_heads * self.candidates);
+        Work { flops: 2.0 * statistics + 7.0 * scores, bytes: (4.0 + 8.0) * statistics + 8.0 * scores }
     }
 
     /// Values of all heads of a group in its coordinates: a triangle of blocks.
@@ -302,12 +338,7 @@ impl Sizes {
 fn stages(machine: &Machine, problem: &LayerProblem<'_>) {
     let (level, sizes) = (Level::best(), Sizes::new(problem.shape()));
     machine.line("attend", sizes.attend(), || {
-        let mut held = None;
-        for head in problem.shape().kv_heads() {
-            let now = Held::new(level, problem, head.0, held.take());
-            black_box(now.columns(level, Wanted { norms: true, ..Wanted::default() }));
-            held = Some(now);
-        }
+        black_box(columns(level, problem, Wanted { norms: true, ..Wanted::default() }));
     });
     let factors = head_factors(level, problem);
     machine.line("project", sizes.project(), || {

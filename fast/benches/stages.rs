@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use common::{Live, SHAPES, Shape, every_fifth, literal_norms, scores};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use laprox_fast::columns::{Held, Wanted};
+use laprox_fast::columns::{Wanted, columns};
 use laprox_fast::project::projected_value_norms;
 use laprox_fast::score::head_factors;
 use laprox_fast::{Fast, Level, select};
@@ -37,14 +37,8 @@ fn stage(
 fn attend(criterion: &mut Criterion) {
     stage(criterion, "attend", "fast", &SHAPES, |problem| {
         let (level, problem) = (Level::best(), *problem);
-        Box::new(move || {
-            let mut held = None;
-            for head in problem.shape().kv_heads() {
-                let now = Held::new(level, &problem, head.0, held.take());
-                black_box(now.columns(level, Wanted { norms: true, ..Wanted::default() }));
-                held = Some(now);
-            }
-        })
+        let wanted = Wanted { norms: true, ..Wanted::default() };
+        Box::new(move || drop(black_box(columns(level, &problem, wanted))))
     });
 }
 

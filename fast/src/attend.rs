@@ -7,7 +7,7 @@
 use laprox_reference::TensorView;
 use pulp::Simd;
 
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, widen_to_f64};
 use crate::simd::{Level, Panels, ROWS, Rows, exp2, tile};
 
 /// Keys whose logits are in cache at a time.
@@ -40,12 +40,16 @@ impl GroupQueries {
         let [_, rows, head_dim] = queries.shape();
         let lanes = level.registers().lanes;
         let head_lanes = rows.div_ceil(lanes) * lanes;
-        let heads: Vec<Vec<f64>> =
-            (0..group_size).map(|head| queries.outer(kv_head * group_size + head).to_f64()).collect();
+        let first = kv_head * group_size;
+        let mut numbers = vec![0.0; group_size * rows * head_dim];
+        for (head, numbers) in numbers.chunks_exact_mut(rows * head_dim).enumerate() {
+            widen_to_f64(queries.outer(first + head), numbers);
+        }
         let factor = scale * std::f64::consts::LOG2_E;
+        numbers.iter_mut().for_each(|number| *number *= factor);
         let entry = |k: usize, lane: usize| {
             let (head, row) = (lane / head_lanes, lane % head_lanes);
-            if row < rows { (heads[head][row * head_dim + k] * factor) as f32 } else { 0.0 }
+            if row < rows { numbers[(head * rows + row) * head_dim + k] as f32 } else { 0.0 }
         };
         let panels = Panels::pack(level, head_dim, group_size * head_lanes, entry);
         Self { panels, group_size, rows, head_lanes, head_dim }
@@ -60,15 +64,22 @@ impl GroupQueries {
     /// `logits[i] = k_i . q` for every lane, in powers of two, of the `keys`, which are widened to `wide` on the way.
     ///
     /// A tile's keys are widened just before the first panel meets them, so that the processor reads ahead while it
-    /// multiplies.
+    /// multiplies. Each lane's number in `largest` rises to its largest logit.
     #[inline(always)]
-    pub fn logits<S: Simd>(&self, simd: S, keys: Source<'_>, wide: &mut [f32], logits: &mut [S::f32s]) {
+    pub fn logits<S: Simd>(
+        &self,
+        simd: S,
+        keys: Source<'_>,
+        wide: &mut [f32],
+        logits: &mut [S::f32s],
+        largest: &mut [S::f32s],
+    ) {
         for (first, registers, panel) in self.panels.iter::<S>() {
             match registers {
-                1 => self.panel_logits::<S, 1>(simd, keys, wide, panel, first, logits),
-                2 => self.panel_logits::<S, 2>(simd, keys, wide, panel, first, logits),
-                3 => self.panel_logits::<S, 3>(simd, keys, wide, panel, first, logits),
-                _ => self.panel_logits::<S, 4>(simd, keys, wide, panel, first, logits),
+                1 => self.panel_logits::<S, 1>(simd, keys, wide, panel, first, logits, largest),
+                2 => self.panel_logits::<S, 2>(simd, keys, wide, panel, first, logits, largest),
+                3 => self.panel_logits::<S, 3>(simd, keys, wide, panel, first, logits, largest),
+                _ => self.panel_logits::<S, 4>(simd, keys, wide, panel, first, logits, largest),
             }
         }
     }
@@ -82,17 +93,25 @@ impl GroupQueries {
         panel: &[S::f32s],
         first: usize,
         logits: &mut [S::f32s],
+        largest: &mut [S::f32s],
     ) {
         let (width, head_dim) = (self.panels.width(), self.head_dim);
+        let largest = &mut largest[first..first + C];
         for key in (0..keys.len()).step_by(ROWS) {
             if first == 0 {
-                keys.widen(key..keys.len().min(key + ROWS), head_dim, wide);
+                keys.widen(simd, key..keys.len().min(key + ROWS), head_dim, wide);
             }
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
             let rows = Rows::new(wide, key, keys.len(), head_dim, 1);
             tile::<S, C, C>(simd, rows, panel, C, head_dim, &mut sums);
             for (r, sums) in sums.iter().enumerate().take(keys.len() - key) {
                 logits[(key + r) * width + first..][..C].copy_from_slice(sums);
+            }
+            // Behind the last key it is repeated, which is no larger.
+            for sums in sums {
+                for (largest, sum) in largest.iter_mut().zip(sums) {
+                    *largest = simd.max_f32s(*largest, sum);
+                }
             }
         }
     }
@@ -118,24 +137,36 @@ impl RowState {
     /// Turns the logits of some keys into weights relative to the largest of all keys so far, and takes them into account.
     #[inline(always)]
     pub fn weigh<S: Simd>(&mut self, simd: S, block: &mut [S::f32s]) {
+        let mut largest = self.max.clone();
+        let (largest, _) = S::as_mut_simd_f32s(largest.as_mut_slice());
+        for key in block.chunks_exact(largest.len()) {
+            for (largest, &logit) in largest.iter_mut().zip(key) {
+                *largest = simd.max_f32s(*largest, logit);
+            }
+        }
+        self.weigh_up_to(simd, block, largest);
+    }
+
+    /// As [`RowState::weigh`], where the largest of these logits and of all before are known.
+    #[inline(always)]
+    pub fn weigh_up_to<S: Simd>(&mut self, simd: S, block: &mut [S::f32s], largest: &[S::f32s]) {
         let (max, _) = S::as_mut_simd_f32s(self.max.as_mut_slice());
         let (sum, _) = S::as_mut_simd_f32s(self.sum.as_mut_slice());
         let width = max.len();
         for (v, (max, sum)) in max.iter_mut().zip(sum).enumerate() {
-            let before = *max;
+            let before = std::mem::replace(max, largest[v]);
             // Four chains at once: one would wait for its own latency.
-            let mut largest = [before; 4];
-            for (i, logits) in block.chunks_exact(width).enumerate() {
-                largest[i % 4] = simd.max_f32s(largest[i % 4], logits[v]);
-            }
-            *max = reduce(largest, |one, two| simd.max_f32s(one, two));
             let mut sums = [simd.splat_f32s(0.0); 4];
-            for (i, logits) in block.chunks_exact_mut(width).enumerate() {
-                logits[v] = exp2(simd, simd.sub_f32s(logits[v], *max));
-                sums[i % 4] = simd.add_f32s(sums[i % 4], logits[v]);
+            for keys in block.chunks_mut(4 * width) {
+                for (sum, key) in sums.iter_mut().zip(keys.chunks_exact_mut(width)) {
+                    key[v] = exp2(simd, simd.sub_f32s(key[v], *max));
+                    *sum = simd.add_f32s(*sum, key[v]);
+                }
             }
             let shrunk = exp2(simd, simd.sub_f32s(before, *max));
-            *sum = simd.mul_add_e_f32s(*sum, shrunk, reduce(sums, |one, two| simd.add_f32s(one, two)));
+            let [one, two, three, four] = sums;
+            let sums = simd.add_f32s(simd.add_f32s(one, two), simd.add_f32s(three, four));
+            *sum = simd.mul_add_e_f32s(*sum, shrunk, sums);
         }
     }
 
@@ -150,11 +181,6 @@ impl RowState {
             *max = largest;
         }
     }
-}
-
-#[inline(always)]
-fn reduce<T: Copy>(four: [T; 4], join: impl Fn(T, T) -> T) -> T {
-    join(join(four[0], four[1]), join(four[2], four[3]))
 }
 
 /// Hides from each query row the keys behind its own position: key `first + i` of the window from rows before it.

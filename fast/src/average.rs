@@ -135,12 +135,15 @@ impl WithSimd for Average<'_> {
         let mut keys = Buffer::filled(BLOCK * head_dim, f32::NAN);
         let mut values = Buffer::filled(BLOCK * width, 0.0);
         let mut block = Buffer::filled(BLOCK * lanes, f32::NAN);
+        let mut largest = Buffer::filled(lanes, f32::NEG_INFINITY);
         for (index, positions) in self.positions.chunks(BLOCK).enumerate() {
             let source = |tensor| Source::at(tensor, self.kv_head, positions);
             let block = block.resize(positions.len() * lanes);
             let logits = S::as_mut_simd_f32s(block).0;
-            queries.logits(simd, source(&activations.key), keys.as_mut_slice(), logits);
-            source(&activations.value).widen(0..positions.len(), width, values.as_mut_slice());
+            // Some logits are left out below, so that the largest is not known yet.
+            let (largest, _) = S::as_mut_simd_f32s(largest.as_mut_slice());
+            queries.logits(simd, source(&activations.key), keys.as_mut_slice(), logits, largest);
+            source(&activations.value).widen(simd, 0..positions.len(), width, values.as_mut_slice());
             if self.own {
                 hide_later(block, queries, index * BLOCK);
             }

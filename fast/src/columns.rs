@@ -4,6 +4,8 @@
 //! the second, once every row's largest logit and sum are known, rescales and reduces. Chunks of keys are tasks of a
 //! fixed size whose row states are merged in order, so the result does not depend on the number of threads.
 
+use std::cell::Cell;
+
 use laprox_reference::LayerProblem;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -13,7 +15,7 @@ use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, exp2};
 
 /// Keys of a task.
-const CHUNK: usize = 10 * BLOCK;
+const CHUNK: usize = 40 * BLOCK;
 
 /// Weights are multiplied by this before anything is made of them, so that their squares do not underflow before they
 /// themselves do: `2^-119` still has a normal square, and a column of ones stays below the largest number for any window.
@@ -82,8 +84,20 @@ impl Columns {
     }
 }
 
+/// The statistics of every KV head's candidates.
+#[must_use]
+pub fn columns(level: Level, problem: &LayerProblem<'_>, wanted: Wanted) -> Vec<Columns> {
+    let of_head = |head| Held::with(level, problem, head, |held| held.columns(level, wanted));
+    (0..problem.shape().kv_heads).into_par_iter().map(of_head).collect()
+}
+
 /// One number a candidate.
 pub type Scored = Vec<f64>;
+
+thread_local! {
+    /// Weights and maxima of an earlier head. What the system does for fresh memory takes longer than to write to it.
+    static MEMORY: Cell<(Buffer, Buffer)> = Cell::default();
+}
 
 /// One KV head's weights over the candidates, and what turns them into its attention.
 pub struct Held {
@@ -97,9 +111,26 @@ pub struct Held {
 }
 
 impl Held {
-    /// Attends with one KV head's query group; `before` is memory to use again.
-    #[must_use]
-    pub fn new(level: Level, problem: &LayerProblem<'_>, kv_head: usize, before: Option<Self>) -> Self {
+    /// Attends with one KV head's query group, and makes something of the weights; their memory is kept for the thread's
+    /// next head.
+    pub fn with<T>(
+        level: Level,
+        problem: &LayerProblem<'_>,
+        kv_head: usize,
+        make: impl FnOnce(&Self) -> T,
+    ) -> T {
+        let held = Self::new(level, problem, kv_head, MEMORY.take());
+        let made = make(&held);
+        MEMORY.set((held.weights, held.maxima));
+        made
+    }
+
+    fn new(
+        level: Level,
+        problem: &LayerProblem<'_>,
+        kv_head: usize,
+        (mut weights, mut maxima): (Buffer, Buffer),
+    ) -> Self {
         let shape = problem.shape();
         let activations = problem.activations();
         let queries = GroupQueries::new(
@@ -109,8 +140,6 @@ impl Held {
             shape.group_size(),
             problem.attention_scale(),
         );
-        let (mut weights, mut maxima) =
-            before.map_or_else(Default::default, |held| (held.weights, held.maxima));
         let state = attend(level, problem, kv_head, &queries, &mut weights, &mut maxima);
         Self { weights, maxima, state, queries }
     }
@@ -135,16 +164,17 @@ impl Held {
     /// The statistics of the candidates.
     #[must_use]
     pub fn columns(&self, level: Level, wanted: Wanted) -> Columns {
-        let reduce = |(_, chunk): (usize, Chunk<'_>)| {
+        let reduce = |(first, chunk): (usize, Chunk<'_>)| {
             let mut columns = Columns::new(wanted, self.queries.group_size, chunk.len());
             level.run(Reduce { chunk, columns: &mut columns });
-            columns
+            (first, columns)
         };
-        let chunks: Vec<Columns> = self.chunks().map(reduce).collect();
+        // What was written last is still near: backwards.
+        let chunks: Vec<(usize, Columns)> = self.chunks().rev().map(reduce).collect();
         let candidates = self.weights.as_slice().len() / self.queries.lanes();
         let mut all = Columns::new(wanted, self.queries.group_size, candidates);
-        for (chunk, mut columns) in chunks.into_iter().enumerate() {
-            all.place(chunk * CHUNK, &mut columns);
+        for (first, mut columns) in chunks {
+            all.place(first, &mut columns);
         }
         all
     }
@@ -308,14 +338,19 @@ impl WithSimd for Weigh<'_> {
         let lanes = queries.lanes();
         let mut state = RowState::new(lanes);
         let mut wide = Buffer::filled(BLOCK * queries.head_dim, f32::NAN);
+        let mut largest = Buffer::filled(lanes, f32::NAN);
         for (index, block) in weights.chunks_mut(BLOCK * lanes).enumerate() {
             let (first, count) = (index * BLOCK, block.len() / lanes);
             let keys = keys.slice(first..first + count);
-            queries.logits(simd, keys, wide.as_mut_slice(), S::as_mut_simd_f32s(block).0);
+            largest.as_mut_slice().copy_from_slice(state.max.as_slice());
+            let (largest, _) = S::as_mut_simd_f32s(largest.as_mut_slice());
+            queries.logits(simd, keys, wide.as_mut_slice(), S::as_mut_simd_f32s(block).0, largest);
             if window {
                 hide_later(block, queries, first);
+                state.weigh(simd, S::as_mut_simd_f32s(block).0);
+            } else {
+                state.weigh_up_to(simd, S::as_mut_simd_f32s(block).0, largest);
             }
-            state.weigh(simd, S::as_mut_simd_f32s(block).0);
             if let Some(maxima) = &mut maxima {
                 maxima[index * lanes..][..lanes].copy_from_slice(state.max.as_slice());
             }
@@ -348,12 +383,7 @@ impl WithSimd for Reduce<'_> {
                 group_size: queries.group_size,
             };
             let first = index * BLOCK;
-            for (head, norms) in self.columns.norms.iter_mut().enumerate() {
-                block.norms(simd, head, &mut norms[first..]);
-            }
-            for (head, sums) in self.columns.sums.iter_mut().enumerate() {
-                block.sums(simd, head, &mut sums[first..]);
-            }
+            block.norms_and_sums(simd, self.columns, first);
             for (head, last) in self.columns.last.iter_mut().enumerate() {
                 let lane = head * queries.head_lanes + queries.rows - 1;
                 let weights = weights[first * lanes..].iter().skip(lane).step_by(lanes);
@@ -400,40 +430,35 @@ struct Block<'a, S: Simd> {
 }
 
 impl<S: Simd> Block<'_, S> {
-    /// The registers of one head's column of each key.
+    /// The norm and the sum of every head's column, for the keys of the block, whose first is key `first` of the columns.
+    ///
+    /// Keys outside, heads inside: the weights are read in the order in which they lie.
     #[inline(always)]
-    fn head(&self, head: usize) -> impl Iterator<Item = &[S::f32s]> {
-        let (first, width) = (head * self.head_width, self.head_width);
-        self.weights.chunks_exact(self.factors.len()).map(move |key| &key[first..first + width])
-    }
-
-    #[inline(always)]
-    fn head_factors(&self, head: usize) -> &[S::f32s] {
-        &self.factors[head * self.head_width..][..self.head_width]
-    }
-
-    #[inline(always)]
-    fn norms(&self, simd: S, head: usize, norms: &mut [f32]) {
-        let factors = self.head_factors(head);
-        for (norm, weights) in norms.iter_mut().zip(self.head(head)) {
-            let mut sum = simd.splat_f32s(0.0);
-            for (&weight, &factor) in weights.iter().zip(factors) {
-                let weight = simd.mul_f32s(weight, factor);
-                sum = simd.mul_add_e_f32s(weight, weight, sum);
-            }
-            *norm = simd.reduce_sum_f32s(sum).sqrt();
+    fn norms_and_sums(&self, simd: S, columns: &mut Columns, first: usize) {
+        let Columns { norms, sums, .. } = columns;
+        if norms.is_empty() && sums.is_empty() {
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn sums(&self, simd: S, head: usize, sums: &mut [f32]) {
-        let factors = self.head_factors(head);
-        for (total, weights) in sums.iter_mut().zip(self.head(head)) {
-            let mut sum = simd.splat_f32s(0.0);
-            for (&weight, &factor) in weights.iter().zip(factors) {
-                sum = simd.mul_add_e_f32s(weight, factor, sum);
+        for (i, key) in self.weights.chunks_exact(self.factors.len()).enumerate() {
+            let heads = key.chunks_exact(self.head_width).zip(self.factors.chunks_exact(self.head_width));
+            for (head, (weights, factors)) in heads.enumerate() {
+                let (mut squares, mut sum) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+                for (&weight, &factor) in weights.iter().zip(factors) {
+                    let scaled = simd.mul_f32s(weight, factor);
+                    squares = simd.mul_add_e_f32s(scaled, scaled, squares);
+                    sum = simd.mul_add_e_f32s(weight, factor, sum);
+                }
+                if let Some(norms) = norms.get_mut(head) {
+                    norms[first + i] = simd.reduce_sum_f32s(squares);
+                }
+                if let Some(sums) = sums.get_mut(head) {
+                    sums[first + i] = simd.reduce_sum_f32s(sum);
+                }
             }
-            *total = simd.reduce_sum_f32s(sum);
+        }
+        let last = first + self.weights.len() / self.factors.len();
+        for norms in norms {
+            norms[first..last].iter_mut().for_each(|square| *square = square.sqrt());
         }
     }
 

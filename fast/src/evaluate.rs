@@ -197,7 +197,7 @@ impl WithSimd for Channels<'_> {
         let lanes = self.heads[0].width() * S::F32_LANES;
         let count = self.weight.len() / self.width;
         let mut weight = Buffer::filled(self.weight.len(), f32::NAN);
-        widen_into(self.weight, weight.as_mut_slice());
+        widen_into(simd, self.weight, weight.as_mut_slice());
         let weight = weight.as_slice();
         let mut output = Buffer::filled(count * lanes, 0.0);
         let mut head_wise = vec![0.0; lanes];

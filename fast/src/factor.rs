@@ -5,11 +5,16 @@ use std::ops::Range;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::linalg::solvers::{DenseSolveCore, Llt};
 use faer::{Accum, Mat, MatRef, Par, Side};
-use laprox_reference::TensorView;
 use laprox_reference::oracle::convexify::{self, summary};
+use laprox_reference::{Elements, TensorView};
 use nalgebra::DMatrix;
+use pulp::{Simd, WithSimd};
 
-use crate::simd::widen::widen_to_f64;
+use crate::simd::Level;
+use crate::simd::widen::{largest, widen_to_f64};
+
+/// Rows of `W^T` that are widened at a time.
+const BLOCK: usize = 256;
 
 /// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]
@@ -25,17 +30,20 @@ impl Factor {
     /// its trace: `norm2(v T)^2` is then larger by that times `norm2(v)^2`, whose root is below what rounding may do to
     /// an f32 product of that length.
     #[must_use]
-    pub fn new(weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
+    pub fn new(level: Level, weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
         let [hidden_dim, width] = weight.shape();
-        let mut rows = vec![0.0; columns.len() * hidden_dim];
-        for (row, wide) in rows.chunks_exact_mut(columns.len()).enumerate() {
-            let row = row * width;
-            widen_to_f64(weight.elements().slice(row + columns.start..row + columns.end), wide);
+        let row =
+            |row: usize| weight.elements().slice(row * width + columns.start..row * width + columns.end);
+        let scale = power_of_two((0..hidden_dim).map(|index| largest(row(index))).fold(0.0, f64::max));
+        let mut gram = Mat::zeros(columns.len(), columns.len());
+        let mut wide = vec![0.0; BLOCK * columns.len()];
+        for first in (0..hidden_dim).step_by(BLOCK) {
+            let rows: Vec<Elements<'_>> = (first..hidden_dim.min(first + BLOCK)).map(row).collect();
+            let wide = &mut wide[..rows.len() * columns.len()];
+            level.run(Widened { rows: &rows, factor: 1.0 / scale, wide });
+            add_gram(&mut gram, wide);
         }
-        let scale = power_of_two(rows.iter().fold(0.0, |most, number| number.abs().max(most)));
-        rows.iter_mut().for_each(|number| *number /= scale);
-        let lower = lower_factor(gram(&rows, columns.len()), hidden_dim);
-        Self { lower, scale }
+        Self { lower: lower_factor(gram, hidden_dim), scale }
     }
 
     /// Rows and columns.
@@ -63,13 +71,34 @@ impl Factor {
     }
 }
 
-/// `W W^T`, the lower triangle, of `W^T` given by its rows.
-fn gram(rows: &[f64], len: usize) -> Mat<f64> {
+/// Rows as f64, times a factor.
+struct Widened<'a> {
+    rows: &'a [Elements<'a>],
+    factor: f64,
+    wide: &'a mut [f64],
+}
+
+impl WithSimd for Widened<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = self.rows[0].len();
+        for (&row, wide) in self.rows.iter().zip(self.wide.chunks_exact_mut(width)) {
+            widen_to_f64(row, wide);
+            for number in wide {
+                *number *= self.factor;
+            }
+        }
+    }
+}
+
+/// Adds to `W W^T`, its lower triangle, what some rows of `W^T` contribute.
+fn add_gram(gram: &mut Mat<f64>, rows: &[f64]) {
+    let len = gram.nrows();
     let block = MatRef::from_column_major_slice(rows, len, rows.len() / len);
-    let mut gram = Mat::zeros(len, len);
     let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    matmul(gram.as_mut(), lower, Accum::Replace, block, full, block.transpose(), full, 1.0, Par::Seq);
-    gram
+    matmul(gram.as_mut(), lower, Accum::Add, block, full, block.transpose(), full, 1.0, Par::Seq);
 }
 
 /// The largest power of two that is at most `number`; 1 where that is not normal.

@@ -54,8 +54,8 @@ impl PreparedLayer for FastLayer<'_> {
         let raw = match family {
             Family::Reference => return self.reference().score(policy),
             Family::Unseen => return Layer::unseen(self.problem.layer(), shape).score(policy),
-            _ if self.shared.needs.covers(family.needs()) => self.shared.score(family, shape),
-            _ => Statistics::new(self.level, &self.problem, family.needs()).score(family, shape),
+            _ if self.shared.needs.covers(family.needs()) => self.shared.score(self.level, family, shape),
+            _ => Statistics::new(self.level, &self.problem, family.needs()).score(self.level, family, shape),
         };
         let pooled: Vec<_> =
             raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();

@@ -83,7 +83,7 @@ impl WithSimd for Norms<'_> {
             let last = (first + BLOCK).min(count);
             let values = self.values.slice(first..last);
             let wide = &mut wide.as_mut_slice()[..values.len() * self.head_dim];
-            values.widen(0..values.len(), self.head_dim, wide);
+            values.widen(simd, 0..values.len(), self.head_dim, wide);
             for (factor, norms) in self.group.iter().zip(&mut norms) {
                 let squares = squares.resize((last - first).next_multiple_of(ROWS) * S::F32_LANES);
                 squares.fill(0.0);

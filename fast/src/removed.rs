@@ -39,7 +39,7 @@ impl WithSimd for Removed<'_> {
             let (first, block) = (index * BLOCK, self.chunk.attention(simd, index, &mut attention));
             let count = block.len() / queries.lanes();
             let values = self.values.slice(first..first + count);
-            values.widen(0..count, head_dim, wide.as_mut_slice());
+            values.widen(simd, 0..count, head_dim, wide.as_mut_slice());
             for slot in (0..count).step_by(ROWS) {
                 let rows = Rows::new(wide.as_slice(), slot, count, head_dim, 1);
                 for (head, projected) in projected.chunks_exact_mut(self.factor.width).enumerate() {

@@ -5,10 +5,11 @@
 
 use laprox_reference::policy::Rule;
 use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
-use crate::columns::{Chunk, Columns, Held, WEIGHT_SCALE, Wanted};
+use crate::columns::{Chunk, Columns, Held, WEIGHT_SCALE, Wanted, columns};
 use crate::factor::Factor;
 use crate::group::GroupFactor;
 use crate::project::{PackedFactor, projected_value_norms};
@@ -126,34 +127,38 @@ impl Statistics {
         if needs.value_norms {
             statistics.value_norms = projected_value_norms(level, problem, &head_factors(level, problem));
         }
-        let groups = if needs.removed || needs.centred { group_factors(level, problem) } else { Vec::new() };
-        if needs.columns == Wanted::default() && groups.is_empty() {
-            return statistics;
-        }
-        let mut held = None;
-        for head in problem.shape().kv_heads() {
-            let now = Held::new(level, problem, head.0, held);
-            statistics.columns.push(now.columns(level, needs.columns));
-            if needs.removed {
-                statistics.removed.push(removed(level, problem, head.0, &now, &groups[head.0]));
-            }
-            if needs.centred {
-                statistics.centred.push(centred(level, problem, head.0, &now, &groups[head.0]));
-            }
-            held = Some(now);
+        if needs.removed || needs.centred {
+            statistics.add_joint(level, problem);
+        } else if needs.columns != Wanted::default() {
+            statistics.columns = columns(level, problem, needs.columns);
         }
         statistics
     }
 
+    /// Computes what joins the heads of a group, and what is needed of their columns on the way.
+    fn add_joint(&mut self, level: Level, problem: &LayerProblem<'_>) {
+        for (head, factor) in group_factors(level, problem).iter().enumerate() {
+            Held::with(level, problem, head, |held| {
+                self.columns.push(held.columns(level, self.needs.columns));
+                if self.needs.removed {
+                    self.removed.push(removed(level, problem, head, held, factor));
+                }
+                if self.needs.centred {
+                    self.centred.push(centred(level, problem, head, held, factor));
+                }
+            });
+        }
+    }
+
     /// The raw scores of a family whose needs were computed, one list for each KV head.
     #[must_use]
-    pub fn score(&self, family: Family, shape: LayerShape) -> Vec<Vec<f64>> {
+    pub fn score(&self, level: Level, family: Family, shape: LayerShape) -> Vec<Vec<f64>> {
         let (window, group) = (shape.window_len as f64, shape.group_size() as f64);
         let per_head = |score: &dyn Fn(usize) -> Vec<f64>| (0..shape.kv_heads).map(score).collect();
         match family {
             Family::PairNorms => per_head(&|head| {
-                let pairs = self.columns[head].norms.iter().zip(self.value_norms_of(head, shape));
-                mean(pairs.map(|(attention, values)| product(attention, values)))
+                let (attention, values) = (&self.columns[head].norms, self.value_norms_of(head, shape));
+                level.run(MeanProduct { attention, values })
             }),
             Family::MeanAttentionNorm => per_head(&|head| {
                 let values = mean(self.value_norms_of(head, shape).iter().cloned());
@@ -180,6 +185,30 @@ impl Statistics {
 
     fn value_norms_of(&self, kv_head: usize, shape: LayerShape) -> &[Vec<f64>] {
         &self.value_norms[kv_head * shape.group_size()..][..shape.group_size()]
+    }
+}
+
+/// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})` of one KV head's candidates.
+struct MeanProduct<'a> {
+    attention: &'a [Vec<f32>],
+    values: &'a [Vec<f64>],
+}
+
+impl WithSimd for MeanProduct<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<f64> {
+        let mut means = vec![0.0; self.values[0].len()];
+        for (attention, values) in self.attention.iter().zip(self.values) {
+            for ((mean, &one), two) in means.iter_mut().zip(attention).zip(values) {
+                *mean += f64::from(one) / WEIGHT_SCALE * two;
+            }
+        }
+        for mean in &mut means {
+            *mean /= self.values.len() as f64;
+        }
+        means
     }
 }
 
@@ -222,7 +251,8 @@ pub fn group_factors(level: Level, problem: &LayerProblem<'_>) -> Vec<GroupFacto
     let shape = problem.shape();
     let width = shape.group_size() * shape.head_dim;
     let factor = |head: usize| {
-        let factor = Factor::new(&problem.activations().output_projection, head * width..(head + 1) * width);
+        let factor =
+            Factor::new(level, &problem.activations().output_projection, head * width..(head + 1) * width);
         GroupFactor::new(level, &factor, shape.head_dim)
     };
     (0..shape.kv_heads).into_par_iter().map(factor).collect()
@@ -234,7 +264,7 @@ pub fn head_factors(level: Level, problem: &LayerProblem<'_>) -> Vec<PackedFacto
     let shape = problem.shape();
     let factor = |head: usize| {
         let columns = head * shape.head_dim..(head + 1) * shape.head_dim;
-        PackedFactor::new(level, &Factor::new(&problem.activations().output_projection, columns))
+        PackedFactor::new(level, &Factor::new(level, &problem.activations().output_projection, columns))
     };
     (0..shape.query_heads).into_par_iter().map(factor).collect()
 }

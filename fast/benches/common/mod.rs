@@ -75,12 +75,12 @@ pub fn literal_norms(problem: &LayerProblem<'_>) -> Vec<Vec<f32>> {
     let activations = problem.activations();
     let width = shape.query_heads * shape.head_dim;
     let mut weight = vec![0.0; shape.hidden_dim * width];
-    widen_into(activations.output_projection.elements(), &mut weight);
+    widen_into(pulp::Scalar, activations.output_projection.elements(), &mut weight);
     let weight = MatRef::from_row_major_slice(&weight, shape.hidden_dim, width);
     let head = |head: usize| {
         let kv_head = head / shape.group_size();
         let mut values = vec![0.0; shape.cached_len() * shape.head_dim];
-        widen_into(activations.value.outer(kv_head), &mut values);
+        widen_into(pulp::Scalar, activations.value.outer(kv_head), &mut values);
         let values = &values[..shape.candidate_len() * shape.head_dim];
         let values = MatRef::from_row_major_slice(values, shape.candidate_len(), shape.head_dim);
         let mut projected = vec![0.0_f32; shape.candidate_len() * shape.hidden_dim];

@@ -16,9 +16,8 @@ pub const LEAST: f32 = -126.0;
 pub fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // 1.5 * 2^23: adding it leaves the nearest whole number in the last bits, and zeros in the eight above them.
     let magic = simd.splat_f32s(12_582_912.0);
-    let least = simd.splat_f32s(LEAST);
-    let kept = simd.greater_than_or_equal_f32s(x, least);
-    let x = simd.max_f32s(x, least);
+    // What is not kept may be anything until the end.
+    let kept = simd.greater_than_or_equal_f32s(x, simd.splat_f32s(LEAST));
     let shifted = simd.add_f32s(x, magic);
     let f = simd.sub_f32s(x, simd.sub_f32s(shifted, magic));
 
