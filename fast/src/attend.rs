@@ -76,10 +76,10 @@ impl GroupQueries {
     ) {
         for (first, registers, panel) in self.panels.iter::<S>() {
             match registers {
-                1 => self.panel_logits::<S, 1>(simd, keys, wide, panel, first, logits, largest),
-                2 => self.panel_logits::<S, 2>(simd, keys, wide, panel, first, logits, largest),
-                3 => self.panel_logits::<S, 3>(simd, keys, wide, panel, first, logits, largest),
-                _ => self.panel_logits::<S, 4>(simd, keys, wide, panel, first, logits, largest),
+                1 => self.panel_logits::<S, 1>(simd, keys, wide, (first, panel), logits, largest),
+                2 => self.panel_logits::<S, 2>(simd, keys, wide, (first, panel), logits, largest),
+                3 => self.panel_logits::<S, 3>(simd, keys, wide, (first, panel), logits, largest),
+                _ => self.panel_logits::<S, 4>(simd, keys, wide, (first, panel), logits, largest),
             }
         }
     }
@@ -90,8 +90,7 @@ impl GroupQueries {
         simd: S,
         keys: Source<'_>,
         wide: &mut [f32],
-        panel: &[S::f32s],
-        first: usize,
+        (first, panel): (usize, &[S::f32s]),
         logits: &mut [S::f32s],
         largest: &mut [S::f32s],
     ) {
