@@ -29,6 +29,9 @@ use crate::factor::Faer;
 /// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
 const MOST_SLOTS: usize = 8192;
 
+/// Candidates of a product at a time.
+const CHUNK: usize = 256;
+
 /// One layer's `M`.
 pub struct FastGram {
     shape: LayerShape,
@@ -140,10 +143,7 @@ impl FastGram {
     fn attended(&self, x: &[f64]) -> Mat<f64> {
         let mut attended = Mat::zeros(self.rows, self.weight.ncols());
         for (kv_head, group) in self.groups.iter().enumerate() {
-            let x = self.part(x, kv_head);
-            let scaled =
-                Mat::from_fn(group.values.nrows(), group.values.ncols(), |i, k| x[i] * group.values[(i, k)]);
-            let sums = product(group.attention.as_ref(), scaled.as_ref());
+            let sums = group.attended(self.part(x, kv_head));
             for (head, first) in self.group_rows(kv_head) {
                 let columns = self.head_columns(head);
                 let mut target = attended.as_mut().subcols_mut(columns.start, columns.len());
@@ -211,10 +211,9 @@ impl FastGram {
             let mut rows = stacked.as_mut().subrows_mut(first, self.rows);
             rows.copy_from(pulled.as_ref().subcols(columns.start, columns.len()));
         }
-        let reach = self::product(group.attention.transpose(), stacked.as_ref());
         let terms = shape.hidden_dim + group.attention.nrows() + shape.head_dim + 8;
         let factor = gamma(terms);
-        product.values.extend(row_dots(&reach, &group.values));
+        product.values.extend(group.reach(&stacked));
         let mut sums = vec![0.0; shape.candidate_len()];
         for ((head, _), norms) in self.group_rows(kv_head).zip(&group.attention_norms) {
             sums.iter_mut().zip(norms).for_each(|(sum, norm)| *sum += magnitudes[head.0] * norm);
@@ -239,6 +238,48 @@ impl Group {
             attention_norms: weights.iter().map(norms).collect(),
             value_norms: (0..candidates).map(|i| values.row(i).norm()).collect(),
         }
+    }
+
+    /// `A_g (diag x V)`, `[G w, d]`.
+    fn attended(&self, x: &[f64]) -> Mat<f64> {
+        let mut sums = Mat::zeros(self.attention.nrows(), self.values.ncols());
+        let mut scaled = Mat::zeros(CHUNK, self.values.ncols());
+        for range in self.chunks() {
+            let mut scaled = scaled.as_mut().subrows_mut(0, range.len());
+            for k in 0..self.values.ncols() {
+                let values = column_of(&self.values, k, range.clone());
+                let numbers = scaled.as_mut().col_mut(k).iter_mut();
+                numbers
+                    .zip(values.iter().zip(&x[range.clone()]))
+                    .for_each(|(number, (value, x))| *number = value * x);
+            }
+            let attention = self.attention.as_ref().subcols(range.start, range.len());
+            matmul(sums.as_mut(), Accum::Add, attention, scaled.as_ref(), 1.0, Par::Seq);
+        }
+        sums
+    }
+
+    /// `<(A_g^T Y)_i, v_i>` of every candidate, `Y` of `[G w, d]`.
+    fn reach(&self, rows: &Mat<f64>) -> Vec<f64> {
+        let mut dots = vec![0.0; self.values.nrows()];
+        let mut reach = Mat::zeros(CHUNK, self.values.ncols());
+        for range in self.chunks() {
+            let attention = self.attention.as_ref().subcols(range.start, range.len());
+            let target = reach.as_mut().subrows_mut(0, range.len());
+            matmul(target, Accum::Replace, attention.transpose(), rows.as_ref(), 1.0, Par::Seq);
+            for k in 0..self.values.ncols() {
+                let products = column_of(&reach, k, 0..range.len()).iter();
+                let products = products.zip(column_of(&self.values, k, range.clone()));
+                dots[range.clone()].iter_mut().zip(products).for_each(|(dot, (one, two))| *dot += one * two);
+            }
+        }
+        dots
+    }
+
+    /// The candidates, some at a time: what is made of them stays in cache.
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
+        let len = self.values.nrows();
+        (0..len).step_by(CHUNK).map(move |first| first..len.min(first + CHUNK))
     }
 
     /// The group's weights of one candidate, head after head.
@@ -277,33 +318,26 @@ impl PairGram for FastGram {
 
     /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
     ///
-    /// The pairs of the chosen slots are stacked, first those of each group's first head; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T)
-    /// v_j`.
+    /// Query heads are taken by their places in their groups: those at one place meet those at another, all chosen slots at
+    /// once; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
+        let (len, group_size) = (slots.len(), self.shape.group_size());
         let chosen = self.chosen(slots);
-        let pairs = self.shape.group_size() * slots.len();
-        let mut columns = Mat::zeros(self.rows, pairs);
-        let mut moved = Mat::zeros(self.weight.ncols(), pairs);
-        for Chosen { head, first, place, positions, values } in &chosen {
-            let group = &self.groups[self.shape.kv_head_of(*head).0];
-            for (column, &position) in positions.iter().enumerate() {
-                let attention = &group.column(position)[*first..first + self.rows];
-                let mut target = columns.as_mut().col_mut(place + column);
-                attention.iter().enumerate().for_each(|(row, &weight)| target[row] = weight);
+        let columns: Vec<Mat<f64>> =
+            (0..group_size).map(|place| self.chosen_columns(&chosen, place, len)).collect();
+        let (mut own, mut mixed) = (DMatrix::zeros(len, len), DMatrix::zeros(len, len));
+        let (mut attention, mut values) = (Mat::zeros(len, len), Mat::zeros(len, len));
+        for two in 0..group_size {
+            let moved = self.moved_values(&chosen, two, len);
+            let partners = if self.form == Form::LayerWise { two..group_size } else { two..two + 1 };
+            for one in partners {
+                let pair = (columns[one].transpose(), columns[two].as_ref());
+                matmul(attention.as_mut(), Accum::Replace, pair.0, pair.1, 1.0, Par::Seq);
+                self.meet_values(&chosen, one, &moved, &mut values);
+                add_products(if one == two { &mut own } else { &mut mixed }, &attention, &values);
             }
-            let own = self.head_columns(*head);
-            let gram = self.projection_gram.as_ref().subcols(own.start, own.len());
-            let target = moved.as_mut().subcols_mut(*place, positions.len());
-            matmul(target, Accum::Replace, gram, values.transpose(), 1.0, Par::Seq);
         }
-        let mut values = Mat::zeros(pairs, pairs);
-        for chosen in &chosen {
-            let own = self.head_columns(chosen.head);
-            let moved = moved.as_ref().subrows(own.start, own.len());
-            let target = values.as_mut().subrows_mut(chosen.place, chosen.positions.len());
-            matmul(target, Accum::Replace, chosen.values.as_ref(), moved, 1.0, Par::Seq);
-        }
-        vec![self.join_pairs(slots, &product(columns.transpose(), columns.as_ref()), &values)]
+        vec![self.join(slots, own, &mixed)]
     }
 
     /// Each entry of a block is a sum of products of inner products of `w`, and of `D` after `d`, terms.
@@ -336,61 +370,92 @@ impl PairGram for FastGram {
     }
 }
 
-/// The chosen slots of one query head's KV head.
+/// The chosen slots of one KV head.
 struct Chosen {
-    head: QueryHead,
-    /// The head's first row of `A_g`.
+    kv_head: usize,
+    /// The first of them among all.
     first: usize,
-    /// The first of its pairs among all.
-    place: usize,
     positions: Vec<usize>,
     /// `[chosen, d]`
     values: Mat<f64>,
 }
 
 impl FastGram {
-    /// The chosen slots, ascending, as each query head sees them.
+    /// The chosen slots, ascending, by KV head.
     fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
         let candidates = self.shape.candidate_len();
         let of_group = |kv_head: usize| {
-            let begin = slots.partition_point(|slot| slot / candidates < kv_head);
-            let end = slots.partition_point(|slot| slot / candidates <= kv_head);
-            let positions: Vec<usize> = slots[begin..end].iter().map(|slot| slot % candidates).collect();
+            let first = slots.partition_point(|slot| slot / candidates < kv_head);
+            let last = slots.partition_point(|slot| slot / candidates <= kv_head);
+            let positions: Vec<usize> = slots[first..last].iter().map(|slot| slot % candidates).collect();
             let values = &self.groups[kv_head].values;
             let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
-            let of_head = move |(within, (head, first)): (usize, (QueryHead, usize))| Chosen {
-                head,
-                first,
-                place: within * slots.len() + begin,
-                positions: positions.clone(),
-                values: values.clone(),
-            };
-            self.group_rows(kv_head).enumerate().map(of_head)
+            Chosen { kv_head, first, positions, values }
         };
-        (0..self.shape.kv_heads).flat_map(of_group).collect()
+        (0..self.shape.kv_heads).map(of_group).collect()
     }
 
-    /// Adds up the pairs of heads that count, from the pairs' inner products.
-    fn join_pairs(&self, slots: &[usize], attention: &Mat<f64>, values: &Mat<f64>) -> DMatrix<f64> {
-        let (len, group_size) = (slots.len(), self.shape.group_size());
-        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
-        let mut block = DMatrix::zeros(len, len);
-        for j in 0..len {
-            let pairs = (0..group_size).flat_map(|one| (0..group_size).map(move |two| (one, two)));
-            for (one, two) in pairs.filter(|(one, two)| self.form == Form::LayerWise || one == two) {
-                let rows = |matrix| column_of(matrix, two * len + j, one * len..(one + 1) * len);
-                let products = rows(attention).iter().zip(rows(values));
-                let entries = block.column_mut(j).into_iter().zip(products).skip(j);
-                entries.for_each(|(entry, (attention, values))| *entry += attention * values);
-            }
-            for i in j..len {
-                if self.form == Form::HeadWise && kv_head(i) != kv_head(j) {
-                    block[(i, j)] = 0.0;
-                }
-                block[(j, i)] = block[(i, j)];
+    /// The query head at a place in a group.
+    fn head_at(&self, kv_head: usize, place: usize) -> QueryHead {
+        QueryHead(kv_head * self.shape.group_size() + place)
+    }
+
+    /// `a_{h,i}` of the heads at a place, `[w, len]`.
+    fn chosen_columns(&self, chosen: &[Chosen], place: usize, len: usize) -> Mat<f64> {
+        let mut columns = Mat::zeros(self.rows, len);
+        for Chosen { kv_head, first, positions, .. } in chosen {
+            let group = &self.groups[*kv_head];
+            for (column, &position) in positions.iter().enumerate() {
+                let weights = &group.column(position)[place * self.rows..(place + 1) * self.rows];
+                let target = columns.as_mut().col_mut(first + column);
+                target.iter_mut().zip(weights).for_each(|(number, &weight)| *number = weight);
             }
         }
-        block
+        columns
+    }
+
+    /// `W W_h'^T v_j` of the heads `h'` at a place, for every head of `W`, `[H d, len]`.
+    fn moved_values(&self, chosen: &[Chosen], place: usize, len: usize) -> Mat<f64> {
+        let mut moved = Mat::zeros(self.weight.ncols(), len);
+        for Chosen { kv_head, first, positions, values } in chosen {
+            let own = self.head_columns(self.head_at(*kv_head, place));
+            let gram = self.projection_gram.as_ref().subcols(own.start, own.len());
+            let target = moved.as_mut().subcols_mut(*first, positions.len());
+            matmul(target, Accum::Replace, gram, values.transpose(), 1.0, Par::Seq);
+        }
+        moved
+    }
+
+    /// `v_i (W_h W_h'^T) v_j`, `[len, len]`, of the heads `h` at a place and those whose values were moved.
+    fn meet_values(&self, chosen: &[Chosen], place: usize, moved: &Mat<f64>, met: &mut Mat<f64>) {
+        for Chosen { kv_head, first, positions, values } in chosen {
+            let own = self.head_columns(self.head_at(*kv_head, place));
+            let target = met.as_mut().subrows_mut(*first, positions.len());
+            let moved = moved.as_ref().subrows(own.start, own.len());
+            matmul(target, Accum::Replace, values.as_ref(), moved, 1.0, Par::Seq);
+        }
+    }
+
+    /// What heads at one place give, and what those at different places give in one order and in the other.
+    fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
+        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
+        for j in 0..slots.len() {
+            for i in j..slots.len() {
+                let counts = self.form == Form::LayerWise || kv_head(i) == kv_head(j);
+                let entry = if counts { own[(i, j)] + (mixed[(i, j)] + mixed[(j, i)]) } else { 0.0 };
+                (own[(i, j)], own[(j, i)]) = (entry, entry);
+            }
+        }
+        own
+    }
+}
+
+/// Adds the products of two matrices' entries.
+fn add_products(sums: &mut DMatrix<f64>, one: &Mat<f64>, two: &Mat<f64>) {
+    let rows = sums.nrows();
+    for (j, sums) in sums.as_mut_slice().chunks_exact_mut(rows.max(1)).enumerate() {
+        let products = column_of(one, j, 0..rows).iter().zip(column_of(two, j, 0..rows));
+        sums.iter_mut().zip(products).for_each(|(sum, (one, two))| *sum += one * two);
     }
 }
 

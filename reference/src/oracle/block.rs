@@ -74,17 +74,40 @@ impl Block {
     /// The swap of an evicted for a retained slot that lowers `x^T M x` most: `(evict, retain, change)`.
     #[must_use]
     pub fn best_swap(&self, evicted: &[bool], gradient: &[f64]) -> Option<(usize, usize, f64)> {
+        let diagonal: Vec<f64> = (0..self.len()).map(|slot| self.entry(slot, slot)).collect();
+        let (gone, kept): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&slot| evicted[slot]);
+        let mut changes = vec![0.0; self.len()];
         let mut best = None;
         let mut least = 0.0;
-        for evict in (0..evicted.len()).filter(|&slot| !evicted[slot]) {
-            for retain in (0..evicted.len()).filter(|&slot| evicted[slot]) {
-                let change = 2.0 * (gradient[evict] - gradient[retain]) + self.curvature(evict, retain);
-                if change < least {
-                    least = change;
-                    best = Some((evict, retain, change));
+        let steepest = gone.iter().map(|&retain| gradient[retain]).fold(f64::NEG_INFINITY, f64::max);
+        for evict in kept {
+            // `M` is positive semidefinite: what two slots add to their slopes is not negative.
+            if 2.0 * (gradient[evict] - steepest) >= least {
+                continue;
+            }
+            self.swap_changes(evict, gradient, &diagonal, &mut changes);
+            for &retain in &gone {
+                if changes[retain] < least {
+                    least = changes[retain];
+                    best = Some((evict, retain, least));
                 }
             }
         }
         best
+    }
+
+    /// `2 (g_e - g_r) + M_ee + M_rr - 2 M_er`, what evicting slot `e` and retaining slot `r` changes, for every `r`.
+    fn swap_changes(&self, evict: usize, gradient: &[f64], diagonal: &[f64], changes: &mut [f64]) {
+        let (slope, own) = (gradient[evict], diagonal[evict]);
+        for ((change, gradient), diagonal) in changes.iter_mut().zip(gradient).zip(diagonal) {
+            *change = 2.0 * (slope - gradient) + (own + diagonal);
+        }
+        let (block, row) = self.places[evict];
+        let column = self.blocks[block].column(row);
+        let slots = self.first[block]..self.first[block] + column.len();
+        let near = changes[slots.clone()].iter_mut().zip(&gradient[slots.clone()]).zip(&diagonal[slots]);
+        for (((change, gradient), diagonal), entry) in near.zip(column.iter()) {
+            *change = 2.0 * (slope - gradient) + (own + diagonal - 2.0 * entry);
+        }
     }
 }
