@@ -151,6 +151,16 @@ fn tidy_cells_are_those_of_the_tables() {
 }
 
 #[test]
+fn the_committed_figure_is_what_the_committed_results_give() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let out = out.path().join("tables");
+    laprox(&["tables", "--quick", "oracle_gap", "--out", text(&out)]).success();
+    let drawn = std::fs::read_to_string(out.join("oracle_gap-1.svg")).expect("a figure");
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/results/figures/oracle_gap.svg");
+    assert_eq!(drawn, std::fs::read_to_string(committed).expect("the committed figure"));
+}
+
+#[test]
 fn an_existing_output_stays_unless_forced() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     results(folder.path());

@@ -1,5 +1,7 @@
 //! Small dense pieces of `M`: the slots of one working set, and swaps among them.
 
+use std::ops::Range;
+
 use nalgebra::DMatrix;
 
 /// A block-diagonal piece of `M`.
@@ -71,43 +73,110 @@ impl Block {
         }
     }
 
-    /// The swap of an evicted for a retained slot that lowers `x^T M x` most: `(evict, retain, change)`.
+    /// The slots of one block.
+    fn slots(&self, block: usize) -> Range<usize> {
+        self.first[block]..self.first[block] + self.blocks[block].nrows()
+    }
+}
+
+/// Swaps of a retained for an evicted slot, one after another.
+///
+/// Evicting `e` and retaining `r` changes `x^T M x` by `(2 g_e + M_ee) + (M_rr - 2 g_r) - 2 M_er`. Across blocks the last term is zero,
+/// so the best swap takes the best of either side; and a swap changes the gradient in its own slots' blocks alone.
+pub struct Swaps<'a> {
+    block: &'a Block,
+    /// Whether each slot is evicted.
+    pub evicted: Vec<bool>,
+    gradient: Vec<f64>,
+    best: Vec<Best>,
+}
+
+/// A swap: the slot to evict, the slot to retain, the change.
+type Swap = (usize, usize, f64);
+
+/// What the slots of one block offer at best.
+#[derive(Clone, Copy, Default)]
+struct Best {
+    /// A retained slot and what evicting it adds.
+    evict: Option<(usize, f64)>,
+    /// An evicted slot and what retaining it adds.
+    retain: Option<(usize, f64)>,
+    /// A swap inside the block that lowers the value.
+    swap: Option<Swap>,
+}
+
+impl<'a> Swaps<'a> {
+    /// Starts from a set and half the gradient there.
     #[must_use]
-    pub fn best_swap(&self, evicted: &[bool], gradient: &[f64]) -> Option<(usize, usize, f64)> {
-        let diagonal: Vec<f64> = (0..self.len()).map(|slot| self.entry(slot, slot)).collect();
-        let (gone, kept): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&slot| evicted[slot]);
-        let mut changes = vec![0.0; self.len()];
+    pub fn new(block: &'a Block, evicted: Vec<bool>, gradient: Vec<f64>) -> Self {
+        let mut swaps = Self { block, evicted, gradient, best: Vec::new() };
+        swaps.best = (0..block.blocks.len()).map(|index| swaps.best_of(index)).collect();
+        swaps
+    }
+
+    /// The swap that lowers `x^T M x` most.
+    #[must_use]
+    pub fn best(&self) -> Option<Swap> {
+        let inside = self.best.iter().filter_map(|best| best.swap);
+        let across = self.best.iter().enumerate().flat_map(|(block, one)| {
+            let others = self.best.iter().enumerate().filter(move |(other, _)| *other != block);
+            others.filter_map(move |(_, two)| {
+                let ((evict, rise), (retain, fall)) = (one.evict?, two.retain?);
+                Some((evict, retain, rise + fall))
+            })
+        });
+        let least = |one: Swap, two: Swap| if two.2 < one.2 { two } else { one };
+        inside.chain(across).reduce(least).filter(|swap| swap.2 < 0.0)
+    }
+
+    /// Evicts one slot and retains another.
+    pub fn apply(&mut self, evict: usize, retain: usize) {
+        self.block.shift(&mut self.gradient, evict, 1.0);
+        self.block.shift(&mut self.gradient, retain, -1.0);
+        (self.evicted[evict], self.evicted[retain]) = (true, false);
+        for slot in [evict, retain] {
+            let (block, _) = self.block.place(slot);
+            self.best[block] = self.best_of(block);
+        }
+    }
+
+    fn best_of(&self, block: usize) -> Best {
+        let least = |one: (usize, f64), two: (usize, f64)| if two.1 < one.1 { two } else { one };
+        let change = |slot: usize| {
+            let sign = if self.evicted[slot] { -2.0 } else { 2.0 };
+            (slot, self.block.entry(slot, slot) + sign * self.gradient[slot])
+        };
+        let (gone, kept): (Vec<usize>, Vec<usize>) =
+            self.block.slots(block).partition(|&slot| self.evicted[slot]);
+        Best {
+            evict: kept.iter().map(|&slot| change(slot)).reduce(least),
+            retain: gone.iter().map(|&slot| change(slot)).reduce(least),
+            swap: self.best_inside(block, &kept, &gone),
+        }
+    }
+
+    fn best_inside(&self, block: usize, kept: &[usize], gone: &[usize]) -> Option<Swap> {
+        let (matrix, first) = (&self.block.blocks[block], self.block.first[block]);
+        let steepest = gone.iter().map(|&retain| self.gradient[retain]).fold(f64::NEG_INFINITY, f64::max);
+        let diagonal = matrix.diagonal();
         let mut best = None;
         let mut least = 0.0;
-        let steepest = gone.iter().map(|&retain| gradient[retain]).fold(f64::NEG_INFINITY, f64::max);
-        for evict in kept {
+        for &evict in kept {
+            let (slope, own) = (self.gradient[evict], diagonal[evict - first]);
             // `M` is positive semidefinite: what two slots add to their slopes is not negative.
-            if 2.0 * (gradient[evict] - steepest) >= least {
+            if 2.0 * (slope - steepest) >= least {
                 continue;
             }
-            self.swap_changes(evict, gradient, &diagonal, &mut changes);
-            for &retain in &gone {
-                if changes[retain] < least {
-                    least = changes[retain];
-                    best = Some((evict, retain, least));
+            let column = matrix.column(evict - first);
+            for &retain in gone {
+                let curvature = own + diagonal[retain - first] - 2.0 * column[retain - first];
+                let change = 2.0 * (slope - self.gradient[retain]) + curvature;
+                if change < least {
+                    least = change;
+                    best = Some((evict, retain, change));
                 }
             }
         }
         best
-    }
-
-    /// `2 (g_e - g_r) + M_ee + M_rr - 2 M_er`, what evicting slot `e` and retaining slot `r` changes, for every `r`.
-    fn swap_changes(&self, evict: usize, gradient: &[f64], diagonal: &[f64], changes: &mut [f64]) {
-        let (slope, own) = (gradient[evict], diagonal[evict]);
-        for ((change, gradient), diagonal) in changes.iter_mut().zip(gradient).zip(diagonal) {
-            *change = 2.0 * (slope - gradient) + (own + diagonal);
-        }
-        let (block, row) = self.places[evict];
-        let column = self.blocks[block].column(row);
-        let slots = self.first[block]..self.first[block] + column.len();
-        let near = changes[slots.clone()].iter_mut().zip(&gradient[slots.clone()]).zip(&diagonal[slots]);
-        for (((change, gradient), diagonal), entry) in near.zip(column.iter()) {
-            *change = 2.0 * (slope - gradient) + (own + diagonal - 2.0 * entry);
-        }
     }
 }

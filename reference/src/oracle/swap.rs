@@ -1,6 +1,6 @@
 //! From a relaxed point to a set, and from a set to one that no single swap improves.
 
-use super::block::Block;
+use super::block::{Block, Swaps};
 use super::bound::Decision;
 use super::gram::{PairGram, indicator};
 use super::relax::{Relaxed, keep_first};
@@ -46,22 +46,21 @@ pub fn swap(
     for _ in 0..rounds {
         let slots = promising(gram, decisions, &x, &product.values, most);
         let block = Block::new(gram.blocks(&slots));
-        let mut evicted: Vec<bool> = slots.iter().map(|&slot| x[slot] == 1.0).collect();
-        let mut gradient: Vec<f64> = slots.iter().map(|&slot| product.values[slot]).collect();
+        let evicted = slots.iter().map(|&slot| x[slot] == 1.0).collect();
+        let gradient = slots.iter().map(|&slot| product.values[slot]).collect();
+        let mut swaps = Swaps::new(&block, evicted, gradient);
         let mut swapped = false;
-        while let Some((evict, retain, change)) = block.best_swap(&evicted, &gradient) {
+        while let Some((evict, retain, change)) = swaps.best() {
             if -change <= LEAST_GAIN * product.value {
                 break;
             }
-            block.shift(&mut gradient, evict, 1.0);
-            block.shift(&mut gradient, retain, -1.0);
-            (evicted[evict], evicted[retain]) = (true, false);
+            swaps.apply(evict, retain);
             swapped = true;
         }
         if !swapped {
             break;
         }
-        for (&slot, &evicted) in slots.iter().zip(&evicted) {
+        for (&slot, &evicted) in slots.iter().zip(&swaps.evicted) {
             x[slot] = f64::from(u8::from(evicted));
         }
         product = gram.product(&x);

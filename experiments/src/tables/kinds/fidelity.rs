@@ -68,7 +68,9 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
                 seed,
             };
             content.tables.push(shown.table());
-            content.figures.push(shown.figure(Some(("full cache".into(), full(&rows)))));
+            // A divergence from itself is zero, and no line.
+            let full = Some(full(&rows)).filter(|&full| full != 0.0);
+            content.figures.push(shown.figure(full.map(|full| ("full cache".into(), full))));
             let losses = by_text(rows.iter().copied(), metric.loss)?;
             let measure = metric.loss_name.into();
             groups.push(Group { model: model.clone(), condition: condition.clone(), measure, losses });

@@ -35,8 +35,10 @@ pub(super) fn drawn(lines: &Lines) -> Drawing {
 fn frame(drawing: &mut Drawing, lines: &Lines) -> Axis {
     let bottom = TOP + HEIGHT;
     let points = lines.series.iter().flat_map(|(_, points)| points.iter().flatten());
-    let numbers = points.flat_map(extent).chain(lines.reference.as_ref().map(|(_, number)| *number));
-    let axis = Axis::linear(numbers, bottom, TOP);
+    let reference = lines.reference.as_ref().map(|(_, number)| *number);
+    let numbers: Vec<f64> = points.flat_map(extent).chain(reference).collect();
+    let axis = if far_apart(&numbers) { Axis::logarithmic } else { Axis::linear };
+    let axis = axis(numbers.iter().copied(), bottom, TOP);
     for (number, text) in axis.ticks() {
         let y = axis.place(number);
         drawing.line("grid", [LEFT, y], [LEFT + WIDTH, y]);
@@ -52,6 +54,13 @@ fn frame(drawing: &mut Drawing, lines: &Lines) -> Axis {
     drawing.text("", [LEFT + WIDTH / 2.0, bottom + 40.0], Anchor::Middle, &lines.x_label);
     drawing.upright_text([18.0, TOP + HEIGHT / 2.0], &lines.y_label);
     axis
+}
+
+/// Whether what is small beside the greatest would lie on the bottom of a linear axis.
+fn far_apart(numbers: &[f64]) -> bool {
+    let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = numbers.iter().copied().fold(0.0, f64::max);
+    least > 0.0 && greatest > 50.0 * least
 }
 
 fn extent(point: &Point) -> Vec<f64> {
