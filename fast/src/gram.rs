@@ -186,8 +186,9 @@ impl FastGram {
     /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(E) norm_F(W_h)` of each.
     fn pulled(&self, errors: &[Mat<f64>]) -> (Mat<f64>, Vec<f64>) {
         // One error for all heads, or one for each.
-        let sizes = errors.iter().map(Mat::norm_l2).cycle();
-        let sizes = self.projection_norms.iter().zip(sizes).map(|(norm, size)| norm * size).collect();
+        let sizes: Vec<f64> = errors.iter().map(Mat::norm_l2).collect();
+        let sizes = self.projection_norms.iter().zip(sizes.iter().cycle()).map(|(norm, size)| norm * size);
+        let sizes = sizes.collect();
         match self.form {
             Form::LayerWise => (product(errors[0].as_ref(), self.weight.as_ref()), sizes),
             Form::HeadWise => {
