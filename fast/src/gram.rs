@@ -16,15 +16,17 @@
 use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef, Par};
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::convexify;
 use laprox_reference::oracle::gram::{Form, PairGram, Product, Rows, gamma};
 use laprox_reference::{LayerShape, QueryHead};
 use nalgebra::DMatrix;
+use pulp::{Simd, WithSimd};
 
 use crate::factor::Faer;
+use crate::simd::Level;
 
 /// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
 const MOST_SLOTS: usize = 8192;
@@ -244,35 +246,30 @@ impl Group {
     /// `A_g (diag x V)`, `[G w, d]`.
     fn attended(&self, x: &[f64]) -> Mat<f64> {
         let mut sums = Mat::zeros(self.attention.nrows(), self.values.ncols());
+        let level = Level::best();
         let mut scaled = Mat::zeros(CHUNK, self.values.ncols());
         for range in self.chunks() {
-            let mut scaled = scaled.as_mut().subrows_mut(0, range.len());
-            for k in 0..self.values.ncols() {
-                let values = column_of(&self.values, k, range.clone());
-                let numbers = scaled.as_mut().col_mut(k).iter_mut();
-                numbers
-                    .zip(values.iter().zip(&x[range.clone()]))
-                    .for_each(|(number, (value, x))| *number = value * x);
-            }
+            let (values, x) = (self.values.as_ref().subrows(range.start, range.len()), &x[range.clone()]);
+            level.run(Scale { values, x, scaled: scaled.as_mut().subrows_mut(0, range.len()) });
             let attention = self.attention.as_ref().subcols(range.start, range.len());
-            matmul(sums.as_mut(), Accum::Add, attention, scaled.as_ref(), 1.0, Par::Seq);
+            let scaled = scaled.as_ref().subrows(0, range.len());
+            matmul(sums.as_mut(), Accum::Add, attention, scaled, 1.0, Par::Seq);
         }
         sums
     }
 
     /// `<(A_g^T Y)_i, v_i>` of every candidate, `Y` of `[G w, d]`.
     fn reach(&self, rows: &Mat<f64>) -> Vec<f64> {
+        let level = Level::best();
         let mut dots = vec![0.0; self.values.nrows()];
         let mut reach = Mat::zeros(CHUNK, self.values.ncols());
         for range in self.chunks() {
             let attention = self.attention.as_ref().subcols(range.start, range.len());
             let target = reach.as_mut().subrows_mut(0, range.len());
             matmul(target, Accum::Replace, attention.transpose(), rows.as_ref(), 1.0, Par::Seq);
-            for k in 0..self.values.ncols() {
-                let products = column_of(&reach, k, 0..range.len()).iter();
-                let products = products.zip(column_of(&self.values, k, range.clone()));
-                dots[range.clone()].iter_mut().zip(products).for_each(|(dot, (one, two))| *dot += one * two);
-            }
+            let values = self.values.as_ref().subrows(range.start, range.len());
+            let rows = reach.as_ref().subrows(0, range.len());
+            level.run(AddRowDots { one: rows, two: values, sums: &mut dots[range] });
         }
         dots
     }
@@ -285,7 +282,7 @@ impl Group {
 
     /// The group's weights of one candidate, head after head.
     fn column(&self, position: usize) -> &[f64] {
-        column_of(&self.attention, position, 0..self.attention.nrows())
+        column_of(self.attention.as_ref(), position, 0..self.attention.nrows())
     }
 }
 
@@ -455,23 +452,65 @@ impl FastGram {
 fn add_products(sums: &mut DMatrix<f64>, one: &Mat<f64>, two: &Mat<f64>) {
     let rows = sums.nrows();
     for (j, sums) in sums.as_mut_slice().chunks_exact_mut(rows.max(1)).enumerate() {
-        let products = column_of(one, j, 0..rows).iter().zip(column_of(two, j, 0..rows));
+        let products = column_of(one.as_ref(), j, 0..rows).iter().zip(column_of(two.as_ref(), j, 0..rows));
         sums.iter_mut().zip(products).for_each(|(sum, (one, two))| *sum += one * two);
     }
 }
 
 /// Rows of one column.
-fn column_of(matrix: &Mat<f64>, column: usize, rows: Range<usize>) -> &[f64] {
-    matrix.as_ref().col(column).try_as_col_major().map_or(&[], |column| &column.as_slice()[rows])
+#[inline(always)]
+fn column_of(matrix: MatRef<'_, f64>, column: usize, rows: Range<usize>) -> &[f64] {
+    matrix.col(column).try_as_col_major().map_or(&[], |column| &column.as_slice()[rows])
 }
 
-/// `sum_k X_ik Y_ik` of every row, column by column.
+/// `x_i v_i` of every row.
+struct Scale<'a> {
+    values: MatRef<'a, f64>,
+    x: &'a [f64],
+    scaled: MatMut<'a, f64>,
+}
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { values, x, mut scaled } = self;
+        for k in 0..values.ncols() {
+            let target =
+                scaled.as_mut().col_mut(k).try_as_col_major_mut().map_or(&mut [][..], |k| k.as_slice_mut());
+            for ((number, value), x) in target.iter_mut().zip(column_of(values, k, 0..x.len())).zip(x) {
+                *number = value * x;
+            }
+        }
+    }
+}
+
+/// Adds `sum_k X_ik Y_ik` of every row, column by column.
+struct AddRowDots<'a> {
+    one: MatRef<'a, f64>,
+    two: MatRef<'a, f64>,
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for AddRowDots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rows = 0..self.sums.len();
+        for k in 0..self.one.ncols() {
+            let (one, two) = (column_of(self.one, k, rows.clone()), column_of(self.two, k, rows.clone()));
+            for ((sum, one), two) in self.sums.iter_mut().zip(one).zip(two) {
+                *sum += one * two;
+            }
+        }
+    }
+}
+
 fn row_dots(one: &Mat<f64>, two: &Mat<f64>) -> Vec<f64> {
     let mut sums = vec![0.0; one.nrows()];
-    for k in 0..one.ncols() {
-        let columns = column_of(one, k, 0..one.nrows()).iter().zip(column_of(two, k, 0..one.nrows()));
-        sums.iter_mut().zip(columns).for_each(|(sum, (one, two))| *sum += one * two);
-    }
+    Level::best().run(AddRowDots { one: one.as_ref(), two: two.as_ref(), sums: &mut sums });
     sums
 }
 

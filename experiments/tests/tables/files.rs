@@ -155,9 +155,9 @@ fn the_committed_figure_is_what_the_committed_results_give() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let out = out.path().join("tables");
     laprox(&["tables", "--quick", "oracle_gap", "--out", text(&out)]).success();
-    let drawn = std::fs::read_to_string(out.join("oracle_gap-1.svg")).expect("a figure");
+    let drawn = fs::read_to_string(out.join("oracle_gap-1.svg")).expect("a figure");
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/results/figures/oracle_gap.svg");
-    assert_eq!(drawn, std::fs::read_to_string(committed).expect("the committed figure"));
+    assert_eq!(drawn, fs::read_to_string(committed).expect("the committed figure"));
 }
 
 #[test]

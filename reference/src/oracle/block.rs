@@ -8,6 +8,8 @@ use nalgebra::DMatrix;
 #[derive(Clone, Debug)]
 pub struct Block {
     blocks: Vec<DMatrix<f64>>,
+    /// `M_ii`
+    diagonal: Vec<f64>,
     /// For each slot: its block, and its row there.
     places: Vec<(usize, usize)>,
     /// Where each block's slots begin.
@@ -24,7 +26,8 @@ impl Block {
             first.push(places.len());
             places.extend((0..block.nrows()).map(|row| (index, row)));
         }
-        Self { blocks, places, first }
+        let diagonal = blocks.iter().flat_map(|block| block.diagonal().iter().copied().collect::<Vec<_>>());
+        Self { diagonal: diagonal.collect(), blocks, places, first }
     }
 
     /// The blocks, in order.
@@ -61,7 +64,7 @@ impl Block {
     /// `M_ii + M_jj - 2 M_ij`, the curvature between two slots.
     #[must_use]
     pub fn curvature(&self, one: usize, two: usize) -> f64 {
-        self.entry(one, one) + self.entry(two, two) - 2.0 * self.entry(one, two)
+        self.diagonal[one] + self.diagonal[two] - 2.0 * self.entry(one, two)
     }
 
     /// Adds `step` to slot `slot`'s share: `gradient += step * M[:, slot]`.
@@ -144,7 +147,7 @@ impl<'a> Swaps<'a> {
         let least = |one: (usize, f64), two: (usize, f64)| if two.1 < one.1 { two } else { one };
         let change = |slot: usize| {
             let sign = if self.evicted[slot] { -2.0 } else { 2.0 };
-            (slot, self.block.entry(slot, slot) + sign * self.gradient[slot])
+            (slot, self.block.diagonal[slot] + sign * self.gradient[slot])
         };
         let (gone, kept): (Vec<usize>, Vec<usize>) =
             self.block.slots(block).partition(|&slot| self.evicted[slot]);
@@ -158,18 +161,18 @@ impl<'a> Swaps<'a> {
     fn best_inside(&self, block: usize, kept: &[usize], gone: &[usize]) -> Option<Swap> {
         let (matrix, first) = (&self.block.blocks[block], self.block.first[block]);
         let steepest = gone.iter().map(|&retain| self.gradient[retain]).fold(f64::NEG_INFINITY, f64::max);
-        let diagonal = matrix.diagonal();
+        let diagonal = &self.block.diagonal;
         let mut best = None;
         let mut least = 0.0;
         for &evict in kept {
-            let (slope, own) = (self.gradient[evict], diagonal[evict - first]);
+            let (slope, own) = (self.gradient[evict], diagonal[evict]);
             // `M` is positive semidefinite: what two slots add to their slopes is not negative.
             if 2.0 * (slope - steepest) >= least {
                 continue;
             }
             let column = matrix.column(evict - first);
             for &retain in gone {
-                let curvature = own + diagonal[retain - first] - 2.0 * column[retain - first];
+                let curvature = own + diagonal[retain] - 2.0 * column[retain - first];
                 let change = 2.0 * (slope - self.gradient[retain]) + curvature;
                 if change < least {
                     least = change;
