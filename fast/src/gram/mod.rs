@@ -13,26 +13,24 @@
 //! is off by `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(E) norm_F(W_h) norm2(v_i)` ([`Product::errors`]). The 8 covers
 //! the rounding of the magnitudes themselves.
 
+mod blocks;
+mod group;
+
 use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
-use laprox_reference::attend::Attention;
+use faer::{Accum, Mat, MatRef, Par};
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::convexify;
 use laprox_reference::oracle::gram::{Form, PairGram, Product, Rows, gamma};
 use laprox_reference::{LayerShape, QueryHead};
 use nalgebra::DMatrix;
-use pulp::{Simd, WithSimd};
 
+use self::group::{Group, row_dots};
 use crate::factor::Faer;
-use crate::simd::Level;
 
 /// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
 const MOST_SLOTS: usize = 8192;
-
-/// Candidates of a product at a time.
-const CHUNK: usize = 256;
 
 /// One layer's `M`.
 pub struct FastGram {
@@ -49,18 +47,6 @@ pub struct FastGram {
     /// `W_h W_h'^T` of every pair of query heads, `[H d, H d]`.
     projection_gram: Mat<f64>,
     diagonal: Vec<f64>,
-}
-
-/// One KV head's candidates.
-struct Group {
-    /// `A_g`, `[G w, n - w]`, head after head.
-    attention: Mat<f64>,
-    /// `[n - w, d]`
-    values: Mat<f64>,
-    /// `norm2(a_{h,i})`, per head of the group.
-    attention_norms: Vec<Vec<f64>>,
-    /// `norm2(v_i)`
-    value_norms: Vec<f64>,
 }
 
 impl FastGram {
@@ -225,67 +211,6 @@ impl FastGram {
     }
 }
 
-impl Group {
-    fn new(layer: &Layer, attention: &Attention, kv_head: usize) -> Self {
-        let shape = layer.shape;
-        let (candidates, group_size) = (shape.candidate_len(), shape.group_size());
-        let rows = attention.weights[0].nrows();
-        let weights = &attention.weights[kv_head * group_size..(kv_head + 1) * group_size];
-        let norms = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
-        let values = &layer.values[kv_head];
-        Self {
-            attention: Mat::from_fn(group_size * rows, candidates, |row, i| {
-                weights[row / rows][(row % rows, i)]
-            }),
-            values: Mat::from_fn(candidates, shape.head_dim, |i, k| values[(i, k)]),
-            attention_norms: weights.iter().map(norms).collect(),
-            value_norms: (0..candidates).map(|i| values.row(i).norm()).collect(),
-        }
-    }
-
-    /// `A_g (diag x V)`, `[G w, d]`.
-    fn attended(&self, x: &[f64]) -> Mat<f64> {
-        let mut sums = Mat::zeros(self.attention.nrows(), self.values.ncols());
-        let level = Level::best();
-        let mut scaled = Mat::zeros(CHUNK, self.values.ncols());
-        for range in self.chunks() {
-            let (values, x) = (self.values.as_ref().subrows(range.start, range.len()), &x[range.clone()]);
-            level.run(Scale { values, x, scaled: scaled.as_mut().subrows_mut(0, range.len()) });
-            let attention = self.attention.as_ref().subcols(range.start, range.len());
-            let scaled = scaled.as_ref().subrows(0, range.len());
-            matmul(sums.as_mut(), Accum::Add, attention, scaled, 1.0, Par::Seq);
-        }
-        sums
-    }
-
-    /// `<(A_g^T Y)_i, v_i>` of every candidate, `Y` of `[G w, d]`.
-    fn reach(&self, rows: &Mat<f64>) -> Vec<f64> {
-        let level = Level::best();
-        let mut dots = vec![0.0; self.values.nrows()];
-        let mut reach = Mat::zeros(CHUNK, self.values.ncols());
-        for range in self.chunks() {
-            let attention = self.attention.as_ref().subcols(range.start, range.len());
-            let target = reach.as_mut().subrows_mut(0, range.len());
-            matmul(target, Accum::Replace, attention.transpose(), rows.as_ref(), 1.0, Par::Seq);
-            let values = self.values.as_ref().subrows(range.start, range.len());
-            let rows = reach.as_ref().subrows(0, range.len());
-            level.run(AddRowDots { one: rows, two: values, sums: &mut dots[range] });
-        }
-        dots
-    }
-
-    /// The candidates, some at a time: what is made of them stays in cache.
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
-        let len = self.values.nrows();
-        (0..len).step_by(CHUNK).map(move |first| first..len.min(first + CHUNK))
-    }
-
-    /// The group's weights of one candidate, head after head.
-    fn column(&self, position: usize) -> &[f64] {
-        column_of(self.attention.as_ref(), position, 0..self.attention.nrows())
-    }
-}
-
 impl PairGram for FastGram {
     fn slots(&self) -> usize {
         self.shape.kv_heads * self.shape.candidate_len()
@@ -314,28 +239,8 @@ impl PairGram for FastGram {
         &self.diagonal
     }
 
-    /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
-    ///
-    /// Query heads are taken by their places in their groups: those at one place meet those at another, all chosen slots at
-    /// once; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
     fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let (len, group_size) = (slots.len(), self.shape.group_size());
-        let chosen = self.chosen(slots);
-        let columns: Vec<Mat<f64>> =
-            (0..group_size).map(|place| self.chosen_columns(&chosen, place, len)).collect();
-        let (mut own, mut mixed) = (DMatrix::zeros(len, len), DMatrix::zeros(len, len));
-        let (mut attention, mut values) = (Mat::zeros(len, len), Mat::zeros(len, len));
-        for two in 0..group_size {
-            let moved = self.moved_values(&chosen, two, len);
-            let partners = if self.form == Form::LayerWise { two..group_size } else { two..two + 1 };
-            for one in partners {
-                let pair = (columns[one].transpose(), columns[two].as_ref());
-                matmul(attention.as_mut(), Accum::Replace, pair.0, pair.1, 1.0, Par::Seq);
-                self.meet_values(&chosen, one, &moved, &mut values);
-                add_products(if one == two { &mut own } else { &mut mixed }, &attention, &values);
-            }
-        }
-        vec![self.join(slots, own, &mixed)]
+        vec![self.block(slots)]
     }
 
     /// Each entry of a block is a sum of products of inner products of `w`, and of `D` after `d`, terms.
@@ -366,152 +271,6 @@ impl PairGram for FastGram {
         }
         convexify::diagonal(self, &Faer)
     }
-}
-
-/// The chosen slots of one KV head.
-struct Chosen {
-    kv_head: usize,
-    /// The first of them among all.
-    first: usize,
-    positions: Vec<usize>,
-    /// `[chosen, d]`
-    values: Mat<f64>,
-}
-
-impl FastGram {
-    /// The chosen slots, ascending, by KV head.
-    fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
-        let candidates = self.shape.candidate_len();
-        let of_group = |kv_head: usize| {
-            let first = slots.partition_point(|slot| slot / candidates < kv_head);
-            let last = slots.partition_point(|slot| slot / candidates <= kv_head);
-            let positions: Vec<usize> = slots[first..last].iter().map(|slot| slot % candidates).collect();
-            let values = &self.groups[kv_head].values;
-            let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
-            Chosen { kv_head, first, positions, values }
-        };
-        (0..self.shape.kv_heads).map(of_group).collect()
-    }
-
-    /// The query head at a place in a group.
-    fn head_at(&self, kv_head: usize, place: usize) -> QueryHead {
-        QueryHead(kv_head * self.shape.group_size() + place)
-    }
-
-    /// `a_{h,i}` of the heads at a place, `[w, len]`.
-    fn chosen_columns(&self, chosen: &[Chosen], place: usize, len: usize) -> Mat<f64> {
-        let mut columns = Mat::zeros(self.rows, len);
-        for Chosen { kv_head, first, positions, .. } in chosen {
-            let group = &self.groups[*kv_head];
-            for (column, &position) in positions.iter().enumerate() {
-                let weights = &group.column(position)[place * self.rows..(place + 1) * self.rows];
-                let target = columns.as_mut().col_mut(first + column);
-                target.iter_mut().zip(weights).for_each(|(number, &weight)| *number = weight);
-            }
-        }
-        columns
-    }
-
-    /// `W W_h'^T v_j` of the heads `h'` at a place, for every head of `W`, `[H d, len]`.
-    fn moved_values(&self, chosen: &[Chosen], place: usize, len: usize) -> Mat<f64> {
-        let mut moved = Mat::zeros(self.weight.ncols(), len);
-        for Chosen { kv_head, first, positions, values } in chosen {
-            let own = self.head_columns(self.head_at(*kv_head, place));
-            let gram = self.projection_gram.as_ref().subcols(own.start, own.len());
-            let target = moved.as_mut().subcols_mut(*first, positions.len());
-            matmul(target, Accum::Replace, gram, values.transpose(), 1.0, Par::Seq);
-        }
-        moved
-    }
-
-    /// `v_i (W_h W_h'^T) v_j`, `[len, len]`, of the heads `h` at a place and those whose values were moved.
-    fn meet_values(&self, chosen: &[Chosen], place: usize, moved: &Mat<f64>, met: &mut Mat<f64>) {
-        for Chosen { kv_head, first, positions, values } in chosen {
-            let own = self.head_columns(self.head_at(*kv_head, place));
-            let target = met.as_mut().subrows_mut(*first, positions.len());
-            let moved = moved.as_ref().subrows(own.start, own.len());
-            matmul(target, Accum::Replace, values.as_ref(), moved, 1.0, Par::Seq);
-        }
-    }
-
-    /// What heads at one place give, and what those at different places give in one order and in the other.
-    fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
-        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
-        for j in 0..slots.len() {
-            for i in j..slots.len() {
-                let counts = self.form == Form::LayerWise || kv_head(i) == kv_head(j);
-                let entry = if counts { own[(i, j)] + (mixed[(i, j)] + mixed[(j, i)]) } else { 0.0 };
-                (own[(i, j)], own[(j, i)]) = (entry, entry);
-            }
-        }
-        own
-    }
-}
-
-/// Adds the products of two matrices' entries.
-fn add_products(sums: &mut DMatrix<f64>, one: &Mat<f64>, two: &Mat<f64>) {
-    let rows = sums.nrows();
-    for (j, sums) in sums.as_mut_slice().chunks_exact_mut(rows.max(1)).enumerate() {
-        let products = column_of(one.as_ref(), j, 0..rows).iter().zip(column_of(two.as_ref(), j, 0..rows));
-        sums.iter_mut().zip(products).for_each(|(sum, (one, two))| *sum += one * two);
-    }
-}
-
-/// Rows of one column.
-#[inline(always)]
-fn column_of(matrix: MatRef<'_, f64>, column: usize, rows: Range<usize>) -> &[f64] {
-    matrix.col(column).try_as_col_major().map_or(&[], |column| &column.as_slice()[rows])
-}
-
-/// `x_i v_i` of every row.
-struct Scale<'a> {
-    values: MatRef<'a, f64>,
-    x: &'a [f64],
-    scaled: MatMut<'a, f64>,
-}
-
-impl WithSimd for Scale<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { values, x, mut scaled } = self;
-        for k in 0..values.ncols() {
-            let target =
-                scaled.as_mut().col_mut(k).try_as_col_major_mut().map_or(&mut [][..], |k| k.as_slice_mut());
-            for ((number, value), x) in target.iter_mut().zip(column_of(values, k, 0..x.len())).zip(x) {
-                *number = value * x;
-            }
-        }
-    }
-}
-
-/// Adds `sum_k X_ik Y_ik` of every row, column by column.
-struct AddRowDots<'a> {
-    one: MatRef<'a, f64>,
-    two: MatRef<'a, f64>,
-    sums: &'a mut [f64],
-}
-
-impl WithSimd for AddRowDots<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let rows = 0..self.sums.len();
-        for k in 0..self.one.ncols() {
-            let (one, two) = (column_of(self.one, k, rows.clone()), column_of(self.two, k, rows.clone()));
-            for ((sum, one), two) in self.sums.iter_mut().zip(one).zip(two) {
-                *sum += one * two;
-            }
-        }
-    }
-}
-
-fn row_dots(one: &Mat<f64>, two: &Mat<f64>) -> Vec<f64> {
-    let mut sums = vec![0.0; one.nrows()];
-    Level::best().run(AddRowDots { one: one.as_ref(), two: two.as_ref(), sums: &mut sums });
-    sums
 }
 
 fn product(one: MatRef<'_, f64>, two: MatRef<'_, f64>) -> Mat<f64> {
