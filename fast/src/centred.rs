@@ -15,9 +15,10 @@ use pulp::{Simd, WithSimd};
 
 use crate::attend::{BLOCK, GroupQueries};
 use crate::average::{Keys, average};
-use crate::columns::{Attention, Chunk, Held, Scored, WEIGHT_SCALE};
+use crate::columns::Scored;
 use crate::factor::power_of_two;
 use crate::group::GroupFactor;
+use crate::held::{Attention, Chunk, Held, WEIGHT_SCALE};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, ROWS, Rows};
 

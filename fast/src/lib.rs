@@ -26,6 +26,7 @@ pub mod evaluate;
 pub mod factor;
 pub mod gram;
 pub mod group;
+pub mod held;
 pub mod layer;
 pub mod project;
 pub mod removed;

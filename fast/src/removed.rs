@@ -6,9 +6,10 @@
 use pulp::{Simd, WithSimd};
 
 use crate::attend::BLOCK;
-use crate::columns::{Attention, Chunk, Scored};
+use crate::columns::Scored;
 use crate::factor::power_of_two;
 use crate::group::GroupFactor;
+use crate::held::{Attention, Chunk};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, ROWS, Rows};
 

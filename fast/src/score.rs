@@ -9,9 +9,10 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
-use crate::columns::{Chunk, Columns, Held, WEIGHT_SCALE, Wanted, columns};
+use crate::columns::{Columns, Wanted, columns};
 use crate::factor::Factor;
 use crate::group::GroupFactor;
+use crate::held::{Chunk, Held, WEIGHT_SCALE};
 use crate::project::{PackedFactor, projected_value_norms};
 use crate::removed::Removed;
 use crate::simd::Level;
