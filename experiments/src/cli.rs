@@ -1,12 +1,12 @@
 //! The arguments of every command.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use laprox_reference::{Budget, Policy};
 
 use crate::eval::EvalTask;
+use crate::printed::Printed;
 use crate::tasks::Depth;
 
 /// Which cached keys and values must stay so that the layers' outputs change least?
@@ -225,12 +225,9 @@ pub struct Bounds {
     /// Draws of each random statement, a layer and budget.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
     pub trials: u32,
-    /// How to print; by default from the ending of --out (.csv, .json), else a table.
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// A file instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where rows go.
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 /// Arguments of `laprox oracle`.
@@ -254,47 +251,15 @@ pub struct OracleArguments {
     /// Stop searching after so many seconds a budget, with what is proven by then.
     #[arg(long, value_name = "S")]
     pub seconds: Option<u64>,
-    /// How to print; by default from the ending of --out (.csv, .json), else a table.
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// A file instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where rows go.
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 /// An oracle by its name, with or without `oracle:` before it.
 fn oracle_policy(text: &str) -> Result<Policy, laprox_reference::Error> {
     let name = text.strip_prefix("oracle:").unwrap_or(text);
     format!("oracle:{name}").parse()
-}
-
-/// How rows are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A table, for the terminal and for a page.
-    Markdown,
-    /// One tidy row an objective, form, layer, policy and budget.
-    Csv,
-    /// The same rows with their configuration.
-    Json,
-}
-
-impl Format {
-    /// The format that was asked for, else the one that the output's ending names.
-    ///
-    /// # Errors
-    /// When `--json` and another format are asked for.
-    pub fn choose(asked: Option<Self>, out: Option<&Path>, common: &Common) -> anyhow::Result<Self> {
-        let ending = out.and_then(Path::extension).and_then(OsStr::to_str);
-        match (common.json, asked, ending) {
-            (true, None | Some(Self::Json), _) => Ok(Self::Json),
-            (true, Some(_), _) => anyhow::bail!("--json and --format ask for different things"),
-            (false, Some(format), _) => Ok(format),
-            (false, None, Some("json")) => Ok(Self::Json),
-            (false, None, Some("csv")) => Ok(Self::Csv),
-            (false, None, _) => Ok(Self::Markdown),
-        }
-    }
 }
 
 /// Arguments of `laprox ablate`.
@@ -319,12 +284,9 @@ pub struct Ablate {
     /// Budgets instead of the configured ones.
     #[arg(long = "budget", value_delimiter = ',', value_name = "B,..")]
     pub budgets: Vec<Budget>,
-    /// How to print; by default from the ending of --out (.csv, .json), else a table.
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// A file instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where rows go.
+    #[command(flatten)]
+    pub printed: Printed,
     /// A folder for rows.csv, rows.jsonl, statistics.csv, pivot.md and config.json; a run that was stopped goes on there.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
     pub results: Option<PathBuf>,
@@ -396,12 +358,9 @@ pub struct Eval {
     /// Prompts or texts a task at most, for a quick look.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
-    /// How to print; by default from the ending of --out (.csv, .json), else a table.
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// A file instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where rows go.
+    #[command(flatten)]
+    pub printed: Printed,
     /// A folder for rows.csv, statistics.csv, correlations.csv, pivot.md and config.json; a run that was stopped goes on
     /// there.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]

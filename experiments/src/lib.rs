@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod pivot;
+pub mod printed;
 pub mod progress;
 pub mod provenance;
 pub mod report;

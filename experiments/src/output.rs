@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::printed::Format;
 use crate::report::csv;
 
 /// What the name of an unfinished file begins with.

@@ -12,7 +12,7 @@ use super::{DEFAULT_DUMP, open_dump};
 use crate::ablation::config::{self, Config, Value};
 use crate::ablation::{Comparison, Results};
 use crate::backend;
-use crate::cli::{Ablate, Common, Format};
+use crate::cli::{Ablate, Common};
 use crate::journal::{Folder, Journal, jsonl};
 use crate::output::Sink;
 use crate::pivot;
@@ -41,9 +41,7 @@ struct Description<'a> {
 
 /// Compares policies x options x budgets over the samples of dumps.
 pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
-    let sink = Sink::new(arguments.out.as_deref(), common.force);
-    sink.check()?;
-    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    let (sink, format) = arguments.printed.open(common)?;
     let comparison = Comparison::resolve(&config(arguments)?)?;
     let backend = backend::open(common.path)?;
     let default = [PathBuf::from(DEFAULT_DUMP)];

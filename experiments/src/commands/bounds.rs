@@ -13,9 +13,8 @@ use serde::Serialize;
 
 use super::{DEFAULT_DUMP, open_dump};
 use crate::backend;
-use crate::cli::{Bounds, Common, Format};
+use crate::cli::{Bounds, Common};
 use crate::exit::ClaimFails;
-use crate::output::Sink;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
 use crate::report::table;
@@ -65,9 +64,7 @@ pub(super) fn run(arguments: &Bounds, common: &Common) -> Result<()> {
 }
 
 fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
-    let sink = Sink::new(arguments.out.as_deref(), common.force);
-    sink.check()?;
-    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    let (sink, format) = arguments.printed.open(common)?;
     let backend = backend::open(common.path)?;
     let dump = open_dump(arguments.dump.as_deref().unwrap_or(Path::new(DEFAULT_DUMP)))?;
     let passes = dump.manifest().samples.len() * dump.manifest().layers.len();

@@ -7,7 +7,7 @@ use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
 use crate::backend;
-use crate::cli::{Common, Eval, Format, When};
+use crate::cli::{Common, Eval, When};
 use crate::eval::unit::{Wanted, units};
 use crate::eval::{
     Asked, Correlation, EvalRow, EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations,
@@ -72,9 +72,7 @@ struct Document<'a> {
 
 /// Lets the model answer from what every policy leaves of its cache.
 pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
-    let sink = Sink::new(arguments.out.as_deref(), common.force);
-    sink.check()?;
-    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    let (sink, format) = arguments.printed.open(common)?;
     require_files(arguments)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;

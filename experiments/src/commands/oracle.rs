@@ -13,8 +13,7 @@ use serde::Serialize;
 
 use super::{DEFAULT_DUMP, open_dump};
 use crate::backend;
-use crate::cli::{Common, Format, OracleArguments};
-use crate::output::Sink;
+use crate::cli::{Common, OracleArguments};
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::report::table;
@@ -68,9 +67,7 @@ struct Results {
 
 /// Searches every sample at every budget.
 pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
-    let sink = Sink::new(arguments.out.as_deref(), common.force);
-    sink.check()?;
-    let format = Format::choose(arguments.format, arguments.out.as_deref(), common)?;
+    let (sink, format) = arguments.printed.open(common)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let dump = open_dump(arguments.dump.as_deref().unwrap_or(Path::new(DEFAULT_DUMP)))?;
