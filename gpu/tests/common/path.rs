@@ -1,7 +1,7 @@
 //! The path as a subscriber of the claims that every path must satisfy.
 
 use laprox_gpu::{Format, Gpu};
-use laprox_reference::conformance::rounding::Precision;
+use laprox_reference::conformance::arithmetic::Precision;
 use laprox_reference::conformance::{Arithmetic, Path};
 
 use super::bounds::{EX2, U, factor_rounding};

@@ -9,6 +9,7 @@
 //! where `paths()` lists its [`Path`]s, for example one for each instruction set. Whole-number problems must come out equal
 //! to the bit, all others within bounds that follow from the path's own [`Arithmetic`]. [`sample`] holds real layers to the same bounds.
 
+pub mod arithmetic;
 pub mod body;
 pub mod compare;
 pub mod problem;
@@ -18,7 +19,8 @@ pub mod whole;
 
 use crate::backend::Backend;
 
-pub use rounding::{Arithmetic, Bounds};
+pub use arithmetic::Arithmetic;
+pub use rounding::Bounds;
 
 /// One implementation, and what it computes with.
 pub struct Path {

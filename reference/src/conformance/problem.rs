@@ -342,3 +342,29 @@ impl Problem {
         LayerProblem::new(layer, self.scale, self.activations()).unwrap()
     }
 }
+
+/// Alive problems with sizes at, one below and one above a tile's.
+pub fn around_tiles(tiles: &[usize]) -> impl Strategy<Value = Problem> + use<> {
+    let near = |most: usize| -> Vec<usize> {
+        let mut sizes: Vec<usize> =
+            tiles.iter().flat_map(|&tile| tile.saturating_sub(1)..=tile + 1).collect();
+        sizes.push(1);
+        sizes.retain(|&size| (1..=most).contains(&size));
+        sizes
+    };
+    let sizes = (
+        1..=2_usize,
+        prop::sample::select(vec![1_usize, 3, 4, 8]),
+        prop::sample::select(near(70)),
+        prop::sample::select(near(70)),
+        prop::sample::select([near(1000), vec![0]].concat()),
+        prop::sample::select(near(50)),
+        prop::sample::select([near(20), vec![0]].concat()),
+    );
+    (sizes, any::<u64>()).prop_map(|(sizes, seed)| {
+        let (kv_heads, group_size, head_dim, hidden_dim, candidate_len, window_len, future_len) = sizes;
+        let sizes =
+            Sizes { kv_heads, group_size, head_dim, hidden_dim, candidate_len, window_len, future_len };
+        Problem::alive(sizes, seed)
+    })
+}

@@ -16,86 +16,12 @@
 use crate::evaluate::output_norm;
 use crate::layer::Layer;
 use crate::policy::{GroupRule, Policy, Rule};
-use crate::pool::Pooling;
 use crate::problem::LayerProblem;
 use crate::retained::LayerRetained;
 use crate::shape::{KvHead, LayerShape, QueryHead};
 
+use super::arithmetic::Arithmetic;
 use super::compare::Stated;
-
-/// What a path computes with.
-#[derive(Clone, Copy, Debug)]
-pub struct Arithmetic {
-    /// The unit roundoff of products and sums.
-    pub unit: f64,
-    /// The relative error of an exponential, in units.
-    pub exponential: f64,
-    /// The relative error of the projection's factor as it is stored.
-    pub factor: f64,
-    /// Keys, or terms of any other long sum, that are added up before the next such block is.
-    pub block: usize,
-    /// Weights below this may become 0.
-    pub least: f64,
-    /// In what finished scores are pooled and handed over.
-    pub scores: Precision,
-}
-
-/// A floating-point format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// f32
-    Single,
-    /// f64
-    Double,
-}
-
-impl Arithmetic {
-    /// f32 throughout, with exponentials of `exponential` roundings and sums in blocks of `block`.
-    #[must_use]
-    pub fn single(exponential: f64, block: usize) -> Self {
-        let unit = f64::from(f32::EPSILON) / 2.0;
-        Self { unit, exponential, factor: unit, block, least: 1e-35, scores: Precision::Double }
-    }
-
-    /// `gamma_k` of the path's unit.
-    ///
-    /// # Panics
-    /// When so many roundings leave no digits.
-    #[must_use]
-    pub fn gamma(&self, roundings: f64) -> f64 {
-        let drift = roundings * self.unit;
-        assert!(drift < 0.5, "{roundings} roundings leave no digits");
-        drift / (1.0 - drift)
-    }
-
-    /// A finished score as the path hands it over.
-    #[must_use]
-    pub fn handed_over(&self, score: f64) -> f64 {
-        match self.scores {
-            Precision::Single => f64::from(score as f32),
-            Precision::Double => score,
-        }
-    }
-
-    /// What pooling and handing over a score round off it, relative: the sum over the neighbours, and the division.
-    fn pooled(&self, pooling: Pooling) -> f64 {
-        let neighbours = match pooling {
-            Pooling::None | Pooling::Max(_) => 0,
-            Pooling::Average(kernel) => kernel,
-        };
-        let unit = match self.scores {
-            Precision::Single => f64::from(f32::EPSILON) / 2.0,
-            Precision::Double => f64::EPSILON / 2.0,
-        };
-        Self { unit, ..*self }.gamma(neighbours as f64 + 1.0)
-    }
-
-    /// The most additions that one of `terms` numbers goes through.
-    #[must_use]
-    pub fn depth(&self, terms: usize) -> f64 {
-        (terms.min(self.block) + terms.div_ceil(self.block)) as f64
-    }
-}
 
 /// The bounds of one layer.
 pub struct Bounds<'a> {

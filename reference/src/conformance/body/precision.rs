@@ -1,0 +1,66 @@
+//! Precisions: the same numbers are the same problem, whatever holds them.
+
+use half::f16;
+
+use super::{policies, prepare, run, scored};
+use crate::conformance::Path;
+use crate::conformance::problem::{Problem, problems};
+use crate::problem::{Activations, LayerProblem};
+use crate::shape::LayerIndex;
+use crate::tensor::{Elements, TensorView};
+
+/// Numbers that f16 and f32 hold score the same from files of those precisions.
+pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
+    run(32, &problems(), |problem| {
+        let problem = problem.in_halves();
+        let narrow = Narrow::new(&problem);
+        let (wide, narrow) = (problem.layer_problem(LayerIndex(0)), narrow.layer_problem(&problem));
+        let retained = problem.retained(&problem.some_kept(7));
+        for path in paths {
+            let [one, two] = [&wide, &narrow].map(|problem| prepare(path, problem));
+            for policy in policies() {
+                assert_eq!(
+                    scored(one.as_ref(), &policy),
+                    scored(two.as_ref(), &policy),
+                    "{}: {policy}",
+                    path.name
+                );
+            }
+            let [one, two] = [one, two].map(|layer| layer.evaluate(retained.layer(0)));
+            assert_eq!(one, two, "{}", path.name);
+        }
+    });
+}
+
+/// A problem's tensors in half precision, the values' in single.
+struct Narrow {
+    halves: [Vec<f16>; 4],
+    values: Vec<f32>,
+}
+
+impl Narrow {
+    fn new(problem: &Problem) -> Self {
+        let halves = |numbers: &Vec<f64>| numbers.iter().map(|&x| f16::from_f64(x)).collect();
+        Self {
+            halves: [&problem.query, &problem.key, &problem.projection, &problem.future_query].map(halves),
+            values: problem.value.iter().map(|&x| x as f32).collect(),
+        }
+    }
+
+    fn layer_problem(&self, problem: &Problem) -> LayerProblem<'_> {
+        let wide = problem.activations();
+        let [query, key, projection, future] = &self.halves;
+        let view = "the shapes are those of the doubles";
+        let narrow = Activations {
+            query: TensorView::new(wide.query.shape(), Elements::F16(query)).expect(view),
+            key: TensorView::new(wide.key.shape(), Elements::F16(key)).expect(view),
+            value: TensorView::new(wide.value.shape(), Elements::F32(&self.values)).expect(view),
+            output_projection: TensorView::new(wide.output_projection.shape(), Elements::F16(projection))
+                .expect(view),
+            future_query: wide
+                .future_query
+                .map(|wide| TensorView::new(wide.shape(), Elements::F16(future)).expect(view)),
+        };
+        LayerProblem::new(LayerIndex(0), problem.scale, narrow).expect(view)
+    }
+}
