@@ -8,6 +8,7 @@
 pub mod hostile;
 pub mod stated_competitors;
 pub mod stated_scores;
+pub mod stated_shares;
 pub mod statement;
 
 pub use laprox_reference::conformance::{compare, problem};
