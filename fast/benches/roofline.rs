@@ -2,9 +2,9 @@
 //!
 //! Measured first, on one thread: the rate of f32 products (the better of faer's square product and this crate's own tile in
 //! cache, so that no stage is held against less than it could reach; multiply-adds in registers are printed beside it) and the
-//! bandwidth of a copy, bytes read and written. A
-//! stage's floor is `max(flops / rate, bytes / bandwidth)`, with the flops that its algorithm needs (two a multiply-add,
-//! triangles counted as triangles, an exponential as its polynomial) and the bytes that it must read and write once;
+//! bandwidth of a copy, bytes read and written. A stage's floor is `max(flops / rate, bytes / bandwidth)`, with the flops that
+//! its algorithm needs (two a multiply-add, triangles counted as triangles, an exponential as its polynomial) and the bytes that
+//! it must read and write once;
 //! `T` threads have `T` times the rate.
 //!
 //! `cargo bench --bench roofline [-- SHAPE]` prints for one thread and for two: flops, bytes, floor, time, and both over each

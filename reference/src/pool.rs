@@ -62,26 +62,20 @@ impl Pooling {
         match self {
             Self::None => scores,
             Self::Average(kernel) => {
-                let sums = over_neighbours(&scores, kernel, 0.0, |sum, score| sum + score);
-                sums.into_iter().map(|sum| sum / kernel as f64).collect()
+                over_neighbours(&scores, kernel, |near| near.iter().sum::<f64>() / kernel as f64)
             }
-            Self::Max(kernel) => over_neighbours(&scores, kernel, f64::NEG_INFINITY, f64::max),
+            Self::Max(kernel) => over_neighbours(&scores, kernel, |near| {
+                near.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+            }),
         }
     }
 }
 
-/// Joins every score's neighbours, itself among them, in the order of positions; a neighbour that does not exist is none.
-fn over_neighbours(scores: &[f64], kernel: usize, start: f64, join: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    let (reach, len) = (kernel / 2, scores.len());
-    let mut pooled = vec![start; len];
-    // The neighbour of score i is score i + offset - reach.
-    for offset in reach.saturating_sub(len)..kernel.min(reach.saturating_add(len)) {
-        let (behind, ahead) = (reach.saturating_sub(offset), offset.saturating_sub(reach));
-        for (joined, &score) in pooled.iter_mut().skip(behind).zip(scores.iter().skip(ahead)) {
-            *joined = join(*joined, score);
-        }
-    }
-    pooled
+fn over_neighbours(scores: &[f64], kernel: usize, pool: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let reach = kernel / 2;
+    (0..scores.len())
+        .map(|i| pool(&scores[i.saturating_sub(reach)..scores.len().min(i + reach + 1)]))
+        .collect()
 }
 
 impl fmt::Display for Pooling {

@@ -11,4 +11,5 @@ mod optima;
 mod policies;
 mod problems;
 mod renormalised;
+mod swaps;
 mod whole_numbers;
