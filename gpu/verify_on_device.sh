@@ -20,6 +20,7 @@ pack() {
         cp "$path" "$binaries/$name" && strip "$binaries/$name"
     done < <(sed -nE 's#.*Executable (tests|benches)/([a-z]+)[^(]*\((.*)\)#\1-\2 \3#p' <<<"$built")
     cp target/release/deps/liblaprox_ptxsim.so "$binaries/"
+    git describe --always --dirty >"$binaries/commit"
     ls -l "$binaries"
 }
 
@@ -36,6 +37,17 @@ run() {
     step "$binaries/tests-ptx"
     step "$binaries/tests-stages"
     step "$binaries/tests-conformance"
+    LAPROX_TFLOPS=${LAPROX_TFLOPS:-$(product_rate || true)}
+    export LAPROX_TFLOPS
+    report=/dev/null
+    [ -n "$device" ] && report=gpu/results/$(tr -cs 'A-Za-z0-9' '-' <<<"${device%%,*}" | sed 's/^-*//; s/-*$//').md
+    {
+        printf '# %s\n\ndriver %s, %s, `gpu/verify_on_device.sh run`, commit %s\n\n' "${device%%,*}" "${device##*, }" \
+            "$(date -u +%F)" "$(cat "$binaries/commit")"
+        "$binaries/benches-stages" || failed=1
+    } | tee "$report"
+    if [ -n "${OUT:-}" ] && [ -n "$device" ]; then cp "$report" "$OUT/"; fi
+
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck; do
             step compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 "$binaries/tests-stages" --test-threads 1 \
@@ -44,17 +56,6 @@ run() {
     else
         echo "compute-sanitizer is missing: not run" && failed=1
     fi
-
-    LAPROX_TFLOPS=${LAPROX_TFLOPS:-$(product_rate || true)}
-    export LAPROX_TFLOPS
-    report=/dev/null
-    [ -n "$device" ] && report=gpu/results/$(tr -cs 'A-Za-z0-9' '-' <<<"${device%%,*}" | sed 's/^-*//; s/-*$//').md
-    {
-        printf '# %s\n\ndriver %s, %s, `gpu/verify_on_device.sh run`, commit %s\n\n' "${device%%,*}" "${device##*, }" \
-            "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-        "$binaries/benches-stages" || failed=1
-    } | tee "$report"
-    if [ -n "${OUT:-}" ] && [ -n "$device" ]; then cp "$report" "$OUT/"; fi
     exit "$failed"
 }
 

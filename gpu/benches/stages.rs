@@ -3,8 +3,8 @@
 //!
 //! Ceilings first: the copy rate is measured here, the rate of bf16 matrix products is taken from `LAPROX_TFLOPS`, where
 //! whoever starts this has measured it. Launches are recorded as graphs and replayed; several layers' inputs take turns,
-//! more than the cache holds. Without a device this says so and ends; with `LAPROX_GPU_SIM=1` it runs tiny shapes under the
-//! interpreter, whose times mean nothing.
+//! more than the cache holds. Numbers among the arguments are context lengths, instead of 32k and 128k. Without a device this
+//! says so and ends; with `LAPROX_GPU_SIM=1` it runs tiny shapes under the interpreter, whose times mean nothing.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -40,7 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         tflops.map_or_else(|| "unmeasured".to_owned(), |rate: f64| format!("{rate:.0}"))
     );
     println!("| stage | n | time, ms | floor, ms | time / floor | bound |\n|---|---|---|---|---|---|");
-    for context_len in if simulated { vec![300] } else { vec![32 * 1024, 128 * 1024] } {
+    let mut context_lens: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if context_lens.is_empty() {
+        context_lens = if simulated { vec![300] } else { vec![32 * 1024, 128 * 1024] };
+    }
+    for context_len in context_lens {
         bench.run(context_len)?;
     }
     Ok(())
