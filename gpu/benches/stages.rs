@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use half::f16;
-use laprox_gpu::attend::{self, RowParts, WindowStatistics};
+use laprox_gpu::attend::{self, RowParts, Statistic, WindowStatistic};
 use laprox_gpu::gather::Packed;
 use laprox_gpu::project::{self, DeviceFactors};
 use laprox_gpu::score::{self, DeviceScores};
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     let device = Arc::new(device);
-    let copy_rate = device.copy_rate(if simulated { 1 << 20 } else { 1 << 30 })?;
+    let copy_rate = device.copy_rate(if simulated { 1 << 20 } else { 1 << 32 })?;
     let tflops = std::env::var("LAPROX_TFLOPS").ok().and_then(|rate| rate.parse().ok());
     let bench = Bench { device, copy_rate, flop_rate: tflops.map(|rate: f64| rate * 1e12), simulated };
     println!(
@@ -40,7 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         tflops.map_or_else(|| "unmeasured".to_owned(), |rate: f64| format!("{rate:.0}"))
     );
     println!("| stage | n | time, ms | floor, ms | time / floor | bound |\n|---|---|---|---|---|---|");
-    let mut context_lens: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let mut context_lens: Vec<usize> =
+        std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     if context_lens.is_empty() {
         context_lens = if simulated { vec![300] } else { vec![32 * 1024, 128 * 1024] };
     }
@@ -81,13 +82,14 @@ impl Bench {
         let halves = 2.0 * kv_heads as f64 * n * d;
 
         let mut parts = layers.iter().map(RowParts::allocate).collect::<Result<Vec<_>, _>>()?;
-        let mut statistics = layers.iter().map(WindowStatistics::allocate).collect::<Result<Vec<_>, _>>()?;
+        let squares = |layer| WindowStatistic::allocate(layer, Statistic::Squares);
+        let mut statistics = layers.iter().map(squares).collect::<Result<Vec<_>, _>>()?;
         let logits = 2.0 * heads * window_len as f64 * n * d;
         let rows = Work { bytes: halves, flops: logits };
         self.time("a. rows", shape, rows, turns, |turn| {
             attend::enqueue_rows(&layers[turn], &mut parts[turn])
         })?;
-        let columns = Work { bytes: halves + 12.0 * heads * candidates, flops: logits };
+        let columns = Work { bytes: halves + 4.0 * heads * candidates, flops: logits };
         self.time("a. columns", shape, columns, turns, |turn| {
             attend::enqueue_columns(&layers[turn], &parts[turn], &mut statistics[turn])
         })?;

@@ -1,9 +1,9 @@
 // Stage attend: what the window pays to each key, without storing A.
 //
-//     A_h = softmax(Q_h K^T * scale + causal mask),    per column i:  sum_t A_h[t,i]^2,  sum_t A_h[t,i],  max_t A_h[t,i]
+//     A_h = softmax(Q_h K^T * scale + causal mask),    per column i:  sum_t A_h[t,i]^2,  sum_t A_h[t,i] or max_t A_h[t,i]
 //
 // Two passes over K. Rows first: the largest logit and the sum of exponentials of each row, one part for each split of
-// the keys. Then columns: logits again, weights from the parts, reduced over the rows.
+// the keys. Then columns: logits again, weights from the parts, reduced over the rows to one of the three statistics.
 //
 // | version                        | idea                                                             | H200, n = 32k |
 // |--------------------------------|------------------------------------------------------------------|---------------|
@@ -58,26 +58,25 @@ __device__ inline float weight(const float* query, const float* key, float row_m
     return exp2_approx((dot(query, key, head_dim) - row_max) * scale_log2) / row_sum;
 }
 
-// grid (ceil((n - w) / 128), H), block 128: squares, sums, maxima [H, n - w].
+// What a column is reduced to.
+enum Statistic { SQUARES, SUMS, MAXIMA };
+
+// grid (ceil((n - w) / 128), H), block 128: columns [H, n - w].
 extern "C" __global__ void __launch_bounds__(128)
-attend_columns_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* squares,
-                     float* sums, float* maxima, int group_size, int window_len, int context_len, int cached_len,
-                     float scale_log2, int head_dim) {
+attend_columns_naive(const float* query, const float* key, const float* row_max, const float* row_sum, float* columns,
+                     int statistic, int group_size, int window_len, int context_len, int cached_len, float scale_log2,
+                     int head_dim) {
     int candidates = context_len - window_len;
     int i = blockIdx.x * blockDim.x + threadIdx.x, head = blockIdx.y;
     if (i >= candidates) return;
     const float* own_key = key + (head / group_size * cached_len + i) * head_dim;
 
-    float square = 0.0f, sum = 0.0f, largest = 0.0f;
+    float column = 0.0f;
     for (int row = head * window_len; row < (head + 1) * window_len; ++row) {
         float a = weight(query + row * head_dim, own_key, row_max[row], row_sum[row], head_dim, scale_log2);
-        square = fmaf(a, a, square);
-        sum += a;
-        largest = fmaxf(largest, a);
+        column = statistic == SQUARES ? fmaf(a, a, column) : statistic == SUMS ? column + a : fmaxf(column, a);
     }
-    squares[head * candidates + i] = square;
-    sums[head * candidates + i] = sum;
-    maxima[head * candidates + i] = largest;
+    columns[head * candidates + i] = column;
 }
 
 // grid (ceil((n - w) / 128), Hkv), block 128: sum over rows of (mean over the group of A_h[t,i])^2, [Hkv, n - w].
@@ -118,31 +117,38 @@ __device__ inline int place(int row, int chunk) {
     return row * (D / 8) + (chunk ^ (row % 2 * 4));
 }
 
+// A thread copies one chunk of every so many rows: an even number of them, so that all lie alike.
 template <int D>
 __device__ inline void fetch_keys(uint4* stage, const uint4* keys, int first, int limit) {
-    for (int c = threadIdx.x; c < KEYS * (D / 8); c += blockDim.x) {
-        int row = c / (D / 8), chunk = c % (D / 8);
-        int key = first + row;
-        copy_async(&stage[place<D>(row, chunk)], &keys[min(key, limit - 1) * (D / 8) + chunk], key < limit);
-    }
+    constexpr int CHUNKS = D / 8;
+    int row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+    uint4* to = stage + place<D>(row, chunk);
+    const uint4* from = keys + (first + row) * CHUNKS + chunk;
+    for (; row < KEYS; row += blockDim.x / CHUNKS, to += blockDim.x, from += blockDim.x)
+        copy_async(to, first + row < limit ? from : keys, first + row < limit);
 }
 
-// The rows of a warp: lane 4 g + q holds rows g, g + 8, g + 16, g + 24, and of these 16 bytes of every 64.
-template <int D>
+// The rows of a warp, 16 a tile: lane 4 g + q holds rows g, g + 8, g + 16 and so on, and of these 16 bytes of every 64.
+// They are read word by word, each to where a product wants it: of 16 bytes at a time, every product would move four.
+template <int D, int TILES = 2>
 struct Rows {
-    uint4 words[2][D / 32][2];
+    u32 words[TILES][D / 32][2][4];
 
     __device__ void load(const uint4* query, int first, int limit) {
+        const u32* query_words = (const u32*)query;
 #pragma unroll
-        for (int tile = 0; tile < 2; ++tile)
+        for (int tile = 0; tile < TILES; ++tile)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 int row = first + 16 * tile + 8 * half + lane() / 4;
 #pragma unroll
-                for (int c = 0; c < D / 32; ++c) {
-                    words[tile][c][half] = make_uint4(0, 0, 0, 0);
-                    if (row < limit) words[tile][c][half] = query[row * (D / 8) + 4 * c + lane() % 4];
-                }
+                for (int c = 0; c < D / 32; ++c)
+#pragma unroll
+                    for (int word = 0; word < 4; ++word) {
+                        u32& own = words[tile][c][word / 2][word % 2 * 2 + half];
+                        own = 0;
+                        if (row < limit) own = query_words[row * (D / 2) + 16 * c + 4 * (lane() % 4) + word];
+                    }
             }
     }
 };
@@ -157,14 +163,22 @@ __device__ inline void logits(float (&s)[2][4][4], const Rows<D>& rows, const ui
         for (int j = 0; j < 4; ++j)
 #pragma unroll
             for (int e = 0; e < 4; ++e) s[tile][j][e] = 0.0f;
+    // place(first + 8 j + g, 4 c + q), of which only g and q are not known before.
+    int swap = lane() / 4 % 2 * 4;
+    const uint4* own = stage + lane() / 4 * (D / 8) + lane() % 4;
 #pragma unroll
-    for (int c = 0; c < D / 32; ++c)
+    for (int c = 0; c < D / 32; ++c) {
+        const uint4* column = own + (c % 2 == 0 ? swap : -swap);
+        uint4 key[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            uint4 key = stage[place<D>(first + 8 * j + lane() / 4, 4 * c + lane() % 4)];
+        for (int j = 0; j < 4; ++j) key[j] = column[(first + 8 * j) * (D / 8) + 4 * c];
 #pragma unroll
-            for (int tile = 0; tile < 2; ++tile) mma_32<E>(s[tile][j], rows.words[tile][c], key);
-        }
+        for (int step = 0; step < 2; ++step)
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+                for (int tile = 0; tile < 2; ++tile) mma_step<E>(s[tile][j], rows.words[tile][c][step], key[j], step);
+    }
 }
 
 // What a block of either pass works on: warps share a KV head, each has a query head of its group, or none.
@@ -186,26 +200,43 @@ struct Part {
     }
 };
 
-// Calls body(stage, first key) for every tile of the part. The one barrier of a tile makes everyone's copies of it
-// visible and releases the stage of the tile before, which the next copies overwrite.
-template <int D, typename Body>
-__device__ inline void for_each_tile(const Part& part, const uint4* keys, int limit, Body body) {
-    __shared__ uint4 stages[STAGES][KEYS * (D / 8)];
+// The tiles of a part on their way through shared memory, from its start or, not `FORWARD`, from its end. The first ones are
+// asked for at once, so that they arrive while the rows are read.
+template <int D, bool FORWARD>
+struct Tiles {
+    enum { SIZE = KEYS * (D / 8) };
+    const Part& part;
+    uint4* stages;
+    const uint4* keys;
+    int limit, count;
+
+    __device__ Tiles(const Part& part, uint4* stages, const uint4* keys, int limit)
+        : part(part), stages(stages), keys(keys), limit(limit), count(part.end_tile - part.first_tile) {
 #pragma unroll
-    for (int ahead = 0; ahead < STAGES - 1; ++ahead) {
-        if (part.first_tile + ahead < part.end_tile)
-            fetch_keys<D>(stages[ahead], keys, (part.first_tile + ahead) * KEYS, limit);
+        for (int ahead = 0; ahead < STAGES - 1; ++ahead) fetch(ahead);
+    }
+
+    __device__ int first_key(int step) const {
+        return (FORWARD ? part.first_tile + step : part.end_tile - 1 - step) * KEYS;
+    }
+
+    __device__ void fetch(int step) {
+        if (step < count) fetch_keys<D>(stages + step % STAGES * SIZE, keys, first_key(step), limit);
         copy_async_commit();
     }
-    for (int tile = part.first_tile; tile < part.end_tile; ++tile) {
-        copy_async_wait<STAGES - 2>();
-        __syncthreads();
-        int next = tile + STAGES - 1;
-        if (next < part.end_tile) fetch_keys<D>(stages[(next - part.first_tile) % STAGES], keys, next * KEYS, limit);
-        copy_async_commit();
-        if (part.active) body(stages[(tile - part.first_tile) % STAGES], tile * KEYS);
+
+    // Calls body(stage, first key) for every tile. The one barrier of a tile makes everyone's copies of it visible and
+    // releases the stage of the tile before, which the next copies overwrite.
+    template <typename Body>
+    __device__ void for_each(Body body) {
+        for (int step = 0; step < count; ++step) {
+            copy_async_wait<STAGES - 2>();
+            __syncthreads();
+            fetch(step + STAGES - 1);
+            if (part.active) body(stages + step % STAGES * SIZE, first_key(step));
+        }
     }
-}
+};
 
 // The largest logit of one row so far, and the sum of exponentials relative to it.
 struct RowSum {
@@ -231,38 +262,57 @@ struct RowSum {
               other_sum * exp2_approx((other_largest - base(larger)) * scale_log2);
         largest = larger;
     }
+
+    // Over the four lanes that share the row.
+    __device__ void join_lanes(float scale_log2) {
+#pragma unroll
+        for (int bit = 1; bit < 4; bit *= 2) {
+            float other_largest = __shfl_xor_sync(~0u, largest, bit);
+            float other_sum = __shfl_xor_sync(~0u, sum, bit);
+            join(other_largest, other_sum, scale_log2);
+        }
+    }
 };
+
+// Hides from each row the keys behind its own.
+__device__ inline void hide_keys(float (&s)[2][4][4], int first_row, int first_key, int candidates, int context_len) {
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                int row = first_row + 16 * tile + 8 * (e / 2) + lane() / 4;
+                int key = first_key + 8 * j + 2 * (lane() % 4) + e % 2;
+                if (key > min(candidates + row, context_len - 1)) s[tile][j][e] = MINUS_INFINITY;
+            }
+}
 
 template <typename E, int D>
 __device__ inline void attend_rows(const uint4* query, const uint4* key, float* row_max, float* row_sum,
                                    int group_size, int window_len, int context_len, int cached_len, float scale_log2,
                                    int tiles_per_split) {
+    __shared__ uint4 stages[STAGES * KEYS * (D / 8)];
     Part part(group_size, context_len, tiles_per_split);
+    Tiles<D, true> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), context_len);
     Rows<D> rows;
     if (part.active) rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
     int candidates = context_len - window_len;
     RowSum sums[2][2];
 
-    for_each_tile<D>(part, key + part.kv_head * cached_len * (D / 8), context_len, [&](const uint4* stage, int first) {
+    tiles.for_each([&](const uint4* stage, int first) {
+#pragma unroll
         for (int step = 0; step < KEYS; step += STEP) {
             float s[2][4][4];
             logits<E, D>(s, rows, stage, step);
-            int first_key = first + step + 2 * (lane() % 4);
-            bool masked = first + step + STEP > candidates + 1;
+            if (first + step + STEP > candidates + 1) hide_keys(s, part.first_row, first + step, candidates, context_len);
 #pragma unroll
             for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
-                    int own_position = min(candidates + row, context_len - 1);
                     float own[8];
 #pragma unroll
-                    for (int j = 0; j < 4; ++j)
-#pragma unroll
-                        for (int b = 0; b < 2; ++b) {
-                            bool hidden = masked && first_key + 8 * j + b > own_position;
-                            own[2 * j + b] = hidden ? MINUS_INFINITY : s[tile][j][2 * half + b];
-                        }
+                    for (int e = 0; e < 8; ++e) own[e] = s[tile][e / 2][2 * half + e % 2];
                     sums[tile][half].add(own, scale_log2);
                 }
         }
@@ -274,12 +324,7 @@ __device__ inline void attend_rows(const uint4* query, const uint4* key, float* 
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             RowSum& own = sums[tile][half];
-#pragma unroll
-            for (int bit = 1; bit < 4; bit *= 2) {
-                float other_largest = __shfl_xor_sync(~0u, own.largest, bit);
-                float other_sum = __shfl_xor_sync(~0u, own.sum, bit);
-                own.join(other_largest, other_sum, scale_log2);
-            }
+            own.join_lanes(scale_log2);
             int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
             if (lane() % 4 == 0 && row < window_len) {
                 int index = (blockIdx.x * part.query_heads + part.head) * window_len + row;
@@ -289,110 +334,117 @@ __device__ inline void attend_rows(const uint4* query, const uint4* key, float* 
         }
 }
 
-// Joins the parts of one row over the splits.
-__device__ inline RowSum join_splits(const float* row_max, const float* row_sum, int splits, int rows, int row,
-                                     float scale_log2) {
-    RowSum joined;
-    for (int split = 0; split < splits; ++split)
-        joined.join(row_max[split * rows + row], row_sum[split * rows + row], scale_log2);
-    return joined;
-}
-
 // grid (ceil(H * w / 128)), block 128: the parts [splits, H, w] as [H, w], for kernels that do not join themselves.
 extern "C" __global__ void __launch_bounds__(128)
 attend_rows_join(const float* part_max, const float* part_sum, float* row_max, float* row_sum, int splits, int rows,
                  float scale_log2) {
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;
-    RowSum joined = join_splits(part_max, part_sum, splits, rows, row, scale_log2);
+    RowSum joined;
+    for (int split = 0; split < splits; ++split)
+        joined.join(part_max[split * rows + row], part_sum[split * rows + row], scale_log2);
     row_max[row] = joined.largest;
     row_sum[row] = joined.sum;
 }
 
-// The rows' largest logits, scaled, and the reciprocals of their sums; rows behind the window weigh nothing.
+// The rows' largest logits, scaled, and the reciprocals of their sums, both to be those of weights to a power; rows behind
+// the window weigh nothing.
 struct Normalisers {
     float base[2][2] = {}, reciprocal[2][2] = {};
 
+    // The four lanes that share a row take turns with the splits.
     __device__ void load(const float* row_max, const float* row_sum, const Part& part, int splits, int window_len,
-                         float scale_log2) {
+                         float scale_log2, bool squared) {
+        RowSum joined[2][2];
+#pragma unroll 2
+        for (int split = lane() % 4; split < splits; split += 4) {
+            int first = (split * part.query_heads + part.head) * window_len;
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    int row = first + min(part.first_row + 16 * tile + 8 * half + lane() / 4, window_len - 1);
+                    joined[tile][half].join(row_max[row], row_sum[row], scale_log2);
+                }
+        }
 #pragma unroll
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                int row = part.first_row + 16 * tile + 8 * half + lane() / 4;
-                if (row >= window_len) continue;
-                RowSum joined = join_splits(row_max, row_sum, splits, part.query_heads * window_len,
-                                            part.head * window_len + row, scale_log2);
-                base[tile][half] = joined.largest * scale_log2;
-                reciprocal[tile][half] = 1.0f / joined.sum;
+                joined[tile][half].join_lanes(scale_log2);
+                if (part.first_row + 16 * tile + 8 * half + lane() / 4 >= window_len) continue;
+                float scaled = joined[tile][half].largest * scale_log2, inverse = 1.0f / joined[tile][half].sum;
+                base[tile][half] = squared ? 2.0f * scaled : scaled;
+                reciprocal[tile][half] = squared ? inverse * inverse : inverse;
             }
     }
 };
 
+// The weights of 8 columns of a warp's rows, reduced over the lane's own rows.
+template <typename Op>
+__device__ inline float reduce_rows(const float (&s)[2][4][4], const Normalisers& normalisers, float scale_log2) {
+    float columns[8] = {};
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float logit = s[tile][e / 2][2 * half + e % 2];
+                float power = exp2_approx(fmaf(logit, scale_log2, -normalisers.base[tile][half]));
+                columns[e] = Op::of(columns[e], power * normalisers.reciprocal[tile][half]);
+            }
+    return reduce_columns<Op>(columns);
+}
+
+// A square of a weight is its exponential to twice the exponent: it costs no more than the weight itself.
 template <typename E, int D>
 __device__ inline void attend_columns(const uint4* query, const uint4* key, const float* row_max, const float* row_sum,
-                                      float* squares, float* sums, float* maxima, int group_size, int window_len,
-                                      int context_len, int cached_len, float scale_log2, int tiles_per_split,
-                                      int splits) {
+                                      float* columns, int statistic, int group_size, int window_len, int context_len,
+                                      int cached_len, float scale_log2, int tiles_per_split, int splits) {
+    __shared__ uint4 stages[STAGES * KEYS * (D / 8)];
     int candidates = context_len - window_len;
     Part part(group_size, candidates, tiles_per_split);
+    // From the end of the split: the cache still holds the keys that the pass before read last.
+    Tiles<D, false> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), candidates);
     Rows<D> rows;
     Normalisers normalisers;
     if (part.active) {
         rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
-        normalisers.load(row_max, row_sum, part, splits, window_len, scale_log2);
+        normalisers.load(row_max, row_sum, part, splits, window_len, scale_log2, statistic == SQUARES);
     }
+    float exponent = statistic == SQUARES ? 2.0f * scale_log2 : scale_log2;
+    columns += (blockIdx.z * part.query_heads + part.head) * candidates;
 
-    for_each_tile<D>(part, key + part.kv_head * cached_len * (D / 8), candidates, [&](const uint4* stage, int first) {
+    tiles.for_each([&](const uint4* stage, int first) {
+#pragma unroll
         for (int step = 0; step < KEYS; step += STEP) {
             float s[2][4][4];
             logits<E, D>(s, rows, stage, step);
-            float square[8], sum[8], largest[8];
-#pragma unroll
-            for (int e = 0; e < 8; ++e) {
-                square[e] = sum[e] = largest[e] = 0.0f;
-#pragma unroll
-                for (int tile = 0; tile < 2; ++tile)
-#pragma unroll
-                    for (int half = 0; half < 2; ++half) {
-                        float logit = s[tile][e / 2][2 * half + e % 2];
-                        float a = exp2_approx(fmaf(logit, scale_log2, -normalisers.base[tile][half])) *
-                                  normalisers.reciprocal[tile][half];
-                        square[e] = fmaf(a, a, square[e]);
-                        sum[e] += a;
-                        largest[e] = fmaxf(largest[e], a);
-                    }
-            }
-            // Column e of the 8 is key 8 (e / 2) + 2 q + e % 2, and goes to lane 4 e + q.
-            float own_square = reduce_columns<Add>(square);
-            float own_sum = reduce_columns<Add>(sum);
-            float own_largest = reduce_columns<Max>(largest);
+            float column = statistic == MAXIMA ? reduce_rows<Max>(s, normalisers, exponent)
+                                               : reduce_rows<Add>(s, normalisers, exponent);
+            // Column e of the 8 is key 8 (e / 2) + 2 q + e % 2, and went to lane 4 e + q.
             int e = lane() / 4;
             int own_key = first + step + 8 * (e / 2) + 2 * (lane() % 4) + e % 2;
-            if (own_key < candidates) {
-                int index = (blockIdx.z * part.query_heads + part.head) * candidates + own_key;
-                squares[index] = own_square;
-                sums[index] = own_sum;
-                maxima[index] = own_largest;
-            }
+            if (own_key < candidates) columns[own_key] = column;
         }
     });
 }
 
 // grid (splits, Hkv * ceil(G / warps), ceil(w / 32)), block 32 * warps, warps <= 4.
-// rows: row_max, row_sum [splits, H, w]; columns: squares, sums, maxima [ceil(w / 32), H, n - w].
+// rows: row_max, row_sum [splits, H, w]; columns: columns [ceil(w / 32), H, n - w].
 #define ATTEND(NAME, E, D)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(128) attend_rows_##NAME(                                              \
+    extern "C" __global__ void __launch_bounds__(128, 2) attend_rows_##NAME(                                              \
         const uint4* query, const uint4* key, float* row_max, float* row_sum, int group_size, int window_len,          \
         int context_len, int cached_len, float scale_log2, int tiles_per_split) {                                      \
         attend_rows<E, D>(query, key, row_max, row_sum, group_size, window_len, context_len, cached_len, scale_log2,   \
                           tiles_per_split);                                                                            \
     }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(128) attend_columns_##NAME(                                           \
-        const uint4* query, const uint4* key, const float* row_max, const float* row_sum, float* squares, float* sums, \
-        float* maxima, int group_size, int window_len, int context_len, int cached_len, float scale_log2,              \
+    extern "C" __global__ void __launch_bounds__(128, 3) attend_columns_##NAME(                                           \
+        const uint4* query, const uint4* key, const float* row_max, const float* row_sum, float* columns,              \
+        int statistic, int group_size, int window_len, int context_len, int cached_len, float scale_log2,              \
         int tiles_per_split, int splits) {                                                                             \
-        attend_columns<E, D>(query, key, row_max, row_sum, squares, sums, maxima, group_size, window_len, context_len, \
+        attend_columns<E, D>(query, key, row_max, row_sum, columns, statistic, group_size, window_len, context_len,    \
                              cached_len, scale_log2, tiles_per_split, splits);                                         \
     }
 

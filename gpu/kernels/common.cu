@@ -44,13 +44,14 @@ __device__ inline void mma<F16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// The product over 32 inner indices, operands as they lie in memory: 16 bytes a lane and row, words 2 s and 2 s + 1 for
-// step s. A sum may be taken in any order, so inner index 8 q + 4 s + e of memory plays 2 q + e, and 8 q + 4 s + 2 + e
-// plays 2 q + 8 + e, in both operands.
+// Half of a product over 32 inner indices, operands as they lie in memory: 16 bytes a lane and row, words 2 s and 2 s + 1
+// for step s. A sum may be taken in any order, so inner index 8 q + 4 s + e of memory plays 2 q + e, and 8 q + 4 s + 2 + e
+// plays 2 q + 8 + e, in both operands. Whoever has several products takes a step of each in turn: one waits for the last
+// of its own.
 template <typename E>
-__device__ inline void mma_32(float (&d)[4], const uint4 (&a)[2], const uint4& b) {
-    mma<E>(d, a[0].x, a[1].x, a[0].y, a[1].y, b.x, b.y);
-    mma<E>(d, a[0].z, a[1].z, a[0].w, a[1].w, b.z, b.w);
+__device__ inline void mma_step(float (&d)[4], const u32 (&a)[4], const uint4& b, int step) {
+    if (step == 0) mma<E>(d, a[0], a[1], a[2], a[3], b.x, b.y);
+    else mma<E>(d, a[0], a[1], a[2], a[3], b.z, b.w);
 }
 
 // Starts copying 16 bytes to shared memory; zeros where `valid` is false.

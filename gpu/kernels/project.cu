@@ -33,7 +33,10 @@ project_norms_naive(const float* value, const float* factor, float* norms, int g
 // T_h arrives scaled by a power of two, as the sum of a high and a low part in the values' own format, so that the
 // product loses 2^-16 (bf16) or 2^-22 (f16) of T and no more. Of column tile j (8 columns) only the inner chunks
 // c >= j / 4 (32 indices) hold anything. Block (j, c) is 32 lanes of 16 bytes for the high part, and the same for the
-// low part; a warp reads each in one conflict-free access.
+// low part; a warp reads each in one conflict-free access, for all of its positions, two column tiles at a time. The values
+// are multiplied as they lie in registers: 16 warps share the factors of a block.
+
+enum { POSITIONS = 32, TILES = POSITIONS / 16, COLUMNS = 2, PROJECT_THREADS = 512 };
 
 // grid (any, Hkv, ceil(G / heads)), block 32 * warps, shared memory for `heads` factors:
 // factor [H, blocks of T, 2, 32] x 16 bytes, unscale [H], norms [H, n - w].
@@ -50,36 +53,45 @@ __device__ inline void project_norms(const uint4* value, const uint4* factor, co
     for (int c = threadIdx.x; c < members * FACTOR; c += blockDim.x) factors[c] = factor[first_head * FACTOR + c];
     __syncthreads();
 
-    int warps = blockDim.x / 32;
-    for (int first = (blockIdx.x * warps + warp()) * ROWS; first < candidates; first += gridDim.x * warps * ROWS) {
-        Rows<D> rows;
+    int stride = gridDim.x * blockDim.x / 32 * POSITIONS;
+    for (int first = (blockIdx.x * (blockDim.x / 32) + warp()) * POSITIONS; first < candidates; first += stride) {
+        Rows<D, TILES> rows;
         rows.load(value + kv_head * cached_len * (D / 8), first, candidates);
         for (int member = 0; member < members; ++member) {
             const uint4* block = factors + member * FACTOR + lane();
-            float square[2][2] = {};
+            float square[TILES][2] = {};
 #pragma unroll
-            for (int j = 0; j < D / 8; j += 2) {
-                float y[2][2][4] = {};
+            for (int group = 0; group < CHUNKS; ++group)
+#pragma unroll 1
+                for (int j = 0; j < 4; j += COLUMNS) {
+                    float y[COLUMNS][TILES][4] = {};
 #pragma unroll
-                for (int b = 0; b < 2; ++b)
+                    for (int c = group; c < CHUNKS; ++c)
 #pragma unroll
-                    for (int c = j / 4; c < CHUNKS; ++c, block += 64)
+                        for (int part = 0; part < 2; ++part) {
+                            uint4 t[COLUMNS];
 #pragma unroll
-                        for (int tile = 0; tile < 2; ++tile) {
-                            uint4 high = block[0], low = block[32];
-                            mma_32<E>(y[b][tile], rows.words[tile][c], high);
-                            mma_32<E>(y[b][tile], rows.words[tile][c], low);
+                            for (int b = 0; b < COLUMNS; ++b)
+                                t[b] = block[64 * (b * (CHUNKS - group) + c - group) + 32 * part];
+#pragma unroll
+                            for (int step = 0; step < 2; ++step)
+#pragma unroll
+                                for (int b = 0; b < COLUMNS; ++b)
+#pragma unroll
+                                    for (int tile = 0; tile < TILES; ++tile)
+                                        mma_step<E>(y[b][tile], rows.words[tile][c][step], t[b], step);
                         }
+                    block += 64 * COLUMNS * (CHUNKS - group);
 #pragma unroll
-                for (int b = 0; b < 2; ++b)
+                    for (int b = 0; b < COLUMNS; ++b)
 #pragma unroll
-                    for (int tile = 0; tile < 2; ++tile)
+                        for (int tile = 0; tile < TILES; ++tile)
 #pragma unroll
-                        for (int e = 0; e < 4; ++e)
-                            square[tile][e / 2] = fmaf(y[b][tile][e], y[b][tile][e], square[tile][e / 2]);
-            }
+                            for (int e = 0; e < 4; ++e)
+                                square[tile][e / 2] = fmaf(y[b][tile][e], y[b][tile][e], square[tile][e / 2]);
+                }
 #pragma unroll
-            for (int tile = 0; tile < 2; ++tile)
+            for (int tile = 0; tile < TILES; ++tile)
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     float sum = square[tile][half];
@@ -94,7 +106,7 @@ __device__ inline void project_norms(const uint4* value, const uint4* factor, co
 }
 
 #define PROJECT(NAME, E, D)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(256) project_norms_##NAME(                                            \
+    extern "C" __global__ void __launch_bounds__(PROJECT_THREADS) project_norms_##NAME(                                            \
         const uint4* value, const uint4* factor, const float* unscale, float* norms, int group_size, int heads,        \
         int context_len, int window_len, int cached_len) {                                                             \
         project_norms<E, D>(value, factor, unscale, norms, group_size, heads, context_len, window_len, cached_len);    \

@@ -1,4 +1,4 @@
-//! Stage *attend*: column statistics of `A_h = softmax(Q_h K^T * scale + causal mask)`, `A_h` never stored.
+//! Stage *attend*: statistics of the columns of `A_h = softmax(Q_h K^T * scale + causal mask)`, `A_h` never stored.
 
 use cudarc::driver::CudaSlice;
 
@@ -16,8 +16,9 @@ const ROWS: usize = 32;
 /// Warps of a block, each with a query head of its own.
 const MOST_WARPS: usize = 4;
 
-/// Blocks that the key splits aim at, for each multiprocessor.
-const BLOCKS_EACH: usize = 3;
+/// Blocks that run at once on a multiprocessor, which the key splits aim at.
+const ROW_BLOCKS: usize = 2;
+const COLUMN_BLOCKS: usize = 3;
 
 /// For each split of the keys and each row of `Q_h K^T`: the largest logit, before scaling, and the sum of exponentials
 /// relative to it, both `[splits, H, w]`.
@@ -37,7 +38,7 @@ impl RowParts {
     }
 
     fn splits_of(layer: &DeviceLayer<'_>) -> usize {
-        if layer.halves().is_some() { Division::new(layer, layer.shape().context_len).splits } else { 1 }
+        if layer.halves().is_some() { Division::of_rows(layer).splits } else { 1 }
     }
 
     fn with_splits(layer: &DeviceLayer<'_>, splits: usize) -> Result<Self, DeviceError> {
@@ -56,37 +57,46 @@ impl RowParts {
     }
 }
 
-/// Sums of squares, sums and maxima over the rows of each candidate's column, `[row tiles, H, n - w]`. Whoever reads them
-/// adds up (or takes the larger of) the row tiles.
-pub struct WindowStatistics {
-    row_tiles: usize,
-    pub(crate) squares: CudaSlice<f32>,
-    pub(crate) sums: CudaSlice<f32>,
-    pub(crate) maxima: CudaSlice<f32>,
+/// What a column of `A_h` is reduced to over the window's rows; as the kernels number them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    /// The sum of squares, `norm2(a_{h,i})^2`.
+    Squares,
+    /// The sum.
+    Sums,
+    /// The largest.
+    Maxima,
 }
 
-impl WindowStatistics {
+/// A statistic of each candidate's column, `[row tiles, H, n - w]`. Whoever reads it adds up (or takes the larger of) the
+/// row tiles.
+pub struct WindowStatistic {
+    statistic: Statistic,
+    row_tiles: usize,
+    pub(crate) columns: CudaSlice<f32>,
+}
+
+impl WindowStatistic {
     /// Room for a layer's.
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
-        let (device, shape, row_tiles) = (&layer.device, layer.shape(), Self::row_tiles_of(layer));
-        let extents = [row_tiles, shape.query_heads, shape.candidate_len()];
-        let allocate = || device.allocate(&extents);
-        Ok(Self { row_tiles, squares: allocate()?, sums: allocate()?, maxima: allocate()? })
+    pub fn allocate(layer: &DeviceLayer<'_>, statistic: Statistic) -> Result<Self, DeviceError> {
+        let (shape, row_tiles) = (layer.shape(), Self::row_tiles_of(layer));
+        let columns = layer.device.allocate(&[row_tiles, shape.query_heads, shape.candidate_len()])?;
+        Ok(Self { statistic, row_tiles, columns })
     }
 
     fn row_tiles_of(layer: &DeviceLayer<'_>) -> usize {
         if layer.halves().is_some() { layer.shape().window_len.div_ceil(ROWS) } else { 1 }
     }
 
-    /// The squares, the sums and the maxima, `[row tiles * H * (n - w)]`.
+    /// `[row tiles * H * (n - w)]`.
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn download(&self, device: &Device) -> Result<[Vec<f32>; 3], DeviceError> {
-        Ok([device.copy_out(&self.squares)?, device.copy_out(&self.sums)?, device.copy_out(&self.maxima)?])
+    pub fn download(&self, device: &Device) -> Result<Vec<f32>, DeviceError> {
+        device.copy_out(&self.columns)
     }
 
     /// How many parts each column is in.
@@ -106,14 +116,18 @@ struct Division {
 }
 
 impl Division {
-    fn new(layer: &DeviceLayer<'_>, keys: usize) -> Self {
+    fn of_rows(layer: &DeviceLayer<'_>) -> Self {
+        Self::new(layer, layer.shape().context_len, ROW_BLOCKS)
+    }
+
+    fn new(layer: &DeviceLayer<'_>, keys: usize, blocks_each: usize) -> Self {
         let shape = layer.shape();
         let head_blocks = shape.group_size().div_ceil(MOST_WARPS);
         let warps = shape.group_size().div_ceil(head_blocks);
         let row_tiles = shape.window_len.div_ceil(ROWS);
         let blocks = shape.kv_heads * head_blocks * row_tiles;
         let tiles = keys.div_ceil(KEYS);
-        let wanted = (BLOCKS_EACH * layer.device.multiprocessors()).div_ceil(blocks).clamp(1, tiles);
+        let wanted = (blocks_each * layer.device.multiprocessors() / blocks).clamp(1, tiles);
         let tiles_per_split = tiles.div_ceil(wanted);
         Self { warps, head_blocks, row_tiles, splits: tiles.div_ceil(tiles_per_split), tiles_per_split }
     }
@@ -137,7 +151,7 @@ pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(),
     let (shape, rows) = (layer.shape(), parts.extents(layer));
     let (launch, last) = match layer.halves() {
         Some(halves) => {
-            let division = Division::new(layer, shape.context_len);
+            let division = Division::of_rows(layer);
             let launch = layer.device.launch(&kernel("rows", layer), division.grid(shape.kv_heads))?;
             (layer.reading(launch, halves), division.tiles_per_split)
         }
@@ -167,24 +181,24 @@ pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts
     Ok(joined)
 }
 
-/// Second pass: the weights again, reduced over the rows. A layer without candidates has no columns.
+/// Second pass: the weights again, reduced over the rows to the statistic that `statistic` has room for. A layer without candidates has no columns.
 ///
 /// # Errors
 /// [`DeviceError`]
 pub fn enqueue_columns(
     layer: &DeviceLayer<'_>,
     parts: &RowParts,
-    statistics: &mut WindowStatistics,
+    statistic: &mut WindowStatistic,
 ) -> Result<(), DeviceError> {
     let (shape, rows) = (layer.shape(), parts.extents(layer));
-    require("tiles of rows", WindowStatistics::row_tiles_of(layer), statistics.row_tiles)?;
-    let columns = [statistics.row_tiles, shape.query_heads, shape.candidate_len()];
+    require("tiles of rows", WindowStatistic::row_tiles_of(layer), statistic.row_tiles)?;
+    let columns = [statistic.row_tiles, shape.query_heads, shape.candidate_len()];
     if shape.candidate_len() == 0 {
         return Ok(());
     }
     let (launch, last) = match layer.halves() {
         Some(halves) => {
-            let division = Division::new(layer, shape.candidate_len());
+            let division = Division::new(layer, shape.candidate_len(), COLUMN_BLOCKS);
             let launch = layer.device.launch(&kernel("columns", layer), division.grid(shape.kv_heads))?;
             (layer.reading(launch, halves), vec![division.tiles_per_split, parts.splits])
         }
@@ -196,9 +210,8 @@ pub fn enqueue_columns(
     let launch = launch
         .input(&parts.largest, &rows)
         .input(&parts.sums, &rows)
-        .output(&mut statistics.squares, &columns)
-        .output(&mut statistics.sums, &columns)
-        .output(&mut statistics.maxima, &columns);
+        .output(&mut statistic.columns, &columns)
+        .int(statistic.statistic as usize);
     layer.attending(launch).ints(&last).run()
 }
 

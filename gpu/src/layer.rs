@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use cudarc::driver::CudaSlice;
 use laprox_reference::{LayerProblem, LayerShape, Policy};
 
-use crate::attend::{self, RowParts, WindowStatistics};
+use crate::attend::{self, RowParts, Statistic, WindowStatistic};
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
 use crate::launch::{Grid, Launch, Plain};
@@ -30,7 +30,7 @@ pub struct DeviceLayer<'a> {
     singles: OnceLock<Tensors<f32>>,
     row_parts: OnceLock<RowParts>,
     joined_rows: OnceLock<RowParts>,
-    statistics: OnceLock<WindowStatistics>,
+    statistics: [OnceLock<WindowStatistic>; 3],
     value_norms: OnceLock<CudaSlice<f32>>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> DeviceLayer<'a> {
             singles: OnceLock::new(),
             row_parts: OnceLock::new(),
             joined_rows: OnceLock::new(),
-            statistics: OnceLock::new(),
+            statistics: Default::default(),
             value_norms: OnceLock::new(),
         };
         if format == Format::F32 {
@@ -162,15 +162,15 @@ impl<'a> DeviceLayer<'a> {
         if parts.is_joined() { Ok(parts) } else { once(&self.joined_rows, || attend::join(self, parts)) }
     }
 
-    /// Sums of squares, sums and maxima of the columns of `A_h`.
+    /// A statistic of the columns of `A_h`.
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn window_statistics(&self) -> Result<&WindowStatistics, DeviceError> {
-        once(&self.statistics, || {
-            let mut statistics = WindowStatistics::allocate(self)?;
-            attend::enqueue_columns(self, self.row_parts()?, &mut statistics)?;
-            Ok(statistics)
+    pub fn window_statistic(&self, statistic: Statistic) -> Result<&WindowStatistic, DeviceError> {
+        once(&self.statistics[statistic as usize], || {
+            let mut columns = WindowStatistic::allocate(self, statistic)?;
+            attend::enqueue_columns(self, self.row_parts()?, &mut columns)?;
+            Ok(columns)
         })
     }
 

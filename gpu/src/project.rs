@@ -8,8 +8,11 @@ use crate::launch::Grid;
 use crate::layer::DeviceLayer;
 use crate::upload::Format;
 
-/// Warps of a block, each with 32 positions at a time.
-const WARPS: usize = 8;
+/// Warps of a block.
+const WARPS: usize = 16;
+
+/// Positions of a warp at a time.
+const POSITIONS: usize = 32;
 
 /// Query heads whose factors share a block's memory at most: 160 KB at d = 128.
 const MOST_HEADS: usize = 4;
@@ -86,8 +89,9 @@ pub fn enqueue_norms(
             require("numbers of a factor", SplitFactor::len_of(shape.head_dim), *len)?;
             let head_blocks = shape.group_size().div_ceil(MOST_HEADS);
             let heads = shape.group_size().div_ceil(head_blocks);
-            let tiles = shape.candidate_len().div_ceil(32 * WARPS).max(1);
-            let blocks = device.multiprocessors().div_ceil(shape.kv_heads * head_blocks).clamp(1, tiles);
+            // No more blocks than run at once: one more would take as long as all of them.
+            let tiles = shape.candidate_len().div_ceil(POSITIONS * WARPS).max(1);
+            let blocks = (device.multiprocessors() / (shape.kv_heads * head_blocks)).clamp(1, tiles);
             let grid = Grid::new([blocks, shape.kv_heads, head_blocks], 32 * WARPS);
             device
                 .launch(

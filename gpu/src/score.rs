@@ -3,7 +3,7 @@
 use cudarc::driver::CudaSlice;
 use laprox_reference::{GroupRule, LayerShape, Policy, Pooling};
 
-use crate::attend;
+use crate::attend::{self, Statistic};
 use crate::device::{Device, Version};
 use crate::error::DeviceError;
 use crate::factor::Factor;
@@ -135,14 +135,13 @@ impl<'a> Inputs<'a> {
             let part_extents = [1, shape.kv_heads, candidates];
             return Ok(Self { parts, part_extents, norms: Some(layer.value_norms()?) });
         }
-        let statistics = layer.window_statistics()?;
-        let part_extents = [statistics.row_tiles(), shape.query_heads, candidates];
-        Ok(match rule {
-            Rule::LaproxMean => {
-                Self { parts: &statistics.squares, part_extents, norms: Some(layer.value_norms()?) }
-            }
-            _ => Self { parts: &statistics.sums, part_extents, norms: None },
-        })
+        let (statistic, norms) = match rule {
+            Rule::LaproxMean => (Statistic::Squares, Some(layer.value_norms()?)),
+            _ => (Statistic::Sums, None),
+        };
+        let statistic = layer.window_statistic(statistic)?;
+        let part_extents = [statistic.row_tiles(), shape.query_heads, candidates];
+        Ok(Self { parts: &statistic.columns, part_extents, norms })
     }
 
     /// The rule, and the sizes that its statistics are read by.

@@ -7,11 +7,17 @@ use laprox_reference::{Allocation, LayerShape, Normaliser, Policy, PolicyOptions
 
 use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
-use crate::launch::Grid;
+use crate::launch::{Grid, Launch};
 use crate::score::DeviceScores;
 
-/// Slots of a block of the ordered compaction.
-const CHUNK: usize = 1024;
+/// Threads of a block.
+const THREADS: usize = 512;
+
+/// Neighbouring slots of a head that a block looks at together.
+const CHUNK: usize = 8 * THREADS;
+
+/// Blocks that run at once on a multiprocessor.
+const BLOCKS_EACH: usize = 4;
 
 /// Bins of a histogram of digits.
 const BINS: usize = 2048;
@@ -134,67 +140,77 @@ impl ModelScores {
         Ok(())
     }
 
-    /// The key of the last slot that stays and how many of its ties do, digit by digit; and the first slot without a finite
-    /// score.
+    /// Room for the chunks' counts, and blocks that take the chunks in turns.
+    fn division(&self) -> (usize, Grid) {
+        let chunks = self.heads() * self.shape.candidate_len().div_ceil(CHUNK);
+        let blocks = chunks.min(BLOCKS_EACH * self.device.multiprocessors());
+        (chunks, Grid::new([blocks, 1, 1], THREADS))
+    }
+
+    /// A launch that reads all scores.
+    fn reading(&self, kernel: &str, grid: Grid) -> Result<Launch<'_>, DeviceError> {
+        let launch = self.device.launch(kernel, grid)?;
+        Ok(launch.input(&self.scores, &[self.scores.len()]).input(&self.sums, &[self.layers]))
+    }
+
+    fn heads(&self) -> usize {
+        self.layers * self.shape.kv_heads
+    }
+
+    /// The key of the last slot that stays and how many of its ties do, digit by digit; how many of each chunk are above it
+    /// and on it; and the first slot without a finite score.
     fn find_cut(&self, selected: &mut Selected) -> Result<(), DeviceError> {
-        let (device, slots) = (&self.device, self.scores.len());
-        let what = "starting a selection";
-        doing(what, device.compute.memcpy_dtod(&selected.start.slice(..2), &mut selected.cut))?;
-        doing(what, device.compute.memcpy_dtod(&selected.start.slice(2..), &mut selected.refused))?;
-        let blocks = slots.div_ceil(4096).clamp(1, 8 * device.multiprocessors());
-        for pass in 0..3 {
-            device
-                .launch("select_histogram", Grid::new([blocks, 1, 1], 256))?
-                .input(&self.scores, &[slots])
-                .input(&self.sums, &[self.layers])
-                .output(&mut selected.histogram, &[BINS])
-                .input(&selected.cut, &[2])
-                .output(&mut selected.refused, &[1])
-                .ints(&[pass, slots / self.layers, slots])
-                .run()?;
-            device
-                .launch("select_bin", Grid::new([1; 3], 256))?
-                .output(&mut selected.histogram, &[BINS])
-                .output(&mut selected.cut, &[2])
-                .int(pass)
-                .run()?;
-        }
-        Ok(())
+        let (chunks, grid) = self.division();
+        let (heads, candidates) = (self.heads(), self.shape.candidate_len());
+        let all = [self.shape.kv_heads, heads, candidates];
+        self.reading("select_histogram", grid)?
+            .output(&mut selected.histograms, &[3, BINS])
+            .output(&mut selected.refused, &[1])
+            .ints(&all)
+            .run()?;
+        self.reading("select_narrow", grid)?
+            .output(&mut selected.histograms, &[3, BINS])
+            .output(&mut selected.cuts, &[3, 2])
+            .output(&mut selected.narrowed, &[chunks, 2])
+            .output(&mut selected.aside, &[chunks, CHUNK])
+            .output(&mut selected.marks, &[chunks, THREADS])
+            .output(&mut selected.refused, &[1])
+            .int(selected.count)
+            .ints(&all)
+            .run()?;
+        self.device
+            .launch("select_refine", grid)?
+            .output(&mut selected.histograms, &[3, BINS])
+            .output(&mut selected.cuts, &[3, 2])
+            .input(&selected.narrowed, &[chunks, 2])
+            .input(&selected.aside, &[chunks, CHUNK])
+            .ints(&[heads, candidates])
+            .run()?;
+        self.device
+            .launch("select_count", grid)?
+            .input(&selected.histograms, &[3, BINS])
+            .output(&mut selected.cuts, &[3, 2])
+            .input(&selected.narrowed, &[chunks, 2])
+            .input(&selected.aside, &[chunks, CHUNK])
+            .output(&mut selected.counts, &[chunks, 2])
+            .ints(&[heads, candidates])
+            .run()
     }
 
     /// Positions of what the cut leaves, in order.
     fn compact(&self, selected: &mut Selected) -> Result<(), DeviceError> {
-        let LayerShape { kv_heads, window_len, .. } = self.shape;
-        let candidates = self.shape.candidate_len();
-        let (device, heads) = (&self.device, self.layers * kv_heads);
-        let per_head = candidates.div_ceil(CHUNK);
-        let grid = Grid::new([per_head, heads, 1], 256);
-        let (scores, chunks) = ([heads, candidates], [heads, per_head, 2]);
-        let retained = [selected.count + heads * window_len];
-        device
-            .launch("select_count", grid)?
-            .input(&self.scores, &scores)
-            .input(&self.sums, &[self.layers])
-            .input(&selected.cut, &[2])
-            .output(&mut selected.chunks, &chunks)
-            .ints(&[kv_heads, candidates])
-            .run()?;
-        device
-            .launch("select_scan", Grid::new([1; 3], 256))?
-            .output(&mut selected.chunks, &chunks)
-            .input(&selected.cut, &[2])
-            .output(&mut selected.offsets, &[heads + 1])
-            .ints(&[heads, per_head, window_len])
-            .run()?;
-        device
+        let ((chunks, grid), heads) = (self.division(), self.heads());
+        let window_len = self.shape.window_len;
+        self.device
             .launch("select_compact", grid)?
-            .input(&self.scores, &scores)
-            .input(&self.sums, &[self.layers])
-            .input(&selected.cut, &[2])
-            .input(&selected.chunks, &chunks)
-            .input(&selected.offsets, &[heads + 1])
-            .output(&mut selected.positions, &retained)
-            .ints(&[kv_heads, candidates, window_len])
+            .output(&mut selected.histograms, &[3, BINS])
+            .input(&selected.cuts, &[3, 2])
+            .input(&selected.counts, &[chunks, 2])
+            .input(&selected.aside, &[chunks, CHUNK])
+            .input(&selected.marks, &[chunks, THREADS])
+            .output(&mut selected.offsets, &[heads + 1])
+            .output(&mut selected.positions, &[selected.count + heads * window_len])
+            .ints(&[heads, self.shape.candidate_len(), window_len])
             .run()
     }
 }
@@ -219,14 +235,18 @@ pub struct Selected {
     pub(crate) positions: CudaSlice<u32>,
     /// The first slot whose score is not finite.
     refused: CudaSlice<u32>,
-    /// What `cut` and `refused` begin as.
-    start: CudaSlice<u32>,
-    /// The leading digits of the last key that stays, and how many with these do.
-    cut: CudaSlice<u32>,
-    /// Empty but between two kernels.
-    histogram: CudaSlice<u32>,
-    /// For each chunk of slots, how many before it are above the cut and on it.
-    chunks: CudaSlice<u32>,
+    /// The last key that stays, as far as each histogram told: its leading digits, and how many keys with these stay.
+    cuts: CudaSlice<u32>,
+    /// Empty but between the kernels.
+    histograms: CudaSlice<u32>,
+    /// For each chunk of slots, how many are above the cut's first digit and how many have it.
+    narrowed: CudaSlice<u32>,
+    /// For each chunk of slots, how many are above the cut and on it.
+    counts: CudaSlice<u32>,
+    /// For each chunk, the keys that share the cut's first digit.
+    aside: CudaSlice<u32>,
+    /// For each thread of each chunk, which of its slots are above that digit and which have it.
+    marks: CudaSlice<u32>,
 }
 
 impl Selected {
@@ -243,7 +263,7 @@ impl Selected {
                 found: count.to_string(),
             });
         }
-        let heads = scores.layers * shape.kv_heads;
+        let (heads, (chunks, _)) = (scores.heads(), scores.division());
         Ok(Self {
             device: Arc::clone(device),
             shape,
@@ -252,10 +272,12 @@ impl Selected {
             offsets: device.allocate(&[heads + 1])?,
             positions: device.allocate(&[count + heads * shape.window_len])?,
             refused: device.copy_in(&[u32::MAX])?,
-            start: device.copy_in(&[0, count as u32, u32::MAX])?,
-            cut: device.allocate(&[2])?,
-            histogram: doing("clearing the histogram", device.compute.alloc_zeros(BINS))?,
-            chunks: device.allocate(&[heads, shape.candidate_len().div_ceil(CHUNK), 2])?,
+            cuts: device.allocate(&[3, 2])?,
+            histograms: doing("clearing the histograms", device.compute.alloc_zeros(3 * BINS))?,
+            narrowed: device.allocate(&[chunks, 2])?,
+            counts: device.allocate(&[chunks, 2])?,
+            aside: device.allocate(&[chunks, CHUNK])?,
+            marks: device.allocate(&[chunks, THREADS])?,
         })
     }
 

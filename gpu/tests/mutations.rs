@@ -8,6 +8,7 @@ mod common;
 use std::error::Error;
 use std::sync::Arc;
 
+use laprox_gpu::attend::Statistic;
 use laprox_gpu::gram::DeviceGram;
 use laprox_gpu::select::ModelScores;
 use laprox_gpu::{Device, DeviceLayer, Format, GpuLayer, ptx};
@@ -48,7 +49,10 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
     let problem = Problem::alive(sizes, format, 1);
     let lent = problem.layer_problem();
     match stage {
-        "attend" => drop(DeviceLayer::upload(&device, &lent)?.window_statistics()?.download(&device)?),
+        "attend" => {
+            let layer = DeviceLayer::upload(&device, &lent)?;
+            layer.window_statistic(Statistic::Squares)?.download(&device)?;
+        }
         "project" => drop(DeviceLayer::upload(&device, &lent)?.projected_value_norms()?),
         "score" => {
             let policy: Policy =
@@ -57,8 +61,8 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
             scores.ok_or("no kernel")?.download_sum(&device)?;
         }
         "select" => {
-            let scores: Vec<f32> = (0..1200).map(|slot| ((slot * 37) % 101) as f32).collect();
-            let shape = LayerShape { context_len: 302, window_len: 2, ..lent.shape() };
+            let scores: Vec<f32> = (0..24_000).map(|slot| ((slot * 37) % 101) as f32).collect();
+            let shape = LayerShape { context_len: 6002, window_len: 2, ..lent.shape() };
             ModelScores::upload(&device, &scores, &[1.0; 4], shape)?.top(500)?.download()?;
         }
         "evaluate" => drop(GpuLayer::new(&device, &lent)?),

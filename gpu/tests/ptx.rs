@@ -5,6 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use laprox_gpu::attend::Statistic;
 use laprox_gpu::{DeviceLayer, Format, ptx};
 
 use common::problem::{Problem, Sizes};
@@ -57,16 +58,16 @@ fn refusal(text: &str) -> String {
     let lent = problem.layer_problem();
     let device = Arc::new(common::open(text));
     let layer = DeviceLayer::upload(&device, &lent).unwrap();
-    let Err(error) = layer.window_statistics() else { panic!("the launch was not refused") };
+    let Err(error) = layer.window_statistic(Statistic::Squares) else { panic!("the launch was not refused") };
     error.to_string()
 }
 
 /// A kernel that takes other parameters than it is given is not launched.
 #[test]
 fn a_launch_that_does_not_fit_the_signature_is_refused() {
-    let one = "\t.param .u32 attend_columns_bf16_d64_param_10,\n";
+    let one = "\t.param .u32 attend_columns_bf16_d64_param_9,\n";
     assert!(ptx::TEXT.contains(one));
-    let wider = ptx::TEXT.replace(one, "\t.param .u64 attend_columns_bf16_d64_param_10,\n");
+    let wider = ptx::TEXT.replace(one, "\t.param .u64 attend_columns_bf16_d64_param_9,\n");
     let refusal = refusal(&wider);
     assert!(refusal.contains("attend_columns_bf16_d64") && refusal.contains("4, 8, 4, 4, 4]"), "{refusal}");
 }

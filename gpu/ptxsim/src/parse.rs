@@ -143,13 +143,17 @@ struct SharedVariable {
 }
 
 impl SharedVariable {
-    /// `.shared .align 16 .b8 name[1024]`, or `.extern .shared .align 16 .b8 name[]`.
+    /// `.shared .align 16 .b8 name[1024]`, `.extern .shared .align 16 .b8 name[]` or `.shared .align 4 .u32 name`.
     fn parse(statement: &Statement) -> Result<Self, ParseError> {
-        let refuse = || statement.refuse("expected .shared .align N .b8 name[SIZE]");
+        let refuse = || statement.refuse("expected .shared .align N .b8 name[SIZE] or .u32 name");
         let words: Vec<&str> = statement.text.trim_start_matches(".extern").split_whitespace().collect();
-        let [".shared", ".align", align, ".b8", declarator] = words[..] else { return Err(refuse()) };
-        let (name, size) = declarator.trim_end_matches(']').split_once('[').ok_or_else(refuse)?;
-        let size = if size.is_empty() { None } else { Some(size.parse().map_err(|_| refuse())?) };
+        let [".shared", ".align", align, kind, declarator] = words[..] else { return Err(refuse()) };
+        let (name, size) = match (kind, declarator.trim_end_matches(']').split_once('[')) {
+            (".b8", Some((name, ""))) => (name, None),
+            (".b8", Some((name, size))) => (name, Some(size.parse().map_err(|_| refuse())?)),
+            (".u32", None) => (declarator, Some(4)),
+            _ => return Err(refuse()),
+        };
         Ok(Self { name: name.to_owned(), align: align.parse().map_err(|_| refuse())?, size })
     }
 }

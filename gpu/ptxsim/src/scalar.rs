@@ -117,6 +117,7 @@ fn moves(opcode: &str) -> Option<(usize, Statement)> {
         "mov.b32" | "mov.u32" | "mov.f32" => lanes!(|a: u32| a),
         "mov.u64" | "mov.f64" | "cvta.to.global.u64" => lanes!(|a: u64| a),
         "selp.b32" | "selp.u32" | "selp.f32" => lanes!(|a: u32, b: u32, p: bool| if p { a } else { b }),
+        "selp.b64" => lanes!(|a: u64, b: u64, p: bool| if p { a } else { b }),
         "cvt.u16.u32" | "cvt.u16.u64" => lanes!(|a: u64| a as u16),
         "cvt.u32.u16" => lanes!(|a: u16| u32::from(a)),
         "cvt.u32.u64" => lanes!(|a: u64| a as u32),
@@ -159,8 +160,10 @@ fn whole(opcode: &str) -> Option<(usize, Statement)> {
 /// Bits and predicates. Shifts beyond the width shift everything out.
 fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
     match opcode {
+        "mov.pred" => lanes!(|a: bool| a),
         "and.pred" => lanes!(|a: bool, b: bool| a & b),
         "or.pred" => lanes!(|a: bool, b: bool| a | b),
+        "xor.pred" => lanes!(|a: bool, b: bool| a ^ b),
         "not.pred" => lanes!(|a: bool| !a),
         "and.b16" => lanes!(|a: u16, b: u16| a & b),
         "and.b32" => lanes!(|a: u32, b: u32| a & b),
@@ -168,10 +171,13 @@ fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
         "or.b32" => lanes!(|a: u32, b: u32| a | b),
         "or.b64" => lanes!(|a: u64, b: u64| a | b),
         "xor.b32" => lanes!(|a: u32, b: u32| a ^ b),
+        "popc.b32" => lanes!(|a: u32| a.count_ones()),
+        "clz.b32" => lanes!(|a: u32| a.leading_zeros()),
         "not.b32" => lanes!(|a: u32| !a),
         "shl.b32" => lanes!(|a: u32, b: u32| a.checked_shl(b).unwrap_or(0)),
         "shl.b64" => lanes!(|a: u64, b: u32| a.checked_shl(b).unwrap_or(0)),
         "shr.u32" => lanes!(|a: u32, b: u32| a.checked_shr(b).unwrap_or(0)),
+        "shr.u64" => lanes!(|a: u64, b: u32| a.checked_shr(b).unwrap_or(0)),
         "shr.s32" => lanes!(|a: i32, b: u32| a >> b.min(31)),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Stage attend: norms, sums and maxima of the columns of the window's attention.
 
+use laprox_gpu::attend::Statistic;
 use laprox_gpu::{DeviceLayer, Format};
 
 use crate::common::bounds::{Bounded, assert_within, wide};
@@ -10,15 +11,19 @@ use crate::shapes::for_each_case;
 
 /// Squares, sums and maxima of all columns, row tiles joined.
 fn statistics(layer: &DeviceLayer<'_>, device: &laprox_gpu::Device) -> [Vec<f64>; 3] {
-    let statistics = layer.window_statistics().unwrap();
-    let [squares, sums, maxima] = statistics.download(device).unwrap().map(|numbers| wide(&numbers));
     let columns = layer.shape().query_heads * layer.shape().candidate_len();
-    let join = |numbers: &[f64], operation: fn(f64, f64) -> f64| -> Vec<f64> {
-        assert_eq!(numbers.len(), statistics.row_tiles() * columns);
+    [
+        (Statistic::Squares, (|a, b| a + b) as fn(f64, f64) -> f64),
+        (Statistic::Sums, |a, b| a + b),
+        (Statistic::Maxima, f64::max),
+    ]
+    .map(|(statistic, join)| {
+        let found = layer.window_statistic(statistic).unwrap();
+        let numbers = wide(&found.download(device).unwrap());
+        assert_eq!(numbers.len(), found.row_tiles() * columns);
         let tiles = numbers.chunks_exact(columns.max(1));
-        (0..columns).map(|column| tiles.clone().map(|tile| tile[column]).reduce(operation).unwrap()).collect()
-    };
-    [join(&squares, |a, b| a + b), join(&sums, |a, b| a + b), join(&maxima, f64::max)]
+        (0..columns).map(|column| tiles.clone().map(|tile| tile[column]).reduce(join).unwrap()).collect()
+    })
 }
 
 fn square_sum(column: &[Bounded]) -> Bounded {

@@ -93,16 +93,16 @@ fn ties_go_to_the_lower_layer_head_and_position() {
 }
 
 #[test]
-fn chunks_of_1024_slots_are_put_together_in_order() {
-    for candidates in [1023, 1024, 1025, 2100] {
+fn chunks_of_4096_slots_are_put_together_in_order() {
+    for candidates in [4095, 4096, 4097, 8300] {
         let model = Model::drawn(1, shape(2, candidates, 2), |rng| rng.random_range(0..40_u8).into());
         let scores = model.upload(&device());
         for count in [1, candidates / 3, candidates, 2 * candidates - 1] {
-            assert_eq!(
-                scores.top(count).unwrap().download().unwrap(),
-                model.top(count),
-                "{candidates}, {count}"
-            );
+            let mut selected = scores.top(count).unwrap();
+            assert_eq!(selected.download().unwrap(), model.top(count), "{candidates}, {count}");
+            // What a selection leaves behind is what the next one begins with.
+            scores.enqueue_top(&mut selected).unwrap();
+            assert_eq!(selected.download().unwrap(), model.top(count), "{candidates}, {count}, again");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use laprox_gpu::attend::{self, RowParts, WindowStatistics};
+use laprox_gpu::attend::{self, RowParts, Statistic, WindowStatistic};
 use laprox_gpu::{Device, DeviceLayer, Format};
 
 use crate::common::problem::{Problem, Sizes};
@@ -16,26 +16,27 @@ fn a_device_for_timing_computes_the_same_numbers() {
     let lent = problem.layer_problem();
     let expected = {
         let device = device();
-        DeviceLayer::upload(&device, &lent).unwrap().window_statistics().unwrap().download(&device).unwrap()
+        let layer = DeviceLayer::upload(&device, &lent).unwrap();
+        layer.window_statistic(Statistic::Squares).unwrap().download(&device).unwrap()
     };
     let device = Arc::new(open_with(Device::open_for_timing));
     let layer = DeviceLayer::upload(&device, &lent).unwrap();
     let mut parts = RowParts::allocate(&layer).unwrap();
-    let mut statistics = WindowStatistics::allocate(&layer).unwrap();
+    let mut squares = WindowStatistic::allocate(&layer, Statistic::Squares).unwrap();
     let recorded = device
         .record(|| {
             attend::enqueue_rows(&layer, &mut parts)?;
-            attend::enqueue_columns(&layer, &parts, &mut statistics)
+            attend::enqueue_columns(&layer, &parts, &mut squares)
         })
         .unwrap();
     assert!(recorded.median_milliseconds(3, 2).unwrap() > 0.0);
-    assert_eq!(statistics.download(&device).unwrap(), expected);
+    assert_eq!(squares.download(&device).unwrap(), expected);
 }
 
 #[test]
 fn what_is_refused_while_it_is_recorded_is_told() {
     let device = Arc::new(open_with(Device::open_for_timing));
-    let [short, long] = [70, 600].map(|n| Problem::alive(Sizes::with_context(n), Format::Bf16, 3));
+    let [short, long] = [60, 900].map(|n| Problem::alive(Sizes::with_context(n), Format::Bf16, 3));
     let [short, long] = [&short, &long].map(Problem::layer_problem);
     let [short, long] = [&short, &long].map(|lent| DeviceLayer::upload(&device, lent).unwrap());
     let mut parts = RowParts::allocate(&short).unwrap();
