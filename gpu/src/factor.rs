@@ -113,12 +113,9 @@ impl SplitFactor {
                 let entries =
                     entries.map(|(lane, inner)| (32 * chunk + 8 * (lane % 4) + inner, 8 * tile + lane / 4));
                 let numbers: Vec<f64> = entries.map(|(k, column)| factor.entry(k, column) * scale).collect();
-                let high: Vec<u16> = numbers.iter().map(|&number| format.bits(number)).collect();
-                let low = numbers
-                    .iter()
-                    .zip(&high)
-                    .map(|(number, &high)| format.bits(number - format.number(high)));
-                let low: Vec<u16> = low.collect();
+                let high = format.round(&numbers);
+                let rests = numbers.iter().zip(format.widen(&high)).map(|(number, high)| number - high);
+                let low = format.round(&rests.collect::<Vec<f64>>());
                 bits.extend(high);
                 bits.extend(low);
             }

@@ -122,7 +122,7 @@ impl Packed {
     pub fn download(&self, device: &Device) -> Result<[Vec<f64>; 2], DeviceError> {
         match self {
             Self::Halves(format, [key, value]) => {
-                let numbers = |bits: Vec<u16>| bits.into_iter().map(|bits| format.number(bits)).collect();
+                let numbers = |bits: Vec<u16>| format.widen(&bits);
                 Ok([numbers(device.copy_out(key)?), numbers(device.copy_out(value)?)])
             }
             Self::Singles([key, value]) => {

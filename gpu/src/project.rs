@@ -1,6 +1,7 @@
 //! Stage *project*: `norm2(b_{h,i}) = norm2(v_i T_h)`, without any `b`.
 
 use cudarc::driver::CudaSlice;
+use rayon::prelude::*;
 
 use crate::error::{DeviceError, require};
 use crate::factor::{Factor, SplitFactor};
@@ -51,7 +52,7 @@ impl DeviceFactors {
             let numbers: Vec<f32> = factors.iter().flat_map(Factor::singles).collect();
             return Ok(Self::Single { rank: factors[0].rank(), factors: device.copy_in(&numbers)? });
         }
-        let split: Vec<SplitFactor> = factors.iter().map(|factor| factor.split(layer.format())).collect();
+        let split: Vec<SplitFactor> = factors.par_iter().map(|factor| factor.split(layer.format())).collect();
         let bits: Vec<u16> = split.iter().flat_map(|split| split.bits.iter().copied()).collect();
         let unscale: Vec<f32> = split.iter().map(|split| split.unscale).collect();
         Ok(Self::Split {

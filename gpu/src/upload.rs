@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaSlice, PinnedHostSlice};
-use half::slice::HalfFloatSliceExt;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use laprox_reference::{Activations, Elements, TensorView};
 
@@ -73,13 +73,28 @@ impl Format {
     }
 
     /// The nearest number of a 16-bit format.
-    pub(crate) fn bits(self, number: f64) -> u16 {
+    fn bits(self, number: f64) -> u16 {
         if self == Self::Bf16 { bf16::from_f64(number).to_bits() } else { f16::from_f64(number).to_bits() }
     }
 
-    /// The number of 16 bits.
-    pub(crate) fn number(self, bits: u16) -> f64 {
-        if self == Self::Bf16 { bf16::from_bits(bits).to_f64() } else { f16::from_bits(bits).to_f64() }
+    /// The nearest numbers of a 16-bit format.
+    pub(crate) fn round(self, numbers: &[f64]) -> Vec<u16> {
+        let mut bits = vec![0; numbers.len()];
+        match self {
+            Self::Bf16 => bits.reinterpret_cast_mut::<bf16>().convert_from_f64_slice(numbers),
+            _ => bits.reinterpret_cast_mut::<f16>().convert_from_f64_slice(numbers),
+        }
+        bits
+    }
+
+    /// What 16 bits each stand for.
+    pub(crate) fn widen(self, bits: &[u16]) -> Vec<f64> {
+        let mut numbers = vec![0.0; bits.len()];
+        match self {
+            Self::Bf16 => bits.reinterpret_cast::<bf16>().convert_to_f64_slice(&mut numbers),
+            _ => bits.reinterpret_cast::<f16>().convert_to_f64_slice(&mut numbers),
+        }
+        numbers
     }
 }
 

@@ -1,6 +1,7 @@
 //! Borrowed tensors in the precision in which they were captured.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::error::Error;
 
@@ -49,7 +50,11 @@ impl<'a> Elements<'a> {
     #[must_use]
     pub fn to_f64(&self) -> Vec<f64> {
         match self {
-            Self::F16(values) => values.iter().map(|&v| f64::from(v)).collect(),
+            Self::F16(values) => {
+                let mut wide = vec![0.0; values.len()];
+                values.convert_to_f64_slice(&mut wide);
+                wide
+            }
             Self::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
             Self::F64(values) => values.to_vec(),
         }
