@@ -201,7 +201,7 @@ struct Part {
 };
 
 // The tiles of a part on their way through shared memory, from its start or, not `FORWARD`, from its end. The first ones are
-// asked for at once, so that they arrive while the rows are read.
+// asked for at once: behind the rows, which would have to wait for them, and before what else is read.
 template <int D, bool FORWARD>
 struct Tiles {
     enum { SIZE = KEYS * (D / 8) };
@@ -294,9 +294,9 @@ __device__ inline void attend_rows(const uint4* query, const uint4* key, float* 
                                    int tiles_per_split) {
     __shared__ uint4 stages[STAGES * KEYS * (D / 8)];
     Part part(group_size, context_len, tiles_per_split);
-    Tiles<D, true> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), context_len);
     Rows<D> rows;
     if (part.active) rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
+    Tiles<D, true> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), context_len);
     int candidates = context_len - window_len;
     RowSum sums[2][2];
 
@@ -405,14 +405,13 @@ __device__ inline void attend_columns(const uint4* query, const uint4* key, cons
     __shared__ uint4 stages[STAGES * KEYS * (D / 8)];
     int candidates = context_len - window_len;
     Part part(group_size, candidates, tiles_per_split);
+    Rows<D> rows;
+    if (part.active) rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
     // From the end of the split: the cache still holds the keys that the pass before read last.
     Tiles<D, false> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), candidates);
-    Rows<D> rows;
     Normalisers normalisers;
-    if (part.active) {
-        rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
+    if (part.active)
         normalisers.load(row_max, row_sum, part, splits, window_len, scale_log2, statistic == SQUARES);
-    }
     float exponent = statistic == SQUARES ? 2.0f * scale_log2 : scale_log2;
     columns += (blockIdx.z * part.query_heads + part.head) * candidates;
 
