@@ -49,7 +49,7 @@ run() {
     if [ -n "${OUT:-}" ] && [ -n "$device" ]; then cp "$report" "$OUT/"; fi
 
     if command -v compute-sanitizer >/dev/null; then
-        for tool in memcheck racecheck; do
+        for tool in memcheck racecheck synccheck initcheck; do
             step compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 "$binaries/tests-stages" --test-threads 1 \
                 attend:: project:: score:: select:: evaluate:: gram::products
         done

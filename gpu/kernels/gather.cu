@@ -3,7 +3,7 @@
 // | version      | idea                                                          | H200, 20 % of n = 32k |
 // |--------------|---------------------------------------------------------------|-----------------------|
 // | gather_naive | a thread a word of a row                                      | not measured          |
-// | gather_rows  | a thread 16 bytes of a row of K and the same of V, in flight  | not measured          |
+// | gather_rows  | a thread 16 bytes of a row of K and the same of V, in flight  | 0.50 ms at 20 %       |
 // |              | together                                                      |                       |
 //
 // `offsets` [Hkv + 1] are the layer's own part of those of the model, `positions` all of the model's. Nothing is written

