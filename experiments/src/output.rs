@@ -34,15 +34,18 @@ impl<'a> Sink<'a> {
         path.map_or(Self::Stdout, |path| Self::File { path, force })
     }
 
-    /// Fails early where writing would fail later.
+    /// Fails early where writing a document would fail later.
     ///
     /// # Errors
-    /// When the file exists and may not be replaced.
-    pub fn check(&self) -> Result<()> {
-        match *self {
-            Self::Stdout => Ok(()),
-            Self::File { path, force } => refuse_existing(path, force),
+    /// When a file exists that may not be replaced.
+    pub fn check(&self, format: Format) -> Result<()> {
+        if let Self::File { path, force } = *self {
+            refuse_existing(path, force)?;
+            if format == Format::Csv {
+                refuse_existing(&config_beside(path), force)?;
+            }
         }
+        Ok(())
     }
 
     /// Writes a document with `rows` as one JSON document, as its rows alone, or as a text. What a CSV file leaves out of the
@@ -64,8 +67,7 @@ impl<'a> Sink<'a> {
                 if let Self::File { path, force } = *self {
                     let mut config = serde_json::to_value(document)?;
                     config.as_object_mut().and_then(|document| document.remove("rows"));
-                    let path = path.with_extension("config.json");
-                    Sink::File { path: &path, force }.write(&pretty(&config)?)?;
+                    Sink::File { path: &config_beside(path), force }.write(&pretty(&config)?)?;
                 }
                 self.write(&csv(rows)?)
             }
@@ -84,6 +86,11 @@ impl<'a> Sink<'a> {
             }
         }
     }
+}
+
+/// `NAME.config.json` beside `NAME.csv`.
+fn config_beside(rows: &Path) -> PathBuf {
+    rows.with_extension("config.json")
 }
 
 fn pretty(document: &impl Serialize) -> Result<String> {

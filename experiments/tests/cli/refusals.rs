@@ -34,6 +34,24 @@ fn bad_arguments_end_in_one_line_and_code_2() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// Of rows as CSV, the configuration beside them is refused as early as they: before the dump is looked for.
+#[test]
+fn an_output_that_exists_is_refused_before_anything_is_computed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nowhere = text(&folder.path().join("nowhere")).to_owned();
+    let rows = text(&folder.path().join("rows.csv")).to_owned();
+    for existing in ["rows.csv", "rows.config.json"] {
+        let existing = folder.path().join(existing);
+        fs::write(&existing, "kept").expect("a file");
+        for command in ["ablate", "bounds", "oracle"] {
+            let line = refusal(&laprox(&[command, &nowhere, "--budget", "50%", "--out", &rows]).code(2));
+            assert!(line.contains(text(&existing)) && line.contains("--force"), "{command}: {line}");
+        }
+        assert_eq!(fs::read_to_string(&existing).expect("the file"), "kept");
+        fs::remove_file(&existing).expect("removed");
+    }
+}
+
 #[test]
 fn what_is_missing_ends_in_code_3() {
     let folder = tempfile::tempdir().expect("a temporary folder");
