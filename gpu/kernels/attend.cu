@@ -130,14 +130,14 @@ __device__ inline void fetch_keys(uint4* stage, const uint4* keys, int first, in
 
 // The rows of a warp, 16 a tile: lane 4 g + q holds rows g, g + 8, g + 16 and so on, and of these 16 bytes of every 64.
 // They are read word by word, each to where a product wants it: of 16 bytes at a time, every product would move four.
-template <int D, int TILES = 2>
+template <int D>
 struct Rows {
-    u32 words[TILES][D / 32][2][4];
+    u32 words[2][D / 32][2][4];
 
     __device__ void load(const uint4* query, int first, int limit) {
         const u32* query_words = (const u32*)query;
 #pragma unroll
-        for (int tile = 0; tile < TILES; ++tile)
+        for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 int row = first + 16 * tile + 8 * half + lane() / 4;

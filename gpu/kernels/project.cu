@@ -36,7 +36,7 @@ project_norms_naive(const float* value, const float* factor, float* norms, int g
 // low part; a warp reads each in one conflict-free access, for all of its positions, two column tiles at a time. The values
 // are multiplied as they lie in registers: 16 warps share the factors of a block.
 
-enum { POSITIONS = 32, TILES = POSITIONS / 16, COLUMNS = 2, PROJECT_THREADS = 512 };
+enum { COLUMNS = 2, PROJECT_THREADS = 512 };
 
 // grid (any, Hkv, ceil(G / heads)), block 32 * warps, shared memory for `heads` factors:
 // factor [H, blocks of T, 2, 32] x 16 bytes, unscale [H], norms [H, n - w].
@@ -53,18 +53,18 @@ __device__ inline void project_norms(const uint4* value, const uint4* factor, co
     for (int c = threadIdx.x; c < members * FACTOR; c += blockDim.x) factors[c] = factor[first_head * FACTOR + c];
     __syncthreads();
 
-    int stride = gridDim.x * blockDim.x / 32 * POSITIONS;
-    for (int first = (blockIdx.x * (blockDim.x / 32) + warp()) * POSITIONS; first < candidates; first += stride) {
-        Rows<D, TILES> rows;
+    int stride = gridDim.x * blockDim.x / 32 * ROWS;
+    for (int first = (blockIdx.x * (blockDim.x / 32) + warp()) * ROWS; first < candidates; first += stride) {
+        Rows<D> rows;
         rows.load(value + kv_head * cached_len * (D / 8), first, candidates);
         for (int member = 0; member < members; ++member) {
             const uint4* block = factors + member * FACTOR + lane();
-            float square[TILES][2] = {};
+            float square[2][2] = {};
 #pragma unroll
             for (int group = 0; group < CHUNKS; ++group)
 #pragma unroll 1
                 for (int j = 0; j < 4; j += COLUMNS) {
-                    float y[COLUMNS][TILES][4] = {};
+                    float y[COLUMNS][2][4] = {};
 #pragma unroll
                     for (int c = group; c < CHUNKS; ++c)
 #pragma unroll
@@ -78,20 +78,20 @@ __device__ inline void project_norms(const uint4* value, const uint4* factor, co
 #pragma unroll
                                 for (int b = 0; b < COLUMNS; ++b)
 #pragma unroll
-                                    for (int tile = 0; tile < TILES; ++tile)
+                                    for (int tile = 0; tile < 2; ++tile)
                                         mma_step<E>(y[b][tile], rows.words[tile][c][step], t[b], step);
                         }
                     block += 64 * COLUMNS * (CHUNKS - group);
 #pragma unroll
                     for (int b = 0; b < COLUMNS; ++b)
 #pragma unroll
-                        for (int tile = 0; tile < TILES; ++tile)
+                        for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
                             for (int e = 0; e < 4; ++e)
                                 square[tile][e / 2] = fmaf(y[b][tile][e], y[b][tile][e], square[tile][e / 2]);
                 }
 #pragma unroll
-            for (int tile = 0; tile < TILES; ++tile)
+            for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     float sum = square[tile][half];

@@ -181,7 +181,8 @@ pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts
     Ok(joined)
 }
 
-/// Second pass: the weights again, reduced over the rows to the statistic that `statistic` has room for. A layer without candidates has no columns.
+/// Second pass: the weights again, reduced over the rows to the statistic that `statistic` has room for. A layer without
+/// candidates has no columns.
 ///
 /// # Errors
 /// [`DeviceError`]
