@@ -7,7 +7,7 @@ use laprox_reference::oracle::gram::{Form, PairGram, Rows};
 use laprox_reference::pool::PoolStage;
 use laprox_reference::{
     AttentionSpread, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
-    PreparedLayer,
+    Pooling, PreparedLayer,
 };
 
 use crate::evaluate;
@@ -50,16 +50,15 @@ impl PreparedLayer for FastLayer<'_> {
 
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
         let family = self.family(policy);
-        let shape = self.problem.shape();
-        let raw = match family {
+        let (level, shape, pool) = (self.level, self.problem.shape(), policy.options().pool);
+        let pooling = if pool.stage == PoolStage::Score { pool.pooling } else { Pooling::None };
+        let scores = match family {
             Family::Reference => return self.reference().score(policy),
             Family::Unseen => return Layer::unseen(self.problem.layer(), shape).score(policy),
-            _ if self.shared.needs.covers(family.needs()) => self.shared.score(self.level, family, shape),
-            _ => Statistics::new(self.level, &self.problem, family.needs()).score(self.level, family, shape),
+            _ if self.shared.needs.covers(family.needs()) => self.shared.score(level, family, shape, pooling),
+            _ => Statistics::new(level, &self.problem, family.needs()).score(level, family, shape, pooling),
         };
-        let pooled: Vec<_> =
-            raw.into_iter().map(|scores| policy.options().pool.at(PoolStage::Score, scores)).collect();
-        HeadScores::new(self.problem.layer(), &pooled)
+        HeadScores::flat(self.problem.layer(), shape.kv_heads, scores)
     }
 
     fn shape(&self) -> LayerShape {

@@ -34,13 +34,22 @@ impl PackedFactor {
     }
 }
 
+/// `norm2(b_{h,i})` of one query head's candidates, over a power of two.
+#[derive(Clone, Debug)]
+pub struct ValueNorms {
+    /// One a candidate.
+    pub norms: Vec<f32>,
+    /// The power of two.
+    pub scale: f64,
+}
+
 /// `norm2(b_{h,i})` of every candidate, per query head.
 #[must_use]
 pub fn projected_value_norms(
     level: Level,
     problem: &LayerProblem<'_>,
     factors: &[PackedFactor],
-) -> Vec<Vec<f64>> {
+) -> Vec<ValueNorms> {
     let shape = problem.shape();
     let of_kv_head = |kv_head: usize| {
         let group = &factors[kv_head * shape.group_size()..][..shape.group_size()];
@@ -54,11 +63,11 @@ pub fn projected_value_norms(
         };
         let starts: Vec<usize> = (0..shape.candidate_len()).step_by(CHUNK).collect();
         let chunks: Vec<Vec<Vec<f32>>> = starts.into_par_iter().map(chunk).collect();
-        let head = |head: usize| {
-            let scale = group[head].scale;
-            chunks.iter().flat_map(|chunk| &chunk[head]).map(|&norm| f64::from(norm) * scale).collect()
+        let head = |(head, factor): (usize, &PackedFactor)| {
+            let norms: Vec<&[f32]> = chunks.iter().map(|chunk| chunk[head].as_slice()).collect();
+            ValueNorms { norms: norms.concat(), scale: factor.scale }
         };
-        (0..shape.group_size()).map(head).collect::<Vec<Vec<f64>>>()
+        group.iter().enumerate().map(head).collect::<Vec<_>>()
     };
     (0..shape.kv_heads).into_par_iter().flat_map_iter(of_kv_head).collect()
 }

@@ -4,16 +4,16 @@
 //! widened then and kept.
 
 use laprox_reference::policy::Rule;
-use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy};
-use pulp::{Simd, WithSimd};
+use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy, Pooling};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
 use crate::columns::{Columns, Wanted, columns};
+use crate::combine::{Combine, Raw};
 use crate::factor::Factor;
 use crate::group::GroupFactor;
 use crate::held::{Chunk, Held, WEIGHT_SCALE};
-use crate::project::{PackedFactor, projected_value_norms};
+use crate::project::{PackedFactor, ValueNorms, projected_value_norms};
 use crate::removed::Removed;
 use crate::simd::Level;
 use crate::simd::widen::Source;
@@ -115,7 +115,7 @@ pub struct Statistics {
     /// What was computed.
     pub needs: Needs,
     columns: Vec<Columns>,
-    value_norms: Vec<Vec<f64>>,
+    value_norms: Vec<ValueNorms>,
     removed: Vec<Vec<f64>>,
     centred: Vec<Vec<f64>>,
 }
@@ -151,65 +151,34 @@ impl Statistics {
         }
     }
 
-    /// The raw scores of a family whose needs were computed, one list for each KV head.
+    /// The pooled scores of a family whose needs were computed, `[Hkv, n - w]`.
     #[must_use]
-    pub fn score(&self, level: Level, family: Family, shape: LayerShape) -> Vec<Vec<f64>> {
-        let (window, group) = (shape.window_len as f64, shape.group_size() as f64);
-        let per_head = |score: &dyn Fn(usize) -> Vec<f64>| (0..shape.kv_heads).map(score).collect();
+    pub fn score(&self, level: Level, family: Family, shape: LayerShape, pooling: Pooling) -> Vec<f64> {
+        let candidates = shape.candidate_len();
+        let mut scores = vec![0.0; shape.kv_heads * candidates];
+        scores.par_chunks_mut(candidates.max(1)).enumerate().for_each(|(head, scores)| {
+            level.run(Combine { raw: self.raw(family, shape, head), pooling, scores });
+        });
+        scores
+    }
+
+    /// What the scores of one KV head are made of.
+    fn raw(&self, family: Family, shape: LayerShape, head: usize) -> Raw<'_> {
+        let values = || &self.value_norms[head * shape.group_size()..][..shape.group_size()];
+        let sums = || self.columns[head].sums.iter().map(Vec::as_slice).collect();
         match family {
-            Family::PairNorms => per_head(&|head| {
-                let (attention, values) = (&self.columns[head].norms, self.value_norms_of(head, shape));
-                level.run(MeanProduct { attention, values })
-            }),
-            Family::MeanAttentionNorm => per_head(&|head| {
-                let values = mean(self.value_norms_of(head, shape).iter().cloned());
-                product(&self.columns[head].group_norms[0], &values)
-                    .into_iter()
-                    .map(|score| score / group)
-                    .collect()
-            }),
-            Family::MeanAttention => {
-                per_head(&|head| mean(self.columns[head].sums.iter().map(|sums| unscaled(sums, window))))
-            }
-            Family::MaxAttention => {
-                per_head(&|head| largest(self.columns[head].sums.iter().map(|sums| unscaled(sums, window))))
-            }
+            Family::PairNorms => Raw::MeanProduct(&self.columns[head].norms, values()),
+            Family::MeanAttentionNorm => Raw::ProductOfMeans(&self.columns[head].group_norms[0], values()),
+            Family::MeanAttention => Raw::Mean(sums(), shape.window_len as f64),
+            Family::MaxAttention => Raw::Max(sums(), shape.window_len as f64),
             Family::LastRow => {
-                let rows = self.columns.iter().flat_map(|columns| &columns.last);
-                vec![mean(rows.map(|row| unscaled(row, 1.0))); shape.kv_heads]
+                let last = self.columns.iter().flat_map(|columns| &columns.last);
+                Raw::Mean(last.map(Vec::as_slice).collect(), 1.0)
             }
-            Family::RemovedBlock => self.removed.clone(),
-            Family::Centred => self.centred.clone(),
-            Family::Unseen | Family::Reference => Vec::new(),
+            Family::RemovedBlock => Raw::Scores(&self.removed[head]),
+            Family::Centred => Raw::Scores(&self.centred[head]),
+            Family::Unseen | Family::Reference => unreachable!("scored by the reference"),
         }
-    }
-
-    fn value_norms_of(&self, kv_head: usize, shape: LayerShape) -> &[Vec<f64>] {
-        &self.value_norms[kv_head * shape.group_size()..][..shape.group_size()]
-    }
-}
-
-/// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})` of one KV head's candidates.
-struct MeanProduct<'a> {
-    attention: &'a [Vec<f32>],
-    values: &'a [Vec<f64>],
-}
-
-impl WithSimd for MeanProduct<'_> {
-    type Output = Vec<f64>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<f64> {
-        let mut means = vec![0.0; self.values[0].len()];
-        for (attention, values) in self.attention.iter().zip(self.values) {
-            for ((mean, &one), two) in means.iter_mut().zip(attention).zip(values) {
-                *mean += f64::from(one) / WEIGHT_SCALE * two;
-            }
-        }
-        for mean in &mut means {
-            *mean /= self.values.len() as f64;
-        }
-        means
     }
 }
 
@@ -268,28 +237,4 @@ pub fn head_factors(level: Level, problem: &LayerProblem<'_>) -> Vec<PackedFacto
         PackedFactor::new(level, &Factor::new(level, &problem.activations().output_projection, columns))
     };
     (0..shape.query_heads).into_par_iter().map(factor).collect()
-}
-
-/// The attention that a statistic stands for, over `count`.
-fn unscaled(statistic: &[f32], count: f64) -> Vec<f64> {
-    statistic.iter().map(|&number| f64::from(number) / WEIGHT_SCALE / count).collect()
-}
-
-fn product(attention: &[f32], values: &[f64]) -> Vec<f64> {
-    attention.iter().zip(values).map(|(&one, two)| f64::from(one) / WEIGHT_SCALE * two).collect()
-}
-
-fn mean(lists: impl Iterator<Item = Vec<f64>>) -> Vec<f64> {
-    let mut count = 0;
-    let sum = lists.inspect(|_| count += 1).reduce(|sum, next| joined(sum, &next, |one, two| one + two));
-    sum.unwrap_or_default().into_iter().map(|sum| sum / f64::from(count)).collect()
-}
-
-fn largest(lists: impl Iterator<Item = Vec<f64>>) -> Vec<f64> {
-    lists.reduce(|most, next| joined(most, &next, f64::max)).unwrap_or_default()
-}
-
-fn joined(mut one: Vec<f64>, two: &[f64], join: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    one.iter_mut().zip(two).for_each(|(one, &two)| *one = join(*one, two));
-    one
 }

@@ -64,16 +64,41 @@ impl HeadScores {
                 found: format!("{:?}", heads.iter().map(Vec::len).collect::<Vec<_>>()),
             });
         };
-        let values = heads.concat();
-        if let Some(index) = values.iter().position(|score| !score.is_finite()) {
-            return Err(Error::Score {
-                layer,
-                kv_head: KvHead(index / candidate_len),
-                position: Position(index % candidate_len),
-                value: values[index],
+        Self::checked(layer, heads.len(), candidate_len, heads.concat())
+    }
+
+    /// Takes the scores `[kv_heads, n - w]` of all KV heads in one list.
+    ///
+    /// # Errors
+    /// As [`HeadScores::new`].
+    pub fn flat(layer: LayerIndex, kv_heads: usize, values: Vec<f64>) -> Result<Self, Error> {
+        if kv_heads == 0 || values.len() % kv_heads != 0 {
+            return Err(Error::Shape {
+                what: "scores",
+                expected: "at least one KV head, all with the same candidates".into(),
+                found: format!("{} of {kv_heads} KV heads", values.len()),
             });
         }
-        Ok(Self { layer, kv_heads: heads.len(), candidate_len, values, second: None })
+        let candidate_len = values.len() / kv_heads;
+        Self::checked(layer, kv_heads, candidate_len, values)
+    }
+
+    fn checked(
+        layer: LayerIndex,
+        kv_heads: usize,
+        candidate_len: usize,
+        values: Vec<f64>,
+    ) -> Result<Self, Error> {
+        if all_finite(&values) {
+            return Ok(Self { layer, kv_heads, candidate_len, values, second: None });
+        }
+        let index = values.iter().position(|score| !score.is_finite()).expect("not all are finite");
+        Err(Error::Score {
+            layer,
+            kv_head: KvHead(index / candidate_len),
+            position: Position(index % candidate_len),
+            value: values[index],
+        })
     }
 
     /// The same scores for `ratio` of each KV head's share, and others for the rest of it.
@@ -128,6 +153,19 @@ impl HeadScores {
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
         Ok(Self { second: self.second.clone(), ..Self::new(self.layer, &heads)? })
     }
+}
+
+/// Many numbers at once, none of which ends the loop: that is several times faster than to look for the first that is not finite.
+fn all_finite(numbers: &[f64]) -> bool {
+    let (many, rest) = numbers.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for numbers in many {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            // 0, or not a number for ever.
+            *sum += number - number;
+        }
+    }
+    sums.iter().chain(rest).all(|number| number.is_finite())
 }
 
 /// One sample's scores over all its layers, with what normalising them needs.

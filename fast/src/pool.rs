@@ -1,0 +1,95 @@
+//! Smoothing over neighbouring candidates: plain loops, which the compiler turns into the instructions of whichever kernel they are
+//! inlined into.
+
+use laprox_reference::Pooling;
+
+/// Neighbours on either side.
+#[must_use]
+pub fn reach(pooling: Pooling) -> usize {
+    match pooling {
+        Pooling::None => 0,
+        Pooling::Average(kernel) | Pooling::Max(kernel) => kernel / 2,
+    }
+}
+
+/// What stands where there is no neighbour.
+#[must_use]
+pub fn outside(pooling: Pooling) -> f64 {
+    if matches!(pooling, Pooling::Max(_)) { f64::NEG_INFINITY } else { 0.0 }
+}
+
+/// Pools `scores`, which have [`reach`] more on either side, to the same numbers as [`Pooling::apply`].
+#[inline(always)]
+pub fn pool(pooling: Pooling, scores: &[f64], pooled: &mut [f64]) {
+    match pooling {
+        Pooling::None => pooled.copy_from_slice(scores),
+        Pooling::Average(kernel) => {
+            join_neighbours(kernel, scores, pooled, |sum, score| sum + score);
+            divide(pooled, kernel as f64);
+        }
+        Pooling::Max(kernel) => join_neighbours(kernel, scores, pooled, f64::max),
+    }
+}
+
+/// Divides by a count, without the division, which takes many times longer: a product with the inverse is off by one place at
+/// most, and what then is left over corrects it to the quotient as it rounds (Markstein 1990).
+#[inline(always)]
+pub fn divide(numbers: &mut [f64], count: f64) {
+    let inverse = 1.0 / count;
+    for number in numbers {
+        let quotient = *number * inverse;
+        let rest = quotient.mul_add(-count, *number);
+        *number = rest.mul_add(inverse, quotient);
+    }
+}
+
+#[inline(always)]
+fn join_neighbours(kernel: usize, scores: &[f64], pooled: &mut [f64], join: impl Fn(f64, f64) -> f64) {
+    pooled.copy_from_slice(&scores[..pooled.len()]);
+    // Kernels are odd.
+    for neighbour in (1..kernel).step_by(2) {
+        let (near, far) = (&scores[neighbour..], &scores[neighbour + 1..]);
+        for ((pooled, &near), &far) in pooled.iter_mut().zip(near).zip(far) {
+            *pooled = join(join(*pooled, near), far);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::simd::Level;
+
+    struct Pool<'a>(Pooling, &'a [f64]);
+
+    impl WithSimd for Pool<'_> {
+        type Output = Vec<f64>;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> Vec<f64> {
+            let padding = vec![outside(self.0); reach(self.0)];
+            let mut pooled = vec![f64::NAN; self.1.len()];
+            pool(self.0, &[&padding, self.1, &padding].concat(), &mut pooled);
+            pooled
+        }
+    }
+
+    #[test]
+    fn every_level_pools_as_the_reference_does_to_the_bit() {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let kernels = [1, 3, 7, 63, 129];
+        let poolings = kernels.iter().flat_map(|&kernel| [Pooling::Average(kernel), Pooling::Max(kernel)]);
+        for pooling in poolings.chain([Pooling::None]) {
+            for len in [0, 1, 2, 7, 31, 32, 33, 100, 129] {
+                let scores: Vec<f64> = (0..len).map(|_| random.random_range(-1.0..1.0)).collect();
+                let expected = pooling.apply(scores.clone());
+                for level in Level::all() {
+                    assert_eq!(level.run(Pool(pooling, &scores)), expected, "{level}: {pooling} of {len}");
+                }
+            }
+        }
+    }
+}
