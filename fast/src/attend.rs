@@ -13,6 +13,9 @@ use crate::simd::{Level, Panels, ROWS, Rows, exp2, tile};
 /// Keys whose logits are in cache at a time.
 pub const BLOCK: usize = 8 * ROWS;
 
+/// Keys between those that are widened and those that are asked for.
+const AHEAD: usize = 4 * ROWS;
+
 /// The query rows of one KV head's group as lanes, head after head.
 #[derive(Clone)]
 pub struct GroupQueries {
@@ -41,16 +44,14 @@ impl GroupQueries {
         let lanes = level.registers().lanes;
         let head_lanes = rows.div_ceil(lanes) * lanes;
         let first = kv_head * group_size;
-        let mut numbers = vec![0.0; group_size * rows * head_dim];
-        for (head, numbers) in numbers.chunks_exact_mut(rows * head_dim).enumerate() {
-            widen_to_f64(queries.outer(first + head), numbers);
+        // Row by row, as many for each head as it has lanes.
+        let mut numbers = vec![0.0; group_size * head_lanes * head_dim];
+        for (head, numbers) in numbers.chunks_exact_mut(head_lanes * head_dim).enumerate() {
+            widen_to_f64(queries.outer(first + head), &mut numbers[..rows * head_dim]);
         }
         let factor = scale * std::f64::consts::LOG2_E;
         numbers.iter_mut().for_each(|number| *number *= factor);
-        let entry = |k: usize, lane: usize| {
-            let (head, row) = (lane / head_lanes, lane % head_lanes);
-            if row < rows { numbers[(head * rows + row) * head_dim + k] as f32 } else { 0.0 }
-        };
+        let entry = |k: usize, lane: usize| numbers[lane * head_dim + k] as f32;
         let panels = Panels::pack(level, head_dim, group_size * head_lanes, entry);
         Self { panels, group_size, rows, head_lanes, head_dim }
     }
@@ -98,6 +99,7 @@ impl GroupQueries {
         let largest = &mut largest[first..first + C];
         for key in (0..keys.len()).step_by(ROWS) {
             if first == 0 {
+                keys.prefetch(key + AHEAD..key + AHEAD + ROWS);
                 keys.widen(simd, key..keys.len().min(key + ROWS), head_dim, wide);
             }
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];

@@ -33,8 +33,10 @@ pub struct Rates {
 }
 
 impl Rates {
-    fn larger(self, other: Self) -> Self {
-        Self { flops: self.flops.max(other.flops), bandwidth: self.bandwidth.max(other.bandwidth) }
+    /// Of the times of both.
+    fn mean(self, other: Self) -> Self {
+        let mean = |one: f64, two: f64| 2.0 / (1.0 / one + 1.0 / two);
+        Self { flops: mean(self.flops, other.flops), bandwidth: mean(self.bandwidth, other.bandwidth) }
     }
 
     /// Seconds that the work takes at least.
@@ -79,7 +81,7 @@ impl Machine {
         let mut measure = || {
             let time = timed(|| (0..repeats as usize).for_each(|_| run())) / repeats;
             let after = self.rates();
-            let floor = before.larger(std::mem::replace(&mut before, after)).larger(after).floor(work);
+            let floor = std::mem::replace(&mut before, after).mean(after).floor(work);
             (floor, time, time / floor)
         };
         let runs: Vec<_> = (0..if once > LONGEST { FEW } else { RUNS }).map(|_| measure()).collect();

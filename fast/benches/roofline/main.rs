@@ -6,7 +6,7 @@
 //! many threads as the stage has reach them at the same time.
 //!
 //! Shared machines change their speed from one second to the next. So the machine is measured before and after every run of a
-//! stage, and the run is held against the better of the two.
+//! stage, and the run is held against the mean of the two.
 //!
 //! `cargo bench -p laprox-fast --bench roofline [-- SHAPE [STAGE]]` prints for one thread and for two the medians of all runs:
 //! floor, time by the clock, time over floor, and between which two ratios the middle half of the runs lie. faer's rate of

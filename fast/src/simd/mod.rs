@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod exp;
 pub mod level;
 pub mod panel;
+pub mod prefetch;
 pub mod tile;
 pub mod widen;
 
@@ -14,4 +15,5 @@ pub use buffer::Buffer;
 pub use exp::exp2;
 pub use level::Level;
 pub use panel::Panels;
+pub use prefetch::prefetch;
 pub use tile::{ROWS, Rows, tile};

@@ -7,6 +7,8 @@ use half::f16;
 use laprox_reference::{Elements, LayerProblem, TensorView};
 use pulp::Simd;
 
+use super::prefetch::prefetch;
+
 /// The largest number whose products' squares stay inside f32: 2^24 squared, times a width of 2^12, has a square of 2^120.
 const LARGEST: f64 = (1_u64 << 24) as f64;
 
@@ -63,6 +65,19 @@ impl<'a> Source<'a> {
             Places::At(positions) => Places::At(&positions[rows]),
         };
         Self { places, ..self }
+    }
+
+    /// Asks for rows, those behind these as well.
+    #[inline(always)]
+    pub fn prefetch(&self, rows: Range<usize>) {
+        if let Places::From { first, .. } = self.places {
+            let (first, len) = ((first + rows.start) * self.width, rows.len() * self.width);
+            match self.numbers {
+                Elements::F16(halves) => prefetch(halves, first, len),
+                Elements::F32(singles) => prefetch(singles, first, len),
+                Elements::F64(doubles) => prefetch(doubles, first, len),
+            }
+        }
     }
 
     /// Writes rows to their places in `wide`, which are `stride` apart.
