@@ -104,7 +104,7 @@ impl GroupQueries {
             }
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
             let rows = Rows::new(wide, key, keys.len(), head_dim, 1);
-            tile::<S, C, C>(simd, rows, panel, C, head_dim, &mut sums);
+            tile::<S, f32, C, C>(simd, rows, panel, C, head_dim, &mut sums);
             for (r, sums) in sums.iter().enumerate().take(keys.len() - key) {
                 logits[(key + r) * width + first..][..C].copy_from_slice(sums);
             }

@@ -201,7 +201,7 @@ fn add_weighted<S: Simd, const C: usize>(
             row.copy_from_slice(&sums[(lane + r) * registers + first..][..C]);
         }
         let rows = Rows::new(weights, lane, lanes, 1, lanes);
-        tile::<S, C, C>(simd, rows, &values[first..], registers, keys, &mut tile_sums);
+        tile::<S, f32, C, C>(simd, rows, &values[first..], registers, keys, &mut tile_sums);
         for (r, row) in tile_sums.iter().enumerate().take(count) {
             sums[(lane + r) * registers + first..][..C].copy_from_slice(row);
         }

@@ -241,7 +241,7 @@ impl<V: Pod> Part<'_, V> {
         for channel in (0..self.count).step_by(ROWS) {
             let mut sums = [[simd.splat_f32s(0.0); C]; ROWS];
             let rows = Rows::new(self.rows, channel, self.count, self.stride, 1);
-            tile::<S, C, C>(simd, rows, self.panel, C, self.len, &mut sums);
+            tile::<S, f32, C, C>(simd, rows, self.panel, C, self.len, &mut sums);
             for (r, sums) in sums.iter().enumerate().take(self.count - channel) {
                 let sums: &[f32] = bytemuck::cast_slice(sums);
                 let outputs = &mut output[(channel + r) * lanes + self.first * S::F32_LANES..][..width];

@@ -2,19 +2,15 @@
 
 use std::ops::Range;
 
-use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::linalg::solvers::{DenseSolveCore, Llt};
-use faer::{Accum, Mat, MatRef, Par, Side};
+use faer::{Mat, MatRef, Side};
 use laprox_reference::oracle::convexify::{self, summary};
 use laprox_reference::{Elements, TensorView};
 use nalgebra::DMatrix;
-use pulp::{Simd, WithSimd};
 
 use crate::simd::Level;
-use crate::simd::widen::{largest, widen_to_f64};
-
-/// Rows of `W^T` that are widened at a time.
-const BLOCK: usize = 256;
+use crate::simd::syrk::Gram;
+use crate::simd::widen::largest;
 
 /// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]
@@ -34,16 +30,18 @@ impl Factor {
         let [hidden_dim, width] = weight.shape();
         let row =
             |row: usize| weight.elements().slice(row * width + columns.start..row * width + columns.end);
-        let scale = power_of_two((0..hidden_dim).map(|index| largest(row(index))).fold(0.0, f64::max));
-        let mut gram = Mat::zeros(columns.len(), columns.len());
-        let mut wide = vec![0.0; BLOCK * columns.len()];
-        for first in (0..hidden_dim).step_by(BLOCK) {
-            let rows: Vec<Elements<'_>> = (first..hidden_dim.min(first + BLOCK)).map(row).collect();
-            let wide = &mut wide[..rows.len() * columns.len()];
-            level.run(Widened { rows: &rows, factor: 1.0 / scale, wide });
-            add_gram(&mut gram, wide);
-        }
-        Self { lower: lower_factor(gram, hidden_dim), scale }
+        let rows: Vec<Elements<'_>> = (0..hidden_dim).map(row).collect();
+        // No half or single has a square that f64 does not hold.
+        let units = match weight.elements() {
+            Elements::F64(_) => power_of_two(rows.iter().copied().map(largest).fold(0.0, f64::max)),
+            Elements::F16(_) | Elements::F32(_) => 1.0,
+        };
+        let gram = Gram::new(level, columns.len(), &rows, 1.0 / units);
+        let scale = power_of_two((0..gram.len()).map(|i| gram.entry(i, i)).fold(0.0, f64::max).sqrt());
+        let over = 1.0 / scale;
+        let entry = |i: usize, j: usize| if j <= i { gram.entry(i, j) * over * over } else { 0.0 };
+        let gram = Mat::from_fn(gram.len(), gram.len(), entry);
+        Self { lower: lower_factor(gram, hidden_dim), scale: units * scale }
     }
 
     /// Rows and columns.
@@ -58,7 +56,7 @@ impl Factor {
         self.len() == 0
     }
 
-    /// The power of two that the entries are over: the one below the largest of `W`.
+    /// The power of two that the entries are over: the one below the longest row of `W`.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
@@ -69,36 +67,6 @@ impl Factor {
     pub fn entry(&self, k: usize, column: usize) -> f32 {
         if column <= k { self.lower[(k, column)] as f32 } else { 0.0 }
     }
-}
-
-/// Rows as f64, times a factor.
-struct Widened<'a> {
-    rows: &'a [Elements<'a>],
-    factor: f64,
-    wide: &'a mut [f64],
-}
-
-impl WithSimd for Widened<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let width = self.rows[0].len();
-        for (&row, wide) in self.rows.iter().zip(self.wide.chunks_exact_mut(width)) {
-            widen_to_f64(row, wide);
-            for number in wide {
-                *number *= self.factor;
-            }
-        }
-    }
-}
-
-/// Adds to `W W^T`, its lower triangle, what some rows of `W^T` contribute.
-fn add_gram(gram: &mut Mat<f64>, rows: &[f64]) {
-    let len = gram.nrows();
-    let block = MatRef::from_column_major_slice(rows, len, rows.len() / len);
-    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    matmul(gram.as_mut(), lower, Accum::Add, block, full, block.transpose(), full, 1.0, Par::Seq);
 }
 
 /// The largest power of two that is at most `number`; 1 where that is not normal.

@@ -158,17 +158,17 @@ pub fn triangle<S: Simd, const C: usize>(
     let part = |register: usize| (begin(register), begin(register + 1) - begin(register));
     if C > 1 {
         let (k, count) = part(0);
-        tile::<S, 1, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+        tile::<S, f32, 1, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
     }
     if C > 2 {
         let (k, count) = part(1);
-        tile::<S, 2, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+        tile::<S, f32, 2, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
     }
     if C > 3 {
         let (k, count) = part(2);
-        tile::<S, 3, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
+        tile::<S, f32, 3, C>(simd, rows.from(k), &panel[k * C..], C, count, &mut sums);
     }
     let k = begin(C - 1);
-    tile::<S, C, C>(simd, rows.from(k), &panel[k * C..], C, len - k, &mut sums);
+    tile::<S, f32, C, C>(simd, rows.from(k), &panel[k * C..], C, len - k, &mut sums);
     sums
 }

@@ -38,6 +38,7 @@ impl<'a> Elements<'a> {
     /// # Panics
     /// When `range` leaves the elements.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: std::ops::Range<usize>) -> Elements<'a> {
         match self {
             Self::F16(values) => Elements::F16(&values[range]),

@@ -174,9 +174,9 @@ impl WithSimd for &Tiles {
                 let rows = Rows::new(&self.rows, round % 4 * ROWS, 4 * ROWS, len, 1);
                 let mut sums = [[simd.splat_f32s(0.0); 4]; ROWS];
                 if wide == 4 {
-                    tile::<S, 4, 4>(simd, rows, panel, 4, len, &mut sums);
+                    tile::<S, f32, 4, 4>(simd, rows, panel, 4, len, &mut sums);
                 } else {
-                    tile::<S, 2, 4>(simd, rows, panel, 2, len, &mut sums);
+                    tile::<S, f32, 2, 4>(simd, rows, panel, 2, len, &mut sums);
                 }
                 for sum in sums.into_iter().flatten() {
                     total = simd.add_f32s(total, sum);

@@ -8,6 +8,7 @@ pub mod exp;
 pub mod level;
 pub mod panel;
 pub mod prefetch;
+pub mod syrk;
 pub mod tile;
 pub mod widen;
 

@@ -4,28 +4,87 @@
 //! 29 of the 32 of AVX-512 and NEON. Where there are 16, the panel is two registers wide.
 #![allow(unsafe_code)]
 
+use bytemuck::Pod;
 use pulp::Simd;
+
+/// What a tile multiplies and adds.
+pub trait Number: Pod {
+    /// A register of them.
+    type Register<S: Simd>: Copy;
+
+    /// The number in every lane.
+    fn splat<S: Simd>(simd: S, number: Self) -> Self::Register<S>;
+
+    /// `one * two + three`, rounded once where the machine can.
+    fn mul_add<S: Simd>(
+        simd: S,
+        one: Self::Register<S>,
+        two: Self::Register<S>,
+        three: Self::Register<S>,
+    ) -> Self::Register<S>;
+}
+
+impl Number for f32 {
+    type Register<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, number: f32) -> S::f32s {
+        simd.splat_f32s(number)
+    }
+
+    #[inline(always)]
+    fn mul_add<S: Simd>(simd: S, one: S::f32s, two: S::f32s, three: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(one, two, three)
+    }
+}
+
+impl Number for f64 {
+    type Register<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, number: f64) -> S::f64s {
+        simd.splat_f64s(number)
+    }
+
+    #[inline(always)]
+    fn mul_add<S: Simd>(simd: S, one: S::f64s, two: S::f64s, three: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(one, two, three)
+    }
+}
 
 /// Rows of a tile.
 pub const ROWS: usize = 6;
 
 /// Where a tile's rows lie: element `(r, k)` is `data[offsets[r] + k * step]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    data: &'a [f32],
+pub struct Rows<'a, T = f32> {
+    data: &'a [T],
     offsets: [usize; ROWS],
     step: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T> Rows<'a, T> {
     /// Rows `first..` of `count`, `stride` apart, elements `step` apart; behind the last row it is repeated.
     #[inline(always)]
     #[must_use]
-    pub fn new(data: &'a [f32], first: usize, count: usize, stride: usize, step: usize) -> Self {
+    pub fn new(data: &'a [T], first: usize, count: usize, stride: usize, step: usize) -> Self {
+        Self::at(data, first, count, step, |row| row * stride)
+    }
+
+    /// Rows `first..` of `count`, each with its first element at its offset.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(
+        data: &'a [T],
+        first: usize,
+        count: usize,
+        step: usize,
+        offset: impl Fn(usize) -> usize,
+    ) -> Self {
         let last = count - 1;
         let mut offsets = [0; ROWS];
-        for (r, offset) in offsets.iter_mut().enumerate() {
-            *offset = (first + r).min(last) * stride;
+        for (r, place) in offsets.iter_mut().enumerate() {
+            *place = offset((first + r).min(last));
         }
         Self { data, offsets, step }
     }
@@ -43,13 +102,13 @@ impl<'a> Rows<'a> {
 /// # Panics
 /// When the rows or the panel are shorter than `len`.
 #[inline(always)]
-pub fn tile<S: Simd, const C: usize, const WIDE: usize>(
+pub fn tile<S: Simd, T: Number, const C: usize, const WIDE: usize>(
     simd: S,
-    rows: Rows<'_>,
-    panel: &[S::f32s],
+    rows: Rows<'_, T>,
+    panel: &[T::Register<S>],
     stride: usize,
     len: usize,
-    sums: &mut [[S::f32s; WIDE]; ROWS],
+    sums: &mut [[T::Register<S>; WIDE]; ROWS],
 ) {
     if len == 0 {
         return;
@@ -57,18 +116,20 @@ pub fn tile<S: Simd, const C: usize, const WIDE: usize>(
     let furthest = rows.offsets.iter().fold(0, |most, &offset| most.max(offset)) + (len - 1) * rows.step;
     assert!(furthest < rows.data.len(), "rows end before the sum does");
     assert!((len - 1) * stride + C <= panel.len(), "a panel ends before the sum does");
+    // SAFETY: an offset is at most the furthest element's place, below the length of the data.
+    let starts = rows.offsets.map(|offset| unsafe { rows.data.as_ptr().add(offset) });
     for k in 0..len {
-        let mut columns = [simd.splat_f32s(0.0); C];
+        let mut columns = [T::splat(simd, T::zeroed()); C];
         for (c, column) in columns.iter_mut().enumerate() {
             // SAFETY: k < len and c < C, so the index is at most (len - 1) * stride + C - 1, below the panel's length.
             *column = unsafe { *panel.get_unchecked(k * stride + c) };
         }
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: k < len, so the index is at most the furthest one, below the length of the data.
-            let number = unsafe { *rows.data.get_unchecked(rows.offsets[r] + k * rows.step) };
-            let number = simd.splat_f32s(number);
+            let number = unsafe { *starts[r].add(k * rows.step) };
+            let number = T::splat(simd, number);
             for c in 0..C {
-                sums[c] = simd.mul_add_e_f32s(number, columns[c], sums[c]);
+                sums[c] = T::mul_add(simd, number, columns[c], sums[c]);
             }
         }
     }

@@ -72,11 +72,8 @@ impl<'a> Source<'a> {
     pub fn prefetch(&self, rows: Range<usize>) {
         if let Places::From { first, .. } = self.places {
             let (first, len) = ((first + rows.start) * self.width, rows.len() * self.width);
-            match self.numbers {
-                Elements::F16(halves) => prefetch(halves, first, len),
-                Elements::F32(singles) => prefetch(singles, first, len),
-                Elements::F64(doubles) => prefetch(doubles, first, len),
-            }
+            let last = (first + len).min(self.numbers.len());
+            prefetch_elements(self.numbers.slice(first.min(last)..last));
         }
     }
 
@@ -91,6 +88,16 @@ impl<'a> Source<'a> {
             let numbers = self.numbers.slice(place * self.width..(place + 1) * self.width);
             widen_into(simd, numbers, &mut wide[row * stride..][..self.width]);
         }
+    }
+}
+
+/// Asks for numbers.
+#[inline(always)]
+pub fn prefetch_elements(numbers: Elements<'_>) {
+    match numbers {
+        Elements::F16(halves) => prefetch(halves, 0, halves.len()),
+        Elements::F32(singles) => prefetch(singles, 0, singles.len()),
+        Elements::F64(doubles) => prefetch(doubles, 0, doubles.len()),
     }
 }
 
@@ -145,6 +152,29 @@ fn widen_half(half: f16) -> f32 {
     f32::from_bits(magnitude | (bits & 0x8000) << 16)
 }
 
+/// Writes the numbers times a power of two to `wide`, exactly but for what falls out of f64's range.
+#[inline(always)]
+pub fn widen_scaled<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: &mut [f64]) {
+    const PART: usize = 16;
+    let (parts, rest) = wide.as_chunks_mut::<PART>();
+    let last = parts.len() * PART;
+    for (index, wide) in parts.iter_mut().enumerate() {
+        let numbers = numbers.slice(index * PART..(index + 1) * PART);
+        if let Elements::F16(_) = numbers {
+            let mut singles = [0.0; PART];
+            widen_into(simd, numbers, &mut singles);
+            *wide = singles.map(f64::from);
+        } else {
+            widen_to_f64(numbers, wide);
+        }
+        for number in wide {
+            *number *= factor;
+        }
+    }
+    widen_to_f64(numbers.slice(last..numbers.len()), rest);
+    rest.iter_mut().for_each(|number| *number *= factor);
+}
+
 /// Writes the numbers to `wide`, exactly.
 ///
 /// # Panics
@@ -169,8 +199,9 @@ pub fn largest(numbers: Elements<'_>) -> f64 {
     // Without their signs, finite numbers are in the order of their bits.
     match numbers {
         Elements::F16(halves) => {
-            let bits = halves.iter().map(|half| half.to_bits() & 0x7fff).max();
-            f64::from(widen_half(f16::from_bits(bits.unwrap_or_default())))
+            // Signed, which every processor has an instruction for.
+            let bits = halves.iter().map(|half| (half.to_bits() & 0x7fff) as i16).max();
+            f64::from(widen_half(f16::from_bits(bits.unwrap_or_default() as u16)))
         }
         Elements::F32(singles) => {
             let bits = singles.iter().map(|single| single.abs().to_bits()).max();
