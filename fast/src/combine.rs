@@ -32,26 +32,32 @@ pub struct Combine<'a> {
     pub raw: Raw<'a>,
     /// How they are pooled.
     pub pooling: Pooling,
-    /// Where the pooled ones go.
-    pub scores: &'a mut [f64],
+    /// How many candidates there are.
+    pub candidates: usize,
+    /// Memory for the pooled ones.
+    pub scores: Vec<f64>,
 }
 
 impl WithSimd for Combine<'_> {
-    type Output = ();
+    type Output = Vec<f64>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (reach, candidates) = (reach(self.pooling), self.scores.len());
-        let mut raw = vec![0.0; BLOCK + 2 * reach];
-        for (index, scores) in self.scores.chunks_mut(BLOCK).enumerate() {
+    fn with_simd<S: Simd>(mut self, _: S) -> Vec<f64> {
+        let reach = reach(self.pooling);
+        let (mut raw, mut pooled) = (vec![0.0; BLOCK + 2 * reach], vec![0.0; BLOCK]);
+        for first in (0..self.candidates).step_by(BLOCK) {
             // The neighbours of a block are made again.
-            let (first, last) = (index * BLOCK, index * BLOCK + scores.len());
-            let raw = &mut raw[..scores.len() + 2 * reach];
-            raw.fill(outside(self.pooling));
-            let inside = first.saturating_sub(reach)..candidates.min(last + reach);
-            self.raw.write(inside.clone(), &mut raw[inside.start + reach - first..][..inside.len()]);
-            pool(self.pooling, raw, scores);
+            let last = self.candidates.min(first + BLOCK);
+            let inside = first.saturating_sub(reach)..self.candidates.min(last + reach);
+            let before = reach - (first - inside.start);
+            let raw = &mut raw[..last - first + 2 * reach];
+            raw[..before].fill(outside(self.pooling));
+            raw[before + inside.len()..].fill(outside(self.pooling));
+            self.raw.write(inside.clone(), &mut raw[before..before + inside.len()]);
+            pool(self.pooling, raw, &mut pooled[..last - first]);
+            self.scores.extend_from_slice(&pooled[..last - first]);
         }
+        self.scores
     }
 }
 

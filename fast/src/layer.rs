@@ -50,15 +50,16 @@ impl PreparedLayer for FastLayer<'_> {
 
     fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
         let family = self.family(policy);
-        let (level, shape, pool) = (self.level, self.problem.shape(), policy.options().pool);
+        let (level, problem, pool) = (self.level, &self.problem, policy.options().pool);
         let pooling = if pool.stage == PoolStage::Score { pool.pooling } else { Pooling::None };
-        let scores = match family {
-            Family::Reference => return self.reference().score(policy),
-            Family::Unseen => return Layer::unseen(self.problem.layer(), shape).score(policy),
-            _ if self.shared.needs.covers(family.needs()) => self.shared.score(level, family, shape, pooling),
-            _ => Statistics::new(level, &self.problem, family.needs()).score(level, family, shape, pooling),
-        };
-        HeadScores::flat(self.problem.layer(), shape.kv_heads, scores)
+        match family {
+            Family::Reference => self.reference().score(policy),
+            Family::Unseen => Layer::unseen(problem.layer(), problem.shape()).score(policy),
+            _ if self.shared.needs.covers(family.needs()) => {
+                self.shared.score(level, problem, family, pooling)
+            }
+            _ => Statistics::new(level, problem, family.needs()).score(level, problem, family, pooling),
+        }
     }
 
     fn shape(&self) -> LayerShape {

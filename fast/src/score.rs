@@ -4,7 +4,9 @@
 //! widened then and kept.
 
 use laprox_reference::policy::Rule;
-use laprox_reference::{GroupRule, LayerProblem, LayerShape, Policy, Pooling};
+use laprox_reference::{
+    Error, FiniteScores, GroupRule, HeadScores, KvHead, LayerProblem, LayerShape, Policy, Pooling,
+};
 use rayon::prelude::*;
 
 use crate::centred::{Centred, Centres};
@@ -151,15 +153,29 @@ impl Statistics {
         }
     }
 
-    /// The pooled scores of a family whose needs were computed, `[Hkv, n - w]`.
-    #[must_use]
-    pub fn score(&self, level: Level, family: Family, shape: LayerShape, pooling: Pooling) -> Vec<f64> {
+    /// The pooled scores of a family whose needs were computed.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names the first slot whose score is NaN or infinite.
+    pub fn score(
+        &self,
+        level: Level,
+        problem: &LayerProblem<'_>,
+        family: Family,
+        pooling: Pooling,
+    ) -> Result<HeadScores, Error> {
+        let (layer, shape) = (problem.layer(), problem.shape());
         let candidates = shape.candidate_len();
-        let mut scores = vec![0.0; shape.kv_heads * candidates];
-        scores.par_chunks_mut(candidates.max(1)).enumerate().for_each(|(head, scores)| {
-            level.run(Combine { raw: self.raw(family, shape, head), pooling, scores });
-        });
-        scores
+        let score = |(head, scores): (usize, Vec<f64>)| {
+            let raw = self.raw(family, shape, head);
+            let scores = level.run(Combine { raw, pooling, candidates, scores });
+            FiniteScores::new(layer, KvHead(head), scores)
+        };
+        // Memory of the thread that gives it back: systems take their time where that is another.
+        let lists: Vec<Vec<f64>> = (0..shape.kv_heads).map(|_| Vec::with_capacity(candidates)).collect();
+        let heads: Vec<_> = lists.into_par_iter().enumerate().map(score).collect();
+        // The first error, whichever thread met it.
+        HeadScores::of(layer, heads.into_iter().collect::<Result<_, _>>()?)
     }
 
     /// What the scores of one KV head are made of.

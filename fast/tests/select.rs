@@ -36,7 +36,7 @@ proptest! {
 
     #[test]
     fn radix_selection_keeps_what_sorting_keeps(scores in scores(), share in 0.0..=1.0_f64, sinks in 0..=6_usize) {
-        let layers = scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads).unwrap());
+        let layers = scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads.clone()).unwrap());
         let norms = (1..=scores.len()).map(|layer| layer as f64).collect();
         let model = ModelScores::new(layers.collect(), norms, scores[0].len()).unwrap();
         let per_head = (share * scores[0][0].len() as f64) as usize;
@@ -59,7 +59,7 @@ fn long_lists_are_cut_like_short_ones() {
         if i.is_multiple_of(10) { 0.5 } else { (state >> 11) as f64 / (1_u64 << 53) as f64 }
     };
     let heads: Vec<Vec<f64>> = (0..2).map(|_| (0..150_000).map(&mut number).collect()).collect();
-    let layer = HeadScores::new(LayerIndex(0), &heads).unwrap();
+    let layer = HeadScores::new(LayerIndex(0), heads).unwrap();
     let model = ModelScores::new(vec![layer], vec![1.0], 2).unwrap();
     for name in ["laprox:allocation=model-raw", "laprox:allocation=head"] {
         let policy: Policy = name.parse().unwrap();

@@ -142,7 +142,7 @@ impl<'a> GpuLayer<'a> {
         let head =
             |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
         let heads: Vec<Vec<f64>> = (0..self.shape().kv_heads).map(|index| head(index).collect()).collect();
-        HeadScores::new(self.problem.layer(), &heads).map(Some)
+        HeadScores::new(self.problem.layer(), heads).map(Some)
     }
 }
 

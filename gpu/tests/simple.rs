@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let policy: Policy = "laprox".parse()?;
     let on_device = gpu.prepare(&problem)?.score(&policy)?;
     let by_definition = Reference.prepare(&problem)?.score(&policy)?;
-    for (found, exact) in on_device.values().iter().zip(by_definition.values()) {
+    for (found, exact) in on_device.values().zip(by_definition.values()) {
         assert!((found - exact).abs() < 1e-3 * exact);
     }
     Ok(())

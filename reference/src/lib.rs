@@ -63,7 +63,7 @@ pub use policy::{Policy, PolicyEntry, Rule, TwoStage};
 pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
 pub use retained::{LayerRetained, RetainedSet};
-pub use scores::{HeadScores, ModelScores, Normaliser};
+pub use scores::{FiniteScores, HeadScores, ModelScores, Normaliser};
 pub use shape::{KvHead, LayerIndex, LayerShape, Position, QueryHead};
 pub use spread::AttentionSpread;
 pub use tensor::{Elements, TensorView};

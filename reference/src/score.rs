@@ -28,14 +28,14 @@ pub fn score(layer: &Layer, policy: &Policy) -> Result<HeadScores, Error> {
     let scores = |score: ScoreFn| -> Vec<Vec<f64>> {
         score(&layer, options).into_iter().map(|scores| options.pool.at(PoolStage::Score, scores)).collect()
     };
-    let scored = |heads: &[Vec<f64>]| HeadScores::new(layer.index, heads);
+    let scored = |heads: Vec<Vec<f64>>| HeadScores::new(layer.index, heads);
     match policy.rule() {
-        Rule::Score(score) => scored(&scores(score)),
+        Rule::Score(score) => scored(scores(score)),
         Rule::TwoStage(TwoStage { first, second, ratio }) => {
-            scored(&scores(first))?.then(&scores(second), options.parameters.get(ratio))
+            scored(scores(first))?.then(scores(second), options.parameters.get(ratio))
         }
         Rule::Everything | Rule::Oracle(_) => {
-            scored(&vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads])
+            scored(vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads])
         }
         Rule::Unavailable(missing) => {
             Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })

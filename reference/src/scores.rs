@@ -15,21 +15,51 @@ pub enum Normaliser {
     None,
 }
 
+/// The scores of one KV head's candidates: every one finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FiniteScores(Vec<f64>);
+
+impl FiniteScores {
+    /// Takes one score a candidate, in the order of positions.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names the first slot whose score is NaN or infinite.
+    pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self, Error> {
+        if all_finite(&scores) {
+            return Ok(Self(scores));
+        }
+        let position = scores.iter().position(|score| !score.is_finite()).expect("not all are finite");
+        Err(Error::Score { layer, kv_head, position: Position(position), value: scores[position] })
+    }
+}
+
+/// Many numbers at once, none of which ends the loop: that is several times faster than to look for the first that is not finite.
+fn all_finite(numbers: &[f64]) -> bool {
+    let (many, rest) = numbers.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for numbers in many {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            // 0, or not a number for ever.
+            *sum += number - number;
+        }
+    }
+    sums.iter().chain(rest).all(|number| number.is_finite())
+}
+
 /// One layer's scores, `[Hkv, n - w]`: every one finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadScores {
     layer: LayerIndex,
-    kv_heads: usize,
+    heads: Vec<FiniteScores>,
     candidate_len: usize,
-    values: Vec<f64>,
     second: Option<SecondStage>,
 }
 
 /// How the rest of a KV head's share is filled once its first part is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecondStage {
-    /// One score a candidate, KV head by KV head.
-    values: Vec<f64>,
+    /// One list a KV head.
+    heads: Vec<FiniteScores>,
     /// How much of the share the first part is.
     ratio: f64,
 }
@@ -37,8 +67,8 @@ pub struct SecondStage {
 impl SecondStage {
     /// The scores of one KV head.
     #[must_use]
-    pub fn head(&self, head: usize, candidate_len: usize) -> &[f64] {
-        &self.values[head * candidate_len..(head + 1) * candidate_len]
+    pub fn head(&self, head: usize) -> &[f64] {
+        &self.heads[head].0
     }
 
     /// `floor(ratio * share)`: how many candidates the first score chooses.
@@ -54,67 +84,41 @@ impl HeadScores {
     /// # Errors
     /// [`Error::Score`] names the first slot whose score is NaN or infinite; [`Error::Shape`] when the heads
     /// differ in length or there is none.
-    pub fn new(layer: LayerIndex, heads: &[Vec<f64>]) -> Result<Self, Error> {
-        let candidate_len = heads.first().map(Vec::len);
-        let Some(candidate_len) = candidate_len.filter(|&len| heads.iter().all(|head| head.len() == len))
-        else {
-            return Err(Error::Shape {
-                what: "scores",
-                expected: "at least one KV head, all with the same candidates".into(),
-                found: format!("{:?}", heads.iter().map(Vec::len).collect::<Vec<_>>()),
-            });
-        };
-        Self::checked(layer, heads.len(), candidate_len, heads.concat())
+    pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self, Error> {
+        let finite = |(head, scores)| FiniteScores::new(layer, KvHead(head), scores);
+        Self::of(layer, heads.into_iter().enumerate().map(finite).collect::<Result<_, _>>()?)
     }
 
-    /// Takes the scores `[kv_heads, n - w]` of all KV heads in one list.
+    /// Takes the scores of each KV head.
     ///
     /// # Errors
-    /// As [`HeadScores::new`].
-    pub fn flat(layer: LayerIndex, kv_heads: usize, values: Vec<f64>) -> Result<Self, Error> {
-        if kv_heads == 0 || values.len() % kv_heads != 0 {
-            return Err(Error::Shape {
+    /// [`Error::Shape`] when the heads differ in length or there is none.
+    pub fn of(layer: LayerIndex, heads: Vec<FiniteScores>) -> Result<Self, Error> {
+        let candidate_len = heads.first().map(|head| head.0.len());
+        match candidate_len.filter(|&len| heads.iter().all(|head| head.0.len() == len)) {
+            Some(candidate_len) => Ok(Self { layer, heads, candidate_len, second: None }),
+            None => Err(Error::Shape {
                 what: "scores",
                 expected: "at least one KV head, all with the same candidates".into(),
-                found: format!("{} of {kv_heads} KV heads", values.len()),
-            });
+                found: format!("{:?}", heads.iter().map(|head| head.0.len()).collect::<Vec<_>>()),
+            }),
         }
-        let candidate_len = values.len() / kv_heads;
-        Self::checked(layer, kv_heads, candidate_len, values)
-    }
-
-    fn checked(
-        layer: LayerIndex,
-        kv_heads: usize,
-        candidate_len: usize,
-        values: Vec<f64>,
-    ) -> Result<Self, Error> {
-        if all_finite(&values) {
-            return Ok(Self { layer, kv_heads, candidate_len, values, second: None });
-        }
-        let index = values.iter().position(|score| !score.is_finite()).expect("not all are finite");
-        Err(Error::Score {
-            layer,
-            kv_head: KvHead(index / candidate_len),
-            position: Position(index % candidate_len),
-            value: values[index],
-        })
     }
 
     /// The same scores for `ratio` of each KV head's share, and others for the rest of it.
     ///
     /// # Errors
     /// As [`HeadScores::new`], and [`Error::Shape`] when the second scores are of another shape.
-    pub fn then(self, second: &[Vec<f64>], ratio: f64) -> Result<Self, Error> {
+    pub fn then(self, second: Vec<Vec<f64>>, ratio: f64) -> Result<Self, Error> {
         let second = Self::new(self.layer, second)?;
-        if (second.kv_heads, second.candidate_len) != (self.kv_heads, self.candidate_len) {
+        if (second.heads.len(), second.candidate_len) != (self.heads.len(), self.candidate_len) {
             return Err(Error::Shape {
                 what: "second scores",
-                expected: format!("{} KV heads of {} candidates", self.kv_heads, self.candidate_len),
-                found: format!("{} of {}", second.kv_heads, second.candidate_len),
+                expected: format!("{} KV heads of {} candidates", self.heads.len(), self.candidate_len),
+                found: format!("{} of {}", second.heads.len(), second.candidate_len),
             });
         }
-        Ok(Self { second: Some(SecondStage { values: second.values, ratio }), ..self })
+        Ok(Self { second: Some(SecondStage { heads: second.heads, ratio }), ..self })
     }
 
     /// How the rest of a share is filled, where that is by other scores.
@@ -137,35 +141,20 @@ impl HeadScores {
 
     /// The scores of each KV head, in order.
     pub fn heads(&self) -> impl Iterator<Item = &[f64]> {
-        let len = self.candidate_len;
-        (0..self.kv_heads).map(move |head| &self.values[head * len..(head + 1) * len])
+        self.heads.iter().map(|head| head.0.as_slice())
     }
 
     /// All scores, KV head by KV head.
-    #[must_use]
-    pub fn values(&self) -> &[f64] {
-        &self.values
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        self.heads().flatten().copied()
     }
 
     /// The scores over `normaliser`; a zero score stays zero whatever it is divided by.
     fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
-        Ok(Self { second: self.second.clone(), ..Self::new(self.layer, &heads)? })
+        Ok(Self { second: self.second.clone(), ..Self::new(self.layer, heads)? })
     }
-}
-
-/// Many numbers at once, none of which ends the loop: that is several times faster than to look for the first that is not finite.
-fn all_finite(numbers: &[f64]) -> bool {
-    let (many, rest) = numbers.as_chunks::<16>();
-    let mut sums = [0.0; 16];
-    for numbers in many {
-        for (sum, number) in sums.iter_mut().zip(numbers) {
-            // 0, or not a number for ever.
-            *sum += number - number;
-        }
-    }
-    sums.iter().chain(rest).all(|number| number.is_finite())
 }
 
 /// One sample's scores over all its layers, with what normalising them needs.
@@ -184,7 +173,8 @@ impl ModelScores {
     /// [`Error::Shape`] when a layer's sizes differ from the first's, or the counts differ.
     pub fn new(layers: Vec<HeadScores>, output_norms: Vec<f64>, kv_heads: usize) -> Result<Self, Error> {
         let candidate_len = layers.first().map_or(0, HeadScores::candidate_len);
-        let agrees = |layer: &HeadScores| layer.candidate_len == candidate_len && layer.kv_heads == kv_heads;
+        let agrees =
+            |layer: &HeadScores| layer.candidate_len == candidate_len && layer.heads.len() == kv_heads;
         if layers.is_empty() || layers.len() != output_norms.len() || !layers.iter().all(agrees) {
             return Err(Error::Shape {
                 what: "model scores",
@@ -253,7 +243,7 @@ impl ModelScores {
         let divide = |(layer, &output_norm): (&HeadScores, &f64)| match normaliser {
             Normaliser::None => Ok(layer.clone()),
             Normaliser::Output => layer.divided_by(output_norm),
-            Normaliser::Sum => layer.divided_by(layer.values.iter().map(|score| score.abs()).sum()),
+            Normaliser::Sum => layer.divided_by(layer.values().map(f64::abs).sum()),
         };
         let layers = self.layers.iter().zip(&self.output_norms).map(divide).collect::<Result<_, _>>()?;
         Ok(Self { layers, ..self.clone() })

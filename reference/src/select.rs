@@ -124,7 +124,7 @@ pub fn select(
 /// The ascending positions that each KV head of a layer keeps.
 fn retained_of_layer(layer: &HeadScores, quotas: &[usize], sinks: usize) -> Vec<Vec<u32>> {
     let ascending = |(head, (scores, &quota)): (usize, (&[f64], &usize))| {
-        let second = layer.second().map(|stage| (stage, stage.head(head, layer.candidate_len())));
+        let second = layer.second().map(|stage| (stage, stage.head(head)));
         let mut positions: Vec<u32> =
             kept(scores, second, sinks, quota).into_iter().map(|position| position as u32).collect();
         positions.sort_unstable();

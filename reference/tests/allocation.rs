@@ -34,8 +34,9 @@ impl Case {
     }
 
     fn model_scores(&self) -> ModelScores {
-        let layer =
-            |(index, heads): (usize, &Vec<Vec<f64>>)| HeadScores::new(LayerIndex(index), heads).unwrap();
+        let layer = |(index, heads): (usize, &Vec<Vec<f64>>)| {
+            HeadScores::new(LayerIndex(index), heads.clone()).unwrap()
+        };
         let layers = self.scores.iter().enumerate().map(layer).collect();
         let spread = |&(entropy, variance): &(f64, f64)| AttentionSpread { entropy, variance };
         let scores = ModelScores::new(layers, self.output_norms.clone(), self.kv_heads()).unwrap();

@@ -35,7 +35,7 @@ fn pooled(
 fn second_scores(problem: &Problem, text: &str) -> Vec<Vec<f64>> {
     let scores = prepare(problem).score(&policy(text)).unwrap();
     let second = scores.second().unwrap();
-    (0..problem.sizes.kv_heads).map(|head| second.head(head, scores.candidate_len()).to_vec()).collect()
+    (0..problem.sizes.kv_heads).map(|head| second.head(head).to_vec()).collect()
 }
 
 proptest! {

@@ -11,7 +11,8 @@ use common::problem::{Problem, Sizes};
 use common::{evicted, lists, policy, ranking_policies, refusal};
 
 fn model(scores: &[Vec<Vec<f64>>], output_norms: &[f64]) -> ModelScores {
-    let layers = scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads).unwrap());
+    let layers =
+        scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads.clone()).unwrap());
     ModelScores::new(layers.collect(), output_norms.to_vec(), scores[0].len()).unwrap()
 }
 
@@ -229,10 +230,11 @@ fn a_minimum_comes_before_the_rule() {
 /// Of four places the base score fills two; the other two go by the second score.
 #[test]
 fn two_stages_fill_a_share_one_after_another() {
-    let first = [vec![5.0, 4.0, 3.0, 2.0, 1.0, 0.0]];
-    let second = [vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]];
+    let first = vec![vec![5.0, 4.0, 3.0, 2.0, 1.0, 0.0]];
+    let second = vec![vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]];
     let kept = |text: &str, ratio: f64, per_head: usize| {
-        let layer = HeadScores::new(LayerIndex(0), &first).unwrap().then(&second, ratio).unwrap();
+        let layer =
+            HeadScores::new(LayerIndex(0), first.clone()).unwrap().then(second.clone(), ratio).unwrap();
         let scores = ModelScores::new(vec![layer], vec![1.0], 1).unwrap();
         lists(&evict(&policy(text), &scores, per_head, 1).unwrap()).concat()
     };
@@ -246,11 +248,11 @@ fn two_stages_fill_a_share_one_after_another() {
 
 #[test]
 fn second_scores_of_another_shape_are_refused() {
-    let first = || HeadScores::new(LayerIndex(0), &[vec![1.0, 2.0]]).unwrap();
-    let message = refusal(first().then(&[vec![1.0]], 0.5));
+    let first = || HeadScores::new(LayerIndex(0), vec![vec![1.0, 2.0]]).unwrap();
+    let message = refusal(first().then(vec![vec![1.0]], 0.5));
     assert_eq!(message, "second scores: expected 1 KV heads of 2 candidates, found 1 of 1");
     assert!(
-        refusal(first().then(&[vec![1.0, f64::NAN]], 0.5))
+        refusal(first().then(vec![vec![1.0, f64::NAN]], 0.5))
             .starts_with("score of layer 0, KV head 0, position 1")
     );
 }

@@ -148,7 +148,7 @@ proptest! {
     ) {
         let mut heads = vec![vec![1.0; 4]; 3];
         heads[kv_head][position] = bad;
-        match HeadScores::new(LayerIndex(layer), &heads).unwrap_err() {
+        match HeadScores::new(LayerIndex(layer), heads).unwrap_err() {
             Error::Score { layer: l, kv_head: h, position: p, value } => {
                 prop_assert_eq!((l, h, p), (LayerIndex(layer), KvHead(kv_head), Position(position)));
                 prop_assert_eq!(value.to_bits(), bad.to_bits());
@@ -177,7 +177,7 @@ fn narrow_tensors_are_searched_too() {
 fn the_first_bad_slot_is_named_in_words() {
     let heads = [vec![0.0, 1.0], vec![f64::NAN, f64::INFINITY]];
     assert_eq!(
-        refusal(HeadScores::new(LayerIndex(4), &heads)),
+        refusal(HeadScores::new(LayerIndex(4), heads.to_vec())),
         "score of layer 4, KV head 1, position 0 is NaN, expected a finite number"
     );
 }
@@ -195,16 +195,16 @@ fn a_score_that_overflows_is_refused_with_its_slot() {
 
 #[test]
 fn heads_that_differ_in_length_are_refused() {
-    assert!(matches!(HeadScores::new(LayerIndex(0), &[]), Err(Error::Shape { what: "scores", .. })));
+    assert!(matches!(HeadScores::new(LayerIndex(0), vec![]), Err(Error::Shape { what: "scores", .. })));
     let ragged = [vec![1.0, 2.0], vec![1.0]];
-    let refused = HeadScores::new(LayerIndex(0), &ragged);
+    let refused = HeadScores::new(LayerIndex(0), ragged.to_vec());
     assert!(matches!(refused, Err(Error::Shape { what: "scores", .. })));
 }
 
 #[test]
 fn layers_that_differ_in_size_are_refused() {
     let layer =
-        |heads, candidates| HeadScores::new(LayerIndex(0), &vec![vec![1.0; candidates]; heads]).unwrap();
+        |heads, candidates| HeadScores::new(LayerIndex(0), vec![vec![1.0; candidates]; heads]).unwrap();
     let refused = |layers: Vec<HeadScores>, norms: usize, kv_heads| {
         let scores = ModelScores::new(layers, vec![1.0; norms], kv_heads);
         matches!(scores, Err(Error::Shape { what: "model scores", .. }))
@@ -221,7 +221,7 @@ fn layers_that_differ_in_size_are_refused() {
 
 #[test]
 fn an_output_norm_of_zero_is_refused_where_scores_are_not() {
-    let layers = |score| vec![HeadScores::new(LayerIndex(5), &[vec![0.0, score]]).unwrap()];
+    let layers = |score| vec![HeadScores::new(LayerIndex(5), vec![vec![0.0, score]]).unwrap()];
     let run = |score| {
         let scores = ModelScores::new(layers(score), vec![0.0], 1).unwrap();
         evict(&policy("laprox:norm=output"), &scores, 1, 1)

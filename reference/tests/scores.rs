@@ -187,8 +187,8 @@ fn random_bits(layer: usize, options: &str) -> Vec<u64> {
     let problem = Problem::zero(WIDE);
     let prepared = Reference.prepare(&problem.layer_problem(LayerIndex(layer))).unwrap();
     let scores = prepared.score(&policy(&format!("random{options}"))).unwrap();
-    assert!(scores.values().iter().all(|score| (0.0..1.0).contains(score)));
-    scores.values().iter().map(|score| score.to_bits()).collect()
+    assert!(scores.values().all(|score| (0.0..1.0).contains(&score)));
+    scores.values().map(f64::to_bits).collect()
 }
 
 #[test]

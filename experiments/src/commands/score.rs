@@ -48,6 +48,6 @@ fn say_times(common: &Common, progress: &Progress) -> Result<()> {
 /// `[layers, Hkv, n - w]`, f64.
 fn write_scores(file: &mut impl Write, scores: &ModelScores) -> Result<()> {
     let shape = [scores.layers().len(), scores.kv_heads(), scores.candidate_len()];
-    let values: Vec<f64> = scores.layers().iter().flat_map(HeadScores::values).copied().collect();
+    let values: Vec<f64> = scores.layers().iter().flat_map(HeadScores::values).collect();
     Ok(npy::write_npy(file, &shape, &values)?)
 }

@@ -160,7 +160,7 @@ fn the_top_is_what_the_shared_allocation_retains() {
     let layer = |(index, scores): (usize, &[f32])| {
         let heads: Vec<Vec<f64>> =
             scores.chunks_exact(70).map(|head| head.iter().copied().map(f64::from).collect()).collect();
-        HeadScores::new(LayerIndex(index), &heads).unwrap()
+        HeadScores::new(LayerIndex(index), heads).unwrap()
     };
     let layers: Vec<HeadScores> = model.scores.chunks_exact(140).enumerate().map(layer).collect();
     let scores = laprox_reference::ModelScores::new(layers, vec![1.0; 3], 2).unwrap();

@@ -33,7 +33,7 @@ pub(super) fn quotas(scores: &ModelScores, ranking: &Ranking<'_>, supply: Supply
 
 /// `-sum p ln p`, `p` the magnitudes over their sum.
 fn entropy(layer: &HeadScores) -> f64 {
-    let sum: f64 = layer.values().iter().map(|score| score.abs()).sum();
-    let shares = layer.values().iter().map(|score| score.abs() / sum).filter(|&p| p > 0.0);
+    let sum: f64 = layer.values().map(f64::abs).sum();
+    let shares = layer.values().map(|score| score.abs() / sum).filter(|&p| p > 0.0);
     shares.map(entropy_term).sum()
 }

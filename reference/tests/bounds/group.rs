@@ -54,7 +54,8 @@ fn the_attention_form_pairs_one_heads_attention_with_anothers_values() {
     let (form, cost) = attention_form_and_cost(&problem);
     assert_eq!((form, cost), (4.0, 8.0));
     let layer = Layer::new(&problem.layer_problem(LayerIndex(0)));
-    let score =
-        |rule: &str| layer.score(&policy(&format!("laprox:pool=none,gqa={rule}"))).unwrap().values()[0];
+    let score = |rule: &str| {
+        layer.score(&policy(&format!("laprox:pool=none,gqa={rule}"))).unwrap().values().next().unwrap()
+    };
     assert_eq!((score("attention"), score("mean"), score("exact")), (2.0, 4.0, 8.0));
 }

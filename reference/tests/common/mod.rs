@@ -49,8 +49,8 @@ pub fn policy(text: &str) -> Policy {
 pub fn scores(problem: &Problem, text: &str) -> Vec<Vec<f64>> {
     let scores = prepare(problem).score(&policy(text)).unwrap();
     let [kv_heads, candidates] = [problem.sizes.kv_heads, problem.sizes.candidate_len];
-    assert_eq!((scores.values().len(), scores.candidate_len()), (kv_heads * candidates, candidates));
-    (0..kv_heads).map(|head| scores.values()[head * candidates..(head + 1) * candidates].to_vec()).collect()
+    assert_eq!((scores.values().count(), scores.candidate_len()), (kv_heads * candidates, candidates));
+    scores.heads().map(<[f64]>::to_vec).collect()
 }
 
 /// The policies that keep what their scores say.

@@ -38,8 +38,8 @@ fn is_whole(policy: &Policy, problem: &WholeProblem) -> bool {
 
 /// Whether scores are the expected ones to the bit, as the path hands them over.
 fn is_equal(path: &Path, found: &HeadScores, expected: &HeadScores) -> bool {
-    let handed_over = expected.values().iter().map(|&score| path.arithmetic.handed_over(score));
-    found == expected || found.values().iter().copied().eq(handed_over)
+    let handed_over = expected.values().map(|score| path.arithmetic.handed_over(score));
+    found == expected || found.values().eq(handed_over)
 }
 
 /// The reference's scores of every policy.
