@@ -79,8 +79,8 @@ fn select(criterion: &mut Criterion) {
         bencher.iter(|| black_box(select::counts_in_top(&views, 0, count)));
     });
     let layers = lists.chunks(8).enumerate();
-    let layers =
-        layers.map(|(i, heads)| HeadScores::new(laprox_reference::LayerIndex(i), heads).expect("finite"));
+    let layers = layers
+        .map(|(i, heads)| HeadScores::new(laprox_reference::LayerIndex(i), heads.to_vec()).expect("finite"));
     let model = ModelScores::new(layers.collect(), vec![1.0; 32], 8).expect("a model");
     let policy: Policy = "laprox:allocation=model-raw".parse().expect("a policy");
     for (path, backend) in [("fast-set", &Fast::default() as &dyn Backend), ("reference-set", &Reference)] {

@@ -8,6 +8,9 @@ use crate::attend::BLOCK;
 use crate::held::{Chunk, Held, rescaling};
 use crate::simd::{Buffer, Level, prefetch};
 
+/// Keys between the one that is reduced and the one whose weights are asked for.
+const AHEAD: usize = 16;
+
 /// Which statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -120,7 +123,7 @@ impl WithSimd for Reduce<'_> {
             rescaling(simd, queries, maxima, state, factors.as_mut_slice());
             let block = Block {
                 weights: S::as_simd_f32s(block).0,
-                rest: &S::as_simd_f32s(weights).0[index * BLOCK * lanes / S::F32_LANES..],
+                from_here: S::as_simd_f32s(&weights[index * BLOCK * lanes..]).0,
                 factors: S::as_simd_f32s(factors.as_slice()).0,
                 head_width: queries.head_lanes / S::F32_LANES,
                 group_size: queries.group_size,
@@ -147,7 +150,8 @@ impl WithSimd for Reduce<'_> {
 /// Some keys' weights with the factors that make them attention.
 struct Block<'a, S: Simd> {
     weights: &'a [S::f32s],
-    rest: &'a [S::f32s],
+    /// These, and all of the chunk behind them.
+    from_here: &'a [S::f32s],
     factors: &'a [S::f32s],
     head_width: usize,
     group_size: usize,
@@ -164,7 +168,7 @@ impl<S: Simd> Block<'_, S> {
             return;
         }
         for (i, key) in self.weights.chunks_exact(self.factors.len()).enumerate() {
-            prefetch(self.rest, (i + 16) * self.factors.len(), self.factors.len());
+            prefetch(self.from_here, (i + AHEAD) * self.factors.len(), self.factors.len());
             let heads = key.chunks_exact(self.head_width).zip(self.factors.chunks_exact(self.head_width));
             for (head, (weights, factors)) in heads.enumerate() {
                 let (mut squares, mut sum) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));

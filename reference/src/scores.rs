@@ -40,7 +40,7 @@ fn all_finite(numbers: &[f64]) -> bool {
     for numbers in many {
         for (sum, number) in sums.iter_mut().zip(numbers) {
             // 0, or not a number for ever.
-            *sum += number - number;
+            *sum += number * 0.0;
         }
     }
     sums.iter().chain(rest).all(|number| number.is_finite())

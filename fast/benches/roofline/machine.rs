@@ -65,7 +65,7 @@ impl Machine {
         let (tiles, mut copies) = (Tiles::new(), self.buffers.iter_mut().collect::<Vec<_>>());
         let multiply = || (0..threads).into_par_iter().with_max_len(1).for_each(|_| tiles.multiply());
         let copy = || {
-            copies.par_iter_mut().with_max_len(1).for_each(|[from, to]| to.copy_from_slice(black_box(from)))
+            copies.par_iter_mut().with_max_len(1).for_each(|[from, to]| to.copy_from_slice(black_box(from)));
         };
         Rates {
             flops: threads as f64 * Tiles::FLOPS / timed(multiply),

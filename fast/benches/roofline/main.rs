@@ -83,21 +83,27 @@ type Line<'a> = dyn FnMut(&str, Work, &mut dyn FnMut()) + 'a;
 /// The scoring stages, and the factors that they are given.
 fn stages(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     let (level, sizes) = (Level::best(), Sizes::new(problem.shape()));
+    let norms = Wanted { norms: true, ..Wanted::default() };
     line("attend", sizes.attend(), &mut || {
-        black_box(columns(level, problem, Wanted { norms: true, ..Wanted::default() }));
+        black_box(columns(level, problem, norms));
     });
     let factors = head_factors(level, problem);
     line("project", sizes.project(), &mut || {
         black_box(projected_value_norms(level, problem, &factors));
-    });
-    line("project, literal", sizes.literal_project(), &mut || {
-        black_box(literal_norms(problem));
     });
     let laprox: Policy = "laprox".parse().expect("a policy");
     let mut layer = Fast::default().prepare(problem).expect("a layer");
     layer.share(&[&laprox]);
     line("group mean and pool", sizes.combine(), &mut || {
         black_box(layer.score(&laprox).expect("scores"));
+    });
+    line("these three", sizes.attend() + sizes.project() + sizes.combine(), &mut || {
+        black_box(columns(level, problem, norms));
+        black_box(projected_value_norms(level, problem, &factors));
+        black_box(layer.score(&laprox).expect("scores"));
+    });
+    line("project, literal", sizes.literal_project(), &mut || {
+        black_box(literal_norms(problem));
     });
     line("factor (once a weight)", sizes.factor(), &mut || {
         black_box(head_factors(level, problem));
