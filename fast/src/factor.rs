@@ -36,11 +36,12 @@ impl Factor {
             Elements::F64(_) => power_of_two(rows.iter().copied().map(largest).fold(0.0, f64::max)),
             Elements::F16(_) | Elements::F32(_) => 1.0,
         };
-        let gram = Gram::new(level, columns.len(), &rows, 1.0 / units);
-        let scale = power_of_two((0..gram.len()).map(|i| gram.entry(i, i)).fold(0.0, f64::max).sqrt());
+        let len = columns.len();
+        let gram = Gram::new(level, len, &rows, 1.0 / units);
+        let scale = power_of_two((0..len).map(|i| gram.entry(i, i)).fold(0.0, f64::max).sqrt());
         let over = 1.0 / scale;
         let entry = |i: usize, j: usize| if j <= i { gram.entry(i, j) * over * over } else { 0.0 };
-        let gram = Mat::from_fn(gram.len(), gram.len(), entry);
+        let gram = Mat::from_fn(len, len, entry);
         Self { lower: lower_factor(gram, hidden_dim), scale: units * scale }
     }
 

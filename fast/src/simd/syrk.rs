@@ -19,7 +19,6 @@ const AHEAD: usize = 8;
 
 /// `X^T X`, row by row; what is right of the diagonal is not to be read.
 pub struct Gram {
-    len: usize,
     /// Entries from one row to the next.
     width: usize,
     /// Two places a number.
@@ -34,18 +33,6 @@ impl Gram {
     #[must_use]
     pub fn new(level: Level, len: usize, rows: &[Elements<'_>], factor: f64) -> Self {
         level.run(Syrk { len, rows, factor })
-    }
-
-    /// Rows and columns.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// `C[i, j]`, for `j <= i`.
@@ -80,7 +67,7 @@ impl WithSimd for Syrk<'_> {
             }
             Panels { numbers, len, wide, count }.add_products(simd, width, sums);
         }
-        Gram { len, width, entries }
+        Gram { width, entries }
     }
 }
 
