@@ -31,8 +31,8 @@ pub fn pool(pooling: Pooling, scores: &[f64], pooled: &mut [f64]) {
     }
 }
 
-/// Divides by a count, without the division, which takes many times longer: a product with the inverse is off by one place at
-/// most, and what then is left over corrects it to the quotient as it rounds (Markstein 1990).
+/// Divides finite numbers by a count, without the division, which takes many times longer: a product with the inverse is off by
+/// one place at most, and what then is left over, where f64 holds it, corrects it to the quotient as it rounds (Markstein 1990).
 #[inline(always)]
 pub fn divide(numbers: &mut [f64], count: f64) {
     let inverse = 1.0 / count;

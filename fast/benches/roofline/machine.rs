@@ -22,7 +22,7 @@ const SHORTEST: f64 = 0.05;
 /// Seconds that a run of [`RUNS`] takes at most.
 const LONGEST: f64 = 1.0;
 
-/// Bytes that a thread copies: more than its caches hold.
+/// Bytes that a thread copies: many times what its own caches hold.
 const COPIED: usize = 128 << 20;
 
 /// Flops and bytes a second, of all threads together.

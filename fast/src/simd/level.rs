@@ -13,8 +13,6 @@ pub struct Level(Arch);
 pub struct Registers {
     /// f32 numbers in one.
     pub lanes: usize,
-    /// f64 numbers in one.
-    pub wide_lanes: usize,
     /// Registers that a panel of [`Panels`](super::Panels) is wide.
     pub panel: usize,
 }
@@ -67,11 +65,7 @@ impl Level {
 /// The registers of `S`: a panel leaves room for the rows' number and the panel's own row beside the sums.
 #[must_use]
 pub fn registers<S: Simd>() -> Registers {
-    Registers {
-        lanes: S::F32_LANES,
-        wide_lanes: S::F64_LANES,
-        panel: if S::REGISTER_COUNT >= 32 { 4 } else { 2 },
-    }
+    Registers { lanes: S::F32_LANES, panel: if S::REGISTER_COUNT >= 32 { 4 } else { 2 } }
 }
 
 impl Default for Level {
