@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpLayer};
 use laprox_reference::oracle::{self, Certified, Found, Oracle};
 use laprox_reference::{
-    Allocation, AttentionSpread, Backend, HeadScores, ModelScores, Normaliser, OutputErrors, Policy,
-    PreparedLayer, RetainedSet, Rule,
+    Allocation, AttentionSpread, Backend, HeadScores, LayerOrdinal, ModelScores, Normaliser, OutputErrors,
+    Policy, PreparedLayer, RetainedSet, Rule,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -150,8 +150,8 @@ impl Sample<'_> {
 
     /// All layers of the sample, prepared and in memory together.
     fn with_layers<T>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>) -> Result<T> {
-        let slots = 0..self.dump.manifest().layers.len();
-        let layers = slots.map(|slot| self.dump.layer(self.index, slot)).collect::<Result<Vec<_>, _>>()?;
+        let layers = self.dump.manifest().ordinals().map(|ordinal| self.dump.layer(self.index, ordinal));
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let problems = layers.iter().map(DumpLayer::problem).collect::<Result<Vec<_>, _>>()?;
         let prepared = problems.par_iter().map(|problem| self.backend.prepare(problem));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
@@ -225,13 +225,13 @@ impl Sample<'_> {
         progress: &Progress,
         mut visit: impl FnMut(&mut dyn PreparedLayer) -> Result<()>,
     ) -> Result<()> {
-        let slots = 0..self.dump.manifest().layers.len();
+        let ordinals = self.dump.manifest().ordinals();
         thread::scope(|scope| {
             let (send, receive) = mpsc::sync_channel(0);
-            let read = slots.clone().map(|slot| progress.read(|| self.read(slot)));
+            let read = ordinals.clone().map(|ordinal| progress.read(|| self.read(ordinal)));
             // Whoever hangs up has failed, and says so itself.
             scope.spawn(move || read.map_while(|layer| send.send(layer).ok()).for_each(drop));
-            for _ in slots {
+            for _ in ordinals {
                 let layer = progress.wait(|| receive.recv()).context("the reader has stopped")??;
                 let problem = layer.problem()?;
                 let name = || format!("sample {}, layer {}", self.name(), problem.layer());
@@ -244,8 +244,8 @@ impl Sample<'_> {
     }
 
     /// Maps a layer and reads every value of it.
-    fn read(&self, slot: usize) -> Result<DumpLayer> {
-        let layer = self.dump.layer(self.index, slot)?;
+    fn read(&self, ordinal: LayerOrdinal) -> Result<DumpLayer> {
+        let layer = self.dump.layer(self.index, ordinal)?;
         layer.problem()?;
         Ok(layer)
     }

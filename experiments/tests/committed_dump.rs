@@ -31,14 +31,14 @@ fn the_committed_dump_is_what_its_command_writes() {
         [Path::new(DATA).join("smollm2-135m"), out].map(|path| Dump::open(path).expect("a dump"));
     assert_eq!(committed.manifest(), made.manifest());
     let mut largest = 0.0_f64;
-    for slot in 0..committed.manifest().layers.len() {
-        let layers = [&committed, &made].map(|dump| dump.layer(0, slot).expect("a layer"));
+    for ordinal in committed.manifest().ordinals() {
+        let layers = [&committed, &made].map(|dump| dump.layer(0, ordinal).expect("a layer"));
         let [committed, made] = layers.each_ref().map(|layer| layer.problem().expect("a valid layer"));
         for (name, committed, made) in
             tensors(&committed).into_iter().zip(tensors(&made)).map(|(a, b)| (a.0, a.1, b.1))
         {
             let share = share_of_bound(committed, made);
-            assert!(share <= 1.0, "slot {slot}, {name}: {share} of the bound");
+            assert!(share <= 1.0, "layer {ordinal} of the dump, {name}: {share} of the bound");
             largest = largest.max(share);
         }
     }

@@ -69,7 +69,7 @@ fn real_activations_are_within_the_bounds_of_this_path_and_of_the_fast_one() {
         ..gpu()
     };
     let mut sample = Sample::new(vec![gpu(), fast]);
-    let last = dump.manifest().layers.len() - 1;
+    let last = dump.manifest().ordinals().last().unwrap();
     sample.hold_layer(&dump.layer(0, last).unwrap().problem().unwrap());
     sample.hold_sets("the committed dump", dump.manifest().layer_shape(0).window_len);
 }

@@ -1,15 +1,26 @@
 //! What can be wrong with the data or the request; a panic is always a bug of this crate.
 
+use crate::quantity::{Size, Tensor};
 use crate::shape::{KvHead, LayerIndex, Position};
 
 /// A refusal that carries the values it is about.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A size that breaks a rule.
+    /// A size of a layer that breaks a rule of [`LayerShape::validate`](crate::LayerShape::validate).
+    #[error("{size}: expected {expected}, found {found}")]
+    Size {
+        /// The size.
+        size: Size,
+        /// The rule.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// Extents or counts that do not fit together.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
-        /// Which size.
+        /// The thing that does not fit, for people only.
         what: &'static str,
         /// The rule.
         expected: String,
@@ -17,11 +28,11 @@ pub enum Error {
         found: String,
     },
     /// A number that is NaN or infinite where only finite ones make sense.
-    #[error("{what}: element {index} is not finite")]
+    #[error("{tensor}: element {index} is not finite")]
     NonFinite {
-        /// Which tensor.
-        what: &'static str,
-        /// Its flat index.
+        /// The tensor.
+        tensor: Tensor,
+        /// The number's index in C order.
         index: usize,
     },
     /// A score that is NaN or infinite.

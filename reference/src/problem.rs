@@ -1,6 +1,7 @@
 //! One layer's eviction problem: what was captured of it, checked once.
 
 use crate::error::Error;
+use crate::quantity::Tensor;
 use crate::shape::{LayerIndex, LayerShape};
 use crate::tensor::{Elements, TensorView};
 
@@ -34,7 +35,7 @@ impl<'a> LayerProblem<'a> {
     /// `attention_scale` multiplies `q . k` before the softmax, usually `1 / sqrt(d)`.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::NonFinite`] names the tensor.
+    /// As [`LayerProblem::of_finite`], and [`Error::NonFinite`] names the tensor.
     pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
         let problem = Self::of_finite(layer, attention_scale, activations)?;
         check_finite(&problem.activations)?;
@@ -44,7 +45,7 @@ impl<'a> LayerProblem<'a> {
     /// The same for values that were found finite before: only the tensors' shapes are looked at.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the tensor.
+    /// [`Error::Size`] names the size, [`Error::Shape`] the tensor.
     pub fn of_finite(
         layer: LayerIndex,
         attention_scale: f64,
@@ -93,7 +94,7 @@ fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     let [hidden_dim, _] = activations.output_projection.shape();
     let future_len = activations.future_query.map_or(0, |query| query.shape()[1]);
     let context_len = cached_len.checked_sub(future_len).ok_or_else(|| Error::Shape {
-        what: "key",
+        what: Tensor::Key.name(),
         expected: format!("at least the {future_len} future positions"),
         found: cached_len.to_string(),
     })?;
@@ -102,38 +103,40 @@ fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     shape.validate()?;
 
     let cached = [kv_heads, cached_len, head_dim];
-    expect("key", activations.key.shape(), cached)?;
-    expect("value", activations.value.shape(), cached)?;
-    expect("output_projection", activations.output_projection.shape(), [hidden_dim, query_heads * head_dim])?;
+    expect(Tensor::Key, activations.key.shape(), cached)?;
+    expect(Tensor::Value, activations.value.shape(), cached)?;
+    let weight = [hidden_dim, query_heads * head_dim];
+    expect(Tensor::OutputProjection, activations.output_projection.shape(), weight)?;
     if let Some(query) = activations.future_query {
-        expect("future_query", query.shape(), [query_heads, future_len, head_dim])?;
+        expect(Tensor::FutureQuery, query.shape(), [query_heads, future_len, head_dim])?;
     }
     Ok(shape)
 }
 
 fn expect<const RANK: usize>(
-    what: &'static str,
+    tensor: Tensor,
     found: [usize; RANK],
     expected: [usize; RANK],
 ) -> Result<(), Error> {
     if found == expected {
         Ok(())
     } else {
-        Err(Error::Shape { what, expected: format!("{expected:?}"), found: format!("{found:?}") })
+        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+        Err(Error::Shape { what: tensor.name(), expected, found })
     }
 }
 
 fn check_finite(activations: &Activations<'_>) -> Result<(), Error> {
-    let tensors: [(&'static str, Option<Elements<'_>>); 5] = [
-        ("query", Some(activations.query.elements())),
-        ("key", Some(activations.key.elements())),
-        ("value", Some(activations.value.elements())),
-        ("output_projection", Some(activations.output_projection.elements())),
-        ("future_query", activations.future_query.map(|query| query.elements())),
+    let tensors: [(Tensor, Option<Elements<'_>>); 5] = [
+        (Tensor::Query, Some(activations.query.elements())),
+        (Tensor::Key, Some(activations.key.elements())),
+        (Tensor::Value, Some(activations.value.elements())),
+        (Tensor::OutputProjection, Some(activations.output_projection.elements())),
+        (Tensor::FutureQuery, activations.future_query.map(|query| query.elements())),
     ];
-    for (what, elements) in tensors {
+    for (tensor, elements) in tensors {
         if let Some(index) = elements.and_then(|elements| elements.first_non_finite()) {
-            return Err(Error::NonFinite { what, index });
+            return Err(Error::NonFinite { tensor, index });
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Shapes and indices: `L` layers, `H` query heads, `Hkv` KV heads, head dimension `d`, hidden size `D`.
 
 use crate::error::Error;
+use crate::quantity::Size;
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
@@ -19,6 +20,10 @@ macro_rules! index {
 index!(
     /// A layer's own number in the model.
     LayerIndex
+);
+index!(
+    /// A layer's place among those that a dump or a retained set holds, not its own number in the model.
+    LayerOrdinal
 );
 index!(
     /// One of a layer's `H` query heads.
@@ -56,43 +61,26 @@ impl LayerShape {
     /// Checks that every size is positive (`future_len` may be 0), that `Hkv` divides `H` and that `w <= n`.
     ///
     /// # Errors
-    /// [`Error::Shape`] names the first rule that is broken.
+    /// [`Error::Size`] names the first rule that is broken.
     pub fn validate(&self) -> Result<(), Error> {
         let sizes = [
-            ("query_heads", self.query_heads),
-            ("kv_heads", self.kv_heads),
-            ("head_dim", self.head_dim),
-            ("hidden_dim", self.hidden_dim),
-            ("context_len", self.context_len),
-            ("window_len", self.window_len),
+            (Size::QueryHeads, self.query_heads),
+            (Size::KvHeads, self.kv_heads),
+            (Size::HeadDim, self.head_dim),
+            (Size::HiddenDim, self.hidden_dim),
+            (Size::ContextLen, self.context_len),
+            (Size::WindowLen, self.window_len),
         ];
-        for (what, found) in sizes {
-            if found == 0 {
-                return Err(Error::Shape { what, expected: "at least 1".into(), found: "0".into() });
-            }
+        for (size, found) in sizes {
+            require(found > 0, size, "at least 1", found)?;
         }
-        if !self.query_heads.is_multiple_of(self.kv_heads) {
-            return Err(Error::Shape {
-                what: "query_heads",
-                expected: format!("a multiple of the {} KV heads", self.kv_heads),
-                found: self.query_heads.to_string(),
-            });
-        }
-        if self.window_len > self.context_len {
-            return Err(Error::Shape {
-                what: "window_len",
-                expected: format!("at most the context of {}", self.context_len),
-                found: self.window_len.to_string(),
-            });
-        }
-        if u32::try_from(self.context_len).is_err() {
-            return Err(Error::Shape {
-                what: "context_len",
-                expected: format!("at most {}", u32::MAX),
-                found: self.context_len.to_string(),
-            });
-        }
-        Ok(())
+        let is_multiple = self.query_heads.is_multiple_of(self.kv_heads);
+        let multiple = format_args!("a multiple of the {} KV heads", self.kv_heads);
+        require(is_multiple, Size::QueryHeads, multiple, self.query_heads)?;
+        let within = format_args!("at most the context of {}", self.context_len);
+        require(self.window_len <= self.context_len, Size::WindowLen, within, self.window_len)?;
+        let fits = u32::try_from(self.context_len).is_ok();
+        require(fits, Size::ContextLen, format_args!("at most {}", u32::MAX), self.context_len)
     }
 
     /// `G = H / Hkv`, the query heads that read one KV head.
@@ -133,5 +121,13 @@ impl LayerShape {
     /// Every KV head, in order.
     pub fn kv_heads(&self) -> impl Iterator<Item = KvHead> + use<> {
         (0..self.kv_heads).map(KvHead)
+    }
+}
+
+fn require(holds: bool, size: Size, expected: impl std::fmt::Display, found: usize) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Size { size, expected: expected.to_string(), found: found.to_string() })
     }
 }

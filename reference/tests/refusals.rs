@@ -5,7 +5,7 @@ mod common;
 use half::f16;
 use laprox_reference::{
     Activations, Elements, Error, HeadScores, KvHead, LayerIndex, LayerProblem, ModelScores, Position,
-    RetainedSet, TensorView, evict,
+    RetainedSet, Tensor, TensorView, evict,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,7 @@ fn agreeing() -> Activations<'static> {
 fn blamed(activations: Activations<'_>) -> &'static str {
     match LayerProblem::new(LayerIndex(0), 0.5, activations).unwrap_err() {
         Error::Shape { what, .. } => what,
+        Error::Size { size, .. } => size.name(),
         other => panic!("{other}"),
     }
 }
@@ -111,14 +112,14 @@ fn a_scale_that_is_no_positive_number_is_refused() {
     }
 }
 
-/// A problem's tensors by name.
-fn tensors(problem: &mut Problem) -> [(&'static str, &mut Vec<f64>); 5] {
+/// A problem's tensors.
+fn tensors(problem: &mut Problem) -> [(Tensor, &mut Vec<f64>); 5] {
     [
-        ("query", &mut problem.query),
-        ("key", &mut problem.key),
-        ("value", &mut problem.value),
-        ("output_projection", &mut problem.projection),
-        ("future_query", &mut problem.future_query),
+        (Tensor::Query, &mut problem.query),
+        (Tensor::Key, &mut problem.key),
+        (Tensor::Value, &mut problem.value),
+        (Tensor::OutputProjection, &mut problem.projection),
+        (Tensor::FutureQuery, &mut problem.future_query),
     ]
 }
 
@@ -132,11 +133,11 @@ proptest! {
         bad in prop::sample::select(NOT_FINITE.to_vec()),
     ) {
         let mut problem = Problem::alive(SIZES, 1);
-        let (what, numbers) = &mut tensors(&mut problem)[tensor];
-        let (what, index) = (*what, index.index(numbers.len()));
+        let (tensor, numbers) = &mut tensors(&mut problem)[tensor];
+        let (tensor, index) = (*tensor, index.index(numbers.len()));
         numbers[index] = bad;
         let refused = LayerProblem::new(LayerIndex(0), 1.0, problem.activations()).unwrap_err();
-        prop_assert_eq!(refused, Error::NonFinite { what, index });
+        prop_assert_eq!(refused, Error::NonFinite { tensor, index });
     }
 
     #[test]

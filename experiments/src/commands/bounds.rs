@@ -7,7 +7,7 @@ use comfy_table::CellAlignment;
 use laprox_fixtures::Dump;
 use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
 use laprox_reference::layer::Layer;
-use laprox_reference::{Budget, RetainedSet};
+use laprox_reference::{Budget, LayerOrdinal, RetainedSet};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -135,9 +135,10 @@ impl<'a> Evictions<'a> {
     /// Budget by budget, layer by layer within it; one layer is in memory at a time.
     fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<Row>> {
         let mut rows = vec![Vec::new(); self.sets.len()];
-        for slot in 0..self.sample.dump.manifest().layers.len() {
-            let bounds = self.bounds(slot, checks)?;
-            let number = self.sample.dump.manifest().layers[slot];
+        let manifest = self.sample.dump.manifest();
+        for ordinal in manifest.ordinals() {
+            let bounds = self.bounds(ordinal, checks)?;
+            let number = manifest.layers[ordinal.0];
             for (set, bound) in bounds {
                 rows[set].push(self.row(set, number, &bound));
             }
@@ -147,12 +148,12 @@ impl<'a> Evictions<'a> {
     }
 
     /// Every bound on one layer, with the index of the set that it is about.
-    fn bounds(&self, slot: usize, checks: &[Check]) -> Result<Vec<(usize, Bound)>> {
-        let layer = self.sample.dump.layer(self.sample.index, slot)?;
+    fn bounds(&self, ordinal: LayerOrdinal, checks: &[Check]) -> Result<Vec<(usize, Bound)>> {
+        let layer = self.sample.dump.layer(self.sample.index, ordinal)?;
         let layer = Layer::new(&layer.problem()?);
         let pairs = LayerPairs::new(&layer)?;
         let case =
-            |(_, _, set): &(Budget, usize, RetainedSet)| Case::new(&pairs, set.layer(slot), self.draws);
+            |(_, _, set): &(Budget, usize, RetainedSet)| Case::new(&pairs, set.layer(ordinal.0), self.draws);
         let cases = self.sets.par_iter().map(case).collect::<Result<Vec<_>, _>>()?;
         let tasks: Vec<_> = cases
             .iter()

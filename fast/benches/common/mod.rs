@@ -6,7 +6,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use laprox_fast::simd::widen::widen_into;
 use laprox_fixtures::{Dump, DumpLayer, Precision, SynthConfig, synthesize};
-use laprox_reference::{LayerProblem, LayerShape, RetainedSet};
+use laprox_reference::{LayerOrdinal, LayerProblem, LayerShape, RetainedSet};
 use rayon::prelude::*;
 use tempfile::TempDir;
 
@@ -54,7 +54,7 @@ impl Live {
             precision: Precision::F16,
         };
         let dump: Dump = synthesize(folder.path().join("dump"), &config, false, |_| {}).expect("a dump");
-        Self { layer: dump.layer(0, 0).expect("its layer"), _folder: folder }
+        Self { layer: dump.layer(0, LayerOrdinal(0)).expect("its layer"), _folder: folder }
     }
 
     pub fn problem(&self) -> LayerProblem<'_> {

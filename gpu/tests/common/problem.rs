@@ -3,7 +3,9 @@
 use half::{bf16, f16};
 use laprox_fixtures::{Precision, SynthConfig, synthesize};
 use laprox_gpu::Format;
-use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, LayerShape, TensorView};
+use laprox_reference::{
+    Activations, Elements, LayerIndex, LayerOrdinal, LayerProblem, LayerShape, TensorView,
+};
 
 /// The sizes that tests choose.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +74,7 @@ impl Problem {
             precision: Precision::F32,
         };
         let dump = synthesize(folder.path().join("dump"), &config, false, |_| ()).unwrap();
-        let layer = dump.layer(0, 0).unwrap();
+        let layer = dump.layer(0, LayerOrdinal(0)).unwrap();
         Self::of(&layer.problem().unwrap(), format)
     }
 

@@ -1,7 +1,9 @@
 //! Whole models: layers streamed to the device, cut there, on synthetic layers and on the committed real dump.
 
 use laprox_gpu::{DeviceLayer, Format, Gpu};
-use laprox_reference::{Backend, LayerProblem, ModelScores, Policy, Reference, RetainedSet, evict};
+use laprox_reference::{
+    Backend, LayerOrdinal, LayerProblem, ModelScores, Policy, Reference, RetainedSet, evict,
+};
 
 use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
 use crate::common::expected::Expected;
@@ -100,7 +102,7 @@ fn a_model_of_a_policy_that_the_device_does_not_cut_is_not_scored_there() {
 #[test]
 fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
     let dump = committed_dump();
-    let layers: Vec<_> = [0, 3].map(|slot| dump.layer(0, slot).unwrap()).into();
+    let layers: Vec<_> = [0, 3].map(|ordinal| dump.layer(0, LayerOrdinal(ordinal)).unwrap()).into();
     let problems: Vec<LayerProblem<'_>> = layers.iter().map(|layer| layer.problem().unwrap()).collect();
     let gpu = Gpu::new(device());
     let policy: Policy = "laprox:pool=none".parse().unwrap();
