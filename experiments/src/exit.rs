@@ -29,14 +29,19 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 pub fn code(error: &anyhow::Error) -> u8 {
     if error.is::<ClaimFails>() {
         1
-    } else if error.is::<Missing>() {
+    } else if error.is::<Missing>() || error.chain().any(is_of_path) {
         3
     } else {
         2
     }
 }
 
-/// Whoever read the output has closed it, as `| head` does.
+/// A path that this machine lacks, or whose device failed.
+fn is_of_path(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(laprox_reference::Error::Path { .. }))
+}
+
+/// The reader of the output has closed it, as `| head` does.
 fn is_closed_pipe(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
 }

@@ -19,6 +19,8 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod sample;
+pub mod seed;
 pub mod statistics;
 pub mod tables;
 pub mod tasks;
+pub mod threads;

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use comfy_table::{Cell, Table, presets};
-use laprox_reference::{Budget, ObjectiveError, OutputError, OutputErrors, Policy};
+use laprox_reference::{
+    Budget, CandidatesPerHead, EntriesPerHead, ObjectiveError, OutputError, OutputErrors, Policy,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::sample::Sample;
@@ -58,7 +60,7 @@ pub struct Subject<'a> {
     sample: &'a Sample<'a>,
     policy: Policy,
     budget: Budget,
-    entries_per_head: usize,
+    entries_per_head: EntriesPerHead,
 }
 
 /// The three objectives by name; `future` only where the dump holds later queries.
@@ -68,10 +70,10 @@ fn objectives(errors: &OutputErrors) -> impl Iterator<Item = (&'static str, Obje
 }
 
 impl<'a> Subject<'a> {
-    /// A policy on a sample, at a budget that keeps `per_head` candidates a KV head.
+    /// A policy on a sample at one budget.
     #[must_use]
-    pub fn new(sample: &'a Sample<'a>, policy: Policy, budget: Budget, per_head: usize) -> Self {
-        Self { sample, policy, budget, entries_per_head: per_head + sample.window_len() }
+    pub fn new(sample: &'a Sample<'a>, policy: Policy, budget: Budget, per_head: CandidatesPerHead) -> Self {
+        Self { sample, policy, budget, entries_per_head: per_head.with_window(sample.window_len()) }
     }
 
     /// The rows of each layer (with its number), then those of all layers together.
@@ -110,7 +112,7 @@ impl<'a> Subject<'a> {
             norm: option_of(&self.policy, "norm").unwrap_or_default(),
             window: option_of(&self.policy, "window").unwrap_or_default(),
             budget: self.budget.to_string(),
-            entries_per_head: self.entries_per_head,
+            entries_per_head: self.entries_per_head.0,
             objective: objective.into(),
             form: form.into(),
             layer,
@@ -123,7 +125,7 @@ impl<'a> Subject<'a> {
 
 /// An option's value, where the policy has it and its allocation reads it.
 fn option_of(policy: &Policy, key: &str) -> Option<String> {
-    let option = policy.entry().options.iter().find(|option| option.name() == key)?;
+    let option = policy.entry().options.keys().into_iter().find(|option| option.name() == key)?;
     let read = option.allocations().is_none_or(|under| under.contains(&policy.options().allocation));
     read.then(|| option.get(policy.options()))
 }

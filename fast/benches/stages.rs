@@ -12,7 +12,10 @@ use laprox_fast::columns::{Wanted, columns};
 use laprox_fast::project::projected_value_norms;
 use laprox_fast::score::head_factors;
 use laprox_fast::{Fast, Level, select};
-use laprox_reference::{Backend, HeadScores, LayerProblem, ModelScores, Policy, PreparedLayer, Reference};
+use laprox_reference::{
+    Backend, CandidatesPerHead, HeadScores, LayerOrdinal, LayerProblem, ModelScores, Policy, PreparedLayer,
+    Reference, Score, Scored,
+};
 
 /// Benchmarks one stage on every shape.
 fn stage(
@@ -56,7 +59,7 @@ fn project(criterion: &mut Criterion) {
 
 fn score(criterion: &mut Criterion) {
     for policy in ["laprox:gqa=attention", "laprox:gqa=exact", "centred", "snapkv", "tova"] {
-        let parsed: Policy = policy.parse().expect("a policy");
+        let parsed = score_of(policy);
         let name = format!("score {}", policy.replace(':', " "));
         stage(criterion, &name, "fast", &SHAPES[..3], |problem| {
             let problem = *problem;
@@ -66,6 +69,11 @@ fn score(criterion: &mut Criterion) {
             })
         });
     }
+}
+
+/// The score of a policy that ranks.
+fn score_of(policy: &str) -> Score {
+    policy.parse::<Policy>().expect("a policy").score().expect("a policy that ranks")
 }
 
 fn select(criterion: &mut Criterion) {
@@ -81,11 +89,12 @@ fn select(criterion: &mut Criterion) {
     let layers = lists.chunks(8).enumerate();
     let layers = layers
         .map(|(i, heads)| HeadScores::new(laprox_reference::LayerIndex(i), heads.to_vec()).expect("finite"));
-    let model = ModelScores::new(layers.collect(), vec![1.0; 32], 8).expect("a model");
+    let scores = ModelScores::new(layers.collect()).expect("a model");
+    let scores = Scored::of_host(scores, 32);
     let policy: Policy = "laprox:allocation=model-raw".parse().expect("a policy");
     for (path, backend) in [("fast-set", &Fast::default() as &dyn Backend), ("reference-set", &Reference)] {
         group.bench_function(BenchmarkId::new(path, "llama8b_32k"), |bencher| {
-            bencher.iter(|| black_box(backend.evict(&policy, &model, 1606, 32)));
+            bencher.iter(|| black_box(backend.cut(&policy, &scores, CandidatesPerHead(1606))));
         });
     }
 }
@@ -96,15 +105,15 @@ fn evaluate(criterion: &mut Criterion) {
         let set = every_fifth(problem.shape());
         Box::new(move || {
             let layer = Fast::default().prepare(&problem).expect("a layer");
-            black_box(layer.evaluate(set.layer(0)).expect("errors"));
+            black_box(layer.evaluate(set.layer(LayerOrdinal(0))).expect("errors"));
         })
     });
 }
 
 /// From the captured layer to pooled LaProx scores, the weights' factor included.
 fn whole(criterion: &mut Criterion) {
-    let policy: Policy = "laprox".parse().expect("a policy");
-    let score = move |layer: &dyn PreparedLayer| drop(black_box(layer.score(&policy).expect("scores")));
+    let laprox = score_of("laprox");
+    let score = move |layer: &dyn PreparedLayer| drop(black_box(layer.score(&laprox).expect("scores")));
     stage(criterion, "whole", "fast", &SHAPES, |problem| {
         let problem = *problem;
         Box::new(move || score(Fast::default().prepare(&problem).expect("a layer").as_ref()))
@@ -115,7 +124,7 @@ fn whole(criterion: &mut Criterion) {
     });
     stage(criterion, "whole", "literal", &SHAPES[..3], |problem| {
         let problem = *problem;
-        let attention: Policy = "snapkv:pool=none".parse().expect("a policy");
+        let attention = score_of("snapkv:pool=none");
         Box::new(move || {
             black_box(literal_norms(&problem));
             let layer = Fast::default().prepare(&problem).expect("a layer");

@@ -1,92 +1,70 @@
-//! One layer on the fast path: the captured numbers where they lie, and the layer in f64 where something asks for it.
-
-use std::sync::OnceLock;
+//! One layer on the fast path: the captured numbers where they lie, and the statistics that its scores share.
 
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::gram::{Form, PairGram, Rows};
+use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::pool::PoolStage;
 use laprox_reference::{
-    AttentionSpread, Error, HeadScores, LayerProblem, LayerRetained, LayerShape, OutputErrors, Policy,
-    Pooling, PreparedLayer,
+    Error, Form, LayerProblem, LayerRetained, LayerScores, OutputErrors, OwnStages, Pooling, Score, Statistic,
 };
 
 use crate::evaluate;
 use crate::gram::FastGram;
-use crate::score::{Family, Needs, Statistics};
+use crate::score::{Kernel, Needs, Statistics};
 use crate::simd::Level;
 
-/// A layer on the fast path.
+/// A layer on the fast path: nothing is computed before it is asked for.
 pub struct FastLayer<'a> {
     level: Level,
     problem: LayerProblem<'a>,
-    /// What [`PreparedLayer::share`] computed.
+    /// Computed by [`OwnStages::share`].
     shared: Statistics,
-    in_f64: OnceLock<Layer>,
 }
 
 impl<'a> FastLayer<'a> {
-    /// Prepares a layer: nothing is computed before it is asked for.
+    /// Takes a layer.
     #[must_use]
     pub fn new(level: Level, problem: &LayerProblem<'a>) -> Self {
-        Self { level, problem: *problem, shared: Statistics::default(), in_f64: OnceLock::new() }
+        Self { level, problem: *problem, shared: Statistics::default() }
     }
 
-    fn family(&self, policy: &Policy) -> Family {
-        Family::of(policy, self.problem.shape().window_len)
-    }
-
-    /// The reference's layer, widened when it is first needed.
-    fn reference(&self) -> &Layer {
-        self.in_f64.get_or_init(|| Layer::new(&self.problem))
+    fn kernel(&self, score: &Score) -> Option<Kernel> {
+        Kernel::of(score, self.problem.shape().window_len)
     }
 }
 
-impl PreparedLayer for FastLayer<'_> {
-    fn share(&mut self, policies: &[&Policy]) {
-        let needs = policies.iter().map(|policy| self.family(policy).needs());
-        let needs = needs.fold(Needs::default(), Needs::union);
-        self.shared = Statistics::new(self.level, &self.problem, needs);
+impl OwnStages for FastLayer<'_> {
+    fn share(&mut self, scores: &[Score]) {
+        let needs = scores.iter().filter_map(|score| self.kernel(score)).map(Kernel::needs);
+        self.shared = Statistics::new(self.level, &self.problem, needs.fold(Needs::default(), Needs::union));
     }
 
-    fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        let family = self.family(policy);
-        let (level, problem, pool) = (self.level, &self.problem, policy.options().pool);
+    fn score(&self, score: &Score) -> Result<Option<LayerScores>, Error> {
+        let Some(kernel) = self.kernel(score) else { return Ok(None) };
+        let (level, problem, pool) = (self.level, &self.problem, score.options().pool);
         let pooling = if pool.stage == PoolStage::Score { pool.pooling } else { Pooling::None };
-        match family {
-            Family::Reference => self.reference().score(policy),
-            Family::Unseen => Layer::unseen(problem.layer(), problem.shape()).score(policy),
-            _ if self.shared.needs.covers(family.needs()) => {
-                self.shared.score(level, problem, family, pooling)
-            }
-            _ => Statistics::new(level, problem, family.needs()).score(level, problem, family, pooling),
-        }
+        let scores = if self.shared.needs.covers(kernel.needs()) {
+            self.shared.score(level, problem, kernel, pooling)
+        } else {
+            Statistics::new(level, problem, kernel.needs()).score(level, problem, kernel, pooling)
+        };
+        Ok(Some(LayerScores::Host(scores?)))
     }
 
-    fn shape(&self) -> LayerShape {
-        self.problem.shape()
+    fn statistic(&self, statistic: Statistic, _: usize) -> Result<Option<f64>, Error> {
+        let is_own = statistic == Statistic::OutputNorm;
+        Ok(is_own.then(|| evaluate::output_norm(self.level, &self.problem)))
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        match FastGram::new(self.reference(), form, rows) {
-            Some(gram) => Ok(Box::new(gram)),
-            // The reference says what is missing.
-            None => self.reference().gram(form, rows),
-        }
+    fn gram<'g>(
+        &'g self,
+        layer: &'g Layer,
+        form: Form,
+        rows: Rows,
+    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
+        Ok(Some(Box::new(FastGram::new(layer, form, rows)?)))
     }
 
-    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
-        self.reference().improve(form, start)
-    }
-
-    fn output_norm(&self) -> f64 {
-        evaluate::output_norm(self.level, &self.problem)
-    }
-
-    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
-        self.reference().attention_spread(policy)
-    }
-
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        evaluate::evaluate(self.level, &self.problem, retained)
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<Option<OutputErrors>, Error> {
+        evaluate::evaluate(self.level, &self.problem, retained).map(Some)
     }
 }

@@ -37,9 +37,11 @@ pub mod select;
 pub mod simd;
 pub mod stack;
 
-use laprox_reference::layer::Layer;
 use laprox_reference::oracle::PairGram;
-use laprox_reference::{Backend, Error, LayerProblem, ModelScores, Policy, PreparedLayer, RetainedSet};
+use laprox_reference::{
+    Backend, CandidatesPerHead, Error, LayerProblem, Policy, PreparedLayer, RetainedSet, Scored,
+    WithReference,
+};
 
 pub use factor::Faer;
 pub use layer::FastLayer;
@@ -68,23 +70,19 @@ impl Backend for Fast {
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
         if fits_f32(problem) {
-            Ok(Box::new(FastLayer::new(self.level, problem)))
+            Ok(Box::new(WithReference::new(problem, FastLayer::new(self.level, problem))))
         } else {
-            Ok(Box::new(Layer::new(problem)))
+            Ok(Box::new(WithReference::new(problem, ())))
         }
     }
 
-    fn evict(
+    fn cut(
         &self,
         policy: &Policy,
-        scores: &ModelScores,
-        per_head: usize,
-        window_len: usize,
+        scores: &Scored,
+        per_head: CandidatesPerHead,
     ) -> Result<RetainedSet, Error> {
-        match select::evict(policy, scores, per_head, window_len)? {
-            Some(retained) => Ok(retained),
-            None => laprox_reference::evict(policy, scores, per_head, window_len),
-        }
+        select::cut(policy, scores.on_host()?, per_head, scores.window_len())
     }
 
     fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {

@@ -1,11 +1,9 @@
-//! Stage *score*: the families that this path computes itself, each from a few statistics of the layer.
+//! Stage *score*: the scores that this path computes itself, each from a few statistics of the layer.
 //!
-//! A policy that is in no family, a new one for example, is scored by the reference from the same layer in f64, which is
-//! widened then and kept.
+//! The reference computes any other score from the same layer in f64, which is widened then and kept.
 
-use laprox_reference::policy::Rule;
 use laprox_reference::{
-    Error, FiniteScores, GroupRule, HeadScores, KvHead, LayerProblem, LayerShape, Policy, Pooling,
+    Error, Family, FiniteScores, GroupRule, HeadScores, KvHead, LayerProblem, LayerShape, Pooling, Score,
 };
 use rayon::prelude::*;
 
@@ -20,9 +18,9 @@ use crate::removed::Removed;
 use crate::simd::Level;
 use crate::simd::widen::Source;
 
-/// How a policy's score comes about on this path.
+/// The scores that this path computes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum Kernel {
     /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`
     PairNorms,
     /// `norm2(mean over the group of a_{h,i}) * mean over the group of norm2(b_{h,i})`
@@ -37,28 +35,25 @@ pub enum Family {
     MaxAttention,
     /// `mean over all query heads of A_h[w - 1, i]`
     LastRow,
-    /// The reference's, which looks at nothing but the layer's place and sizes.
-    Unseen,
-    /// The reference's, in f64: any other score, part of the window, pooled attention.
-    Reference,
 }
 
-impl Family {
-    /// The family of a policy over a window.
+impl Kernel {
+    /// The kernel of a score over a window; `None` leaves it to the reference: any other score, part of the window, pooled
+    /// attention.
     #[must_use]
-    pub fn of(policy: &Policy, window_len: usize) -> Self {
-        let options = policy.options();
-        match (policy.rule(), policy.name(), options.group_rule) {
-            (_, "streaming" | "random", _) | (Rule::Everything | Rule::Oracle(_), ..) => Self::Unseen,
-            _ if !policy.reads_whole_columns(window_len) => Self::Reference,
-            (Rule::Score(_), "laprox", GroupRule::Mean) => Self::PairNorms,
-            (Rule::Score(_), "laprox", GroupRule::Attention) => Self::MeanAttentionNorm,
-            (Rule::Score(_), "laprox", GroupRule::Exact) => Self::RemovedBlock,
-            (Rule::Score(_), "centred", _) => Self::Centred,
-            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", GroupRule::Mean) => Self::MeanAttention,
-            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", GroupRule::Max) => Self::MaxAttention,
-            (Rule::Score(_), "tova", _) => Self::LastRow,
-            (Rule::Score(_) | Rule::TwoStage(_) | Rule::Unavailable(_), ..) => Self::Reference,
+    pub fn of(score: &Score, window_len: usize) -> Option<Self> {
+        if !score.reads_whole_columns(window_len) {
+            return None;
+        }
+        match (score.family(), score.options().group_rule) {
+            (Family::PairNorms, GroupRule::Attention) => Some(Self::MeanAttentionNorm),
+            (Family::PairNorms, GroupRule::Exact) => Some(Self::RemovedBlock),
+            (Family::PairNorms, _) => Some(Self::PairNorms),
+            (Family::Centred, _) => Some(Self::Centred),
+            (Family::MeanAttention, GroupRule::Max) => Some(Self::MaxAttention),
+            (Family::MeanAttention, _) => Some(Self::MeanAttention),
+            (Family::LastQuery, _) => Some(Self::LastRow),
+            (Family::Unseen | Family::Other, _) => None,
         }
     }
 
@@ -73,7 +68,6 @@ impl Family {
             Self::Centred => needs.centred = true,
             Self::MeanAttention | Self::MaxAttention => needs.columns.sums = true,
             Self::LastRow => needs.columns.last = true,
-            Self::Unseen | Self::Reference => {}
         }
         needs
     }
@@ -153,7 +147,7 @@ impl Statistics {
         }
     }
 
-    /// The pooled scores of a family whose needs were computed.
+    /// The pooled scores of a kernel whose needs were computed.
     ///
     /// # Errors
     /// [`Error::Score`] names the first slot whose score is NaN or infinite.
@@ -161,13 +155,13 @@ impl Statistics {
         &self,
         level: Level,
         problem: &LayerProblem<'_>,
-        family: Family,
+        kernel: Kernel,
         pooling: Pooling,
     ) -> Result<HeadScores, Error> {
         let (layer, shape) = (problem.layer(), problem.shape());
         let candidates = shape.candidate_len();
         let score = |(head, scores): (usize, Vec<f64>)| {
-            let raw = self.raw(family, shape, head);
+            let raw = self.raw(kernel, shape, head);
             let scores = level.run(Combine { raw, pooling, candidates, scores });
             FiniteScores::new(layer, KvHead(head), scores)
         };
@@ -179,21 +173,20 @@ impl Statistics {
     }
 
     /// What the scores of one KV head are made of.
-    fn raw(&self, family: Family, shape: LayerShape, head: usize) -> Raw<'_> {
+    fn raw(&self, kernel: Kernel, shape: LayerShape, head: usize) -> Raw<'_> {
         let values = || &self.value_norms[head * shape.group_size()..][..shape.group_size()];
         let sums = || self.columns[head].sums.iter().map(Vec::as_slice).collect();
-        match family {
-            Family::PairNorms => Raw::MeanProduct(&self.columns[head].norms, values()),
-            Family::MeanAttentionNorm => Raw::ProductOfMeans(&self.columns[head].group_norms[0], values()),
-            Family::MeanAttention => Raw::Mean(sums(), shape.window_len as f64),
-            Family::MaxAttention => Raw::Max(sums(), shape.window_len as f64),
-            Family::LastRow => {
+        match kernel {
+            Kernel::PairNorms => Raw::MeanProduct(&self.columns[head].norms, values()),
+            Kernel::MeanAttentionNorm => Raw::ProductOfMeans(&self.columns[head].group_norms[0], values()),
+            Kernel::MeanAttention => Raw::Mean(sums(), shape.window_len as f64),
+            Kernel::MaxAttention => Raw::Max(sums(), shape.window_len as f64),
+            Kernel::LastRow => {
                 let last = self.columns.iter().flat_map(|columns| &columns.last);
                 Raw::Mean(last.map(Vec::as_slice).collect(), 1.0)
             }
-            Family::RemovedBlock => Raw::Scores(&self.removed[head]),
-            Family::Centred => Raw::Scores(&self.centred[head]),
-            Family::Unseen | Family::Reference => unreachable!("scored by the reference"),
+            Kernel::RemovedBlock => Raw::Scores(&self.removed[head]),
+            Kernel::Centred => Raw::Scores(&self.centred[head]),
         }
     }
 }

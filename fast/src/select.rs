@@ -4,10 +4,9 @@
 //! threshold and how many of the candidates that equal it stay; the threshold is found digit by digit, on keys whose
 //! order as whole numbers is that of the scores, among the few that a sample does not rule out. Counts are whole numbers, so neither blocks nor threads show.
 
-use laprox_reference::allocate::Allocation;
-use laprox_reference::policy::Rule;
-use laprox_reference::scores::Normaliser;
-use laprox_reference::{Error, HeadScores, ModelScores, Policy, RetainedSet};
+use laprox_reference::allocations::Division;
+use laprox_reference::scores::{Normaliser, Reach};
+use laprox_reference::{CandidatesPerHead, Error, HeadScores, ModelScores, Policy, RetainedSet};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -28,39 +27,56 @@ const BLOCK: usize = 512;
 /// Scores of a task.
 const CHUNK: usize = 1 << 16;
 
-/// What a policy keeps; `None` for a rule that is not a cut over heads, layers or the model, which the reference divides.
+/// The set that a policy keeps. The reference divides the budget unless the rule is one cut over heads, layers or the model.
 ///
 /// # Errors
-/// [`Error::Score`] when a normaliser makes a score infinite.
-pub fn evict(
+/// As [`laprox_reference::cut`].
+pub fn cut(
     policy: &Policy,
     scores: &ModelScores,
-    per_head: usize,
+    per_head: CandidatesPerHead,
     window_len: usize,
-) -> Result<Option<RetainedSet>, Error> {
+) -> Result<RetainedSet, Error> {
     let options = policy.options();
-    let heads = |scores: &ModelScores, range: usize| -> Vec<usize> {
-        let heads: Vec<&[f64]> = scores.layers().iter().flat_map(HeadScores::heads).collect();
-        heads
-            .chunks(range)
-            .flat_map(|part| counts_in_top(part, options.sinks, part.len() * per_head))
-            .collect()
+    let ranks_once = policy.score().is_some_and(|score| !score.ranks_twice());
+    let Division::Cut { over, normalised } = options.allocation.entry().division else {
+        return laprox_reference::cut(policy, scores, per_head, window_len);
     };
-    let all = scores.layers().len() * scores.kv_heads();
-    let quotas = match (policy.rule(), options.allocation) {
-        _ if options.min_per_head > 0 => return Ok(None),
-        (Rule::Score(_), Allocation::Head) => vec![per_head; all],
-        (Rule::Score(_), Allocation::Layer) => heads(scores, scores.kv_heads()),
-        (Rule::Score(_), Allocation::Model) if options.norm == Normaliser::None => heads(scores, all),
-        (Rule::Score(_), Allocation::Model) => heads(&scores.normalised(options.norm)?, all),
-        (Rule::Score(_), Allocation::ModelRaw) => heads(scores, all),
-        _ => return Ok(None),
+    if !ranks_once || options.min_per_head > 0 {
+        return laprox_reference::cut(policy, scores, per_head, window_len);
+    }
+    let quotas = if normalised && options.norm != Normaliser::None {
+        quotas(&scores.normalised(options.norm)?, over, options.sinks, per_head)
+    } else {
+        quotas(scores, over, options.sinks, per_head)
     };
-    let heads: Vec<&[f64]> = scores.layers().iter().flat_map(HeadScores::heads).collect();
-    let retained: Vec<Vec<u32>> =
-        heads.into_par_iter().zip(quotas).map(|(head, quota)| top(head, options.sinks, quota)).collect();
+    let retained: Vec<Vec<u32>> = heads_of(scores)
+        .into_par_iter()
+        .zip(quotas)
+        .map(|(head, quota)| top(head, options.sinks, quota))
+        .collect();
     let context_len = scores.candidate_len() + window_len;
-    RetainedSet::from_candidates(scores.kv_heads(), context_len, window_len, &retained).map(Some)
+    RetainedSet::from_candidates(scores.kv_heads(), context_len, window_len, &retained)
+}
+
+/// How many candidates each KV head keeps of the highest scores within each range of heads.
+fn quotas(
+    scores: &ModelScores,
+    over: Reach,
+    sinks: usize,
+    CandidatesPerHead(per_head): CandidatesPerHead,
+) -> Vec<usize> {
+    if over == Reach::Head {
+        return vec![per_head; scores.head_count()];
+    }
+    let heads = heads_of(scores);
+    let ranges = scores.heads_of(over).into_iter();
+    ranges.flat_map(|range| counts_in_top(&heads[range.clone()], sinks, range.len() * per_head)).collect()
+}
+
+/// The scores of every KV head.
+fn heads_of(scores: &ModelScores) -> Vec<&[f64]> {
+    scores.layers().iter().flat_map(HeadScores::heads).collect()
 }
 
 /// How many of the first `count` candidates of `heads` each of them holds.

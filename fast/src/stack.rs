@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use laprox_reference::Error;
 use laprox_reference::oracle::gram::{PairGram, Product, StackedGram, slots_inside};
 use nalgebra::DMatrix;
 use rayon::prelude::*;
@@ -28,8 +29,9 @@ impl PairGram for ParallelStack<'_> {
         self.0.slots()
     }
 
-    fn product(&self, x: &[f64]) -> Product {
-        self.0.join(self.each(|layer, range| layer.product(&x[range])))
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        let products = self.each(|layer, range| layer.product(&x[range])).into_iter();
+        Ok(self.0.join(products.collect::<Result<_, _>>()?))
     }
 
     fn diagonal(&self) -> &[f64] {

@@ -1,7 +1,9 @@
 //! Radix selection keeps the sets that sorting keeps.
 
 use laprox_fast::Fast;
-use laprox_reference::{Backend, HeadScores, LayerIndex, ModelScores, Policy, Reference};
+use laprox_reference::{
+    Backend, CandidatesPerHead, HeadScores, LayerIndex, ModelScores, Policy, Scored, Statistic, cut,
+};
 use proptest::prelude::*;
 
 const POLICIES: [&str; 7] = [
@@ -38,14 +40,15 @@ proptest! {
     fn radix_selection_keeps_what_sorting_keeps(scores in scores(), share in 0.0..=1.0_f64, sinks in 0..=6_usize) {
         let layers = scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads.clone()).unwrap());
         let norms = (1..=scores.len()).map(|layer| layer as f64).collect();
-        let model = ModelScores::new(layers.collect(), norms, scores[0].len()).unwrap();
-        let per_head = (share * scores[0][0].len() as f64) as usize;
+        let model = ModelScores::new(layers.collect()).unwrap().with(Statistic::OutputNorm, norms).unwrap();
+        let scored = Scored::of_host(model.clone(), 2);
+        let per_head = CandidatesPerHead((share * scores[0][0].len() as f64) as usize);
         for name in POLICIES {
             let policy: Policy = name.parse().unwrap();
             let policy = policy.with("sinks", &sinks.to_string()).unwrap();
-            let sorted = Reference.evict(&policy, &model, per_head, 2);
-            let selected = Fast::default().evict(&policy, &model, per_head, 2);
-            prop_assert_eq!(sorted, selected, "{} at {}", policy, per_head);
+            let sorted = cut(&policy, &model, per_head, 2);
+            let selected = Fast::default().cut(&policy, &scored, per_head);
+            prop_assert_eq!(sorted, selected, "{} at {:?}", policy, per_head);
         }
     }
 }
@@ -60,16 +63,13 @@ fn long_lists_are_cut_like_short_ones() {
     };
     let heads: Vec<Vec<f64>> = (0..2).map(|_| (0..150_000).map(&mut number).collect()).collect();
     let layer = HeadScores::new(LayerIndex(0), heads).unwrap();
-    let model = ModelScores::new(vec![layer], vec![1.0], 2).unwrap();
+    let model = ModelScores::new(vec![layer]).unwrap().with(Statistic::OutputNorm, vec![1.0]).unwrap();
+    let scored = Scored::of_host(model.clone(), 32);
     for name in ["laprox:allocation=model-raw", "laprox:allocation=head"] {
         let policy: Policy = name.parse().unwrap();
-        for per_head in [1, 60_000, 70_001, 75_000, 149_999, 150_000] {
-            let sorted = Reference.evict(&policy, &model, per_head, 32);
-            assert_eq!(
-                sorted,
-                Fast::default().evict(&policy, &model, per_head, 32),
-                "{policy} at {per_head}"
-            );
+        for per_head in [1, 60_000, 70_001, 75_000, 149_999, 150_000].map(CandidatesPerHead) {
+            let sorted = cut(&policy, &model, per_head, 32);
+            assert_eq!(sorted, Fast::default().cut(&policy, &scored, per_head), "{policy} at {per_head:?}");
         }
     }
 }

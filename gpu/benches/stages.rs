@@ -113,15 +113,15 @@ impl Bench {
             project::enqueue_norms(&layers[turn], &factors, &mut norms[turn])
         })?;
 
-        let policy: Policy = "laprox".parse()?;
+        let laprox = "laprox".parse::<Policy>()?.score().ok_or("laprox ranks")?;
         let mut scores = layers.iter().map(DeviceScores::allocate).collect::<Result<Vec<_>, _>>()?;
         for (layer, scores) in layers.iter().zip(&mut scores) {
-            score::enqueue_scores(layer, &policy, scores)?;
+            score::enqueue_scores(layer, &laprox, scores)?;
         }
         let reduced =
             Work { bytes: 8.0 * heads * candidates + 4.0 * kv_heads as f64 * candidates, flops: 0.0 };
         self.time("c. group, pool, sum", shape, reduced, turns, |turn| {
-            score::enqueue_scores(&layers[turn], &policy, &mut scores[turn]).map(|_| ())
+            score::enqueue_scores(&layers[turn], &laprox, &mut scores[turn]).map(|_| ())
         })?;
 
         self.select_and_gather(shape, &layers)

@@ -1,12 +1,13 @@
 //! The path that `--path gpu` takes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::gram::{Form, PairGram, Rows};
+use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::{
-    AttentionSpread, Backend, Elements, Error, HeadScores, LayerProblem, LayerRetained, LayerShape,
-    OutputErrors, Policy, PreparedLayer,
+    Backend, CandidatesPerHead, Elements, Error, Form, HeadScores, LayerIndex, LayerProblem, LayerScores,
+    LayerShape, OnDevice, OwnStages, Policy, PreparedLayer, RetainedSet, Score, Scored, Statistic,
+    WithReference,
 };
 
 use crate::device::Device;
@@ -14,6 +15,7 @@ use crate::error::DeviceError;
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
+use crate::score::DeviceScores;
 use crate::select::{self, ModelScores};
 
 /// The stages on an open device.
@@ -42,38 +44,6 @@ impl Gpu {
     pub fn device(&self) -> &Arc<Device> {
         &self.device
     }
-
-    /// A policy's scores of a whole model, left on the device: what is to be cut over all layers by the highest share of
-    /// its layer's sum, or `None` where there is no kernel for the policy's scores or its cut is another.
-    ///
-    /// Layers stream: nothing waits for a layer's kernels, so that the next one is converted and copied while they run,
-    /// and a layer's activations are given back behind them.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn score_model<'a>(
-        &self,
-        problems: impl IntoIterator<Item = LayerProblem<'a>>,
-        policy: &Policy,
-    ) -> Result<Option<ModelScores>, DeviceError> {
-        if !select::cuts(policy) {
-            return Ok(None);
-        }
-        let mut layers = Vec::new();
-        let mut shape = None;
-        for problem in problems {
-            let layer = DeviceLayer::upload(&self.device, &problem)?;
-            let Some(scores) = layer.score(policy)? else { return Ok(None) };
-            layers.push(scores);
-            shape = Some(problem.shape());
-        }
-        let none = || DeviceError::Request {
-            what: "layers of a model",
-            expected: "at least one".into(),
-            found: "none".into(),
-        };
-        ModelScores::join(&self.device, &layers, shape.ok_or_else(none)?).map(Some)
-    }
 }
 
 impl Backend for Gpu {
@@ -82,22 +52,66 @@ impl Backend for Gpu {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        Ok(Box::new(GpuLayer::new(&self.device, problem)?))
+        Ok(Box::new(WithReference::new(problem, GpuLayer::new(&self.device, problem)?)))
+    }
+
+    /// On the device if the scores are there and its cut is the policy's.
+    fn cut(
+        &self,
+        policy: &Policy,
+        scores: &Scored,
+        per_head: CandidatesPerHead,
+    ) -> Result<RetainedSet, Error> {
+        match scores.on_device::<ScoredLayer>() {
+            Some(layers) if select::cuts(policy) && per_head.0 > 0 => self.top(&layers, scores, per_head),
+            _ => laprox_reference::cut(policy, scores.on_host()?, per_head, scores.window_len()),
+        }
     }
 }
 
-/// One layer: kernels where there are some, and where there are none the reference on the same layer, which is prepared
-/// when it is first needed.
-///
-/// Kernels: the scores of `laprox` (all group rules) and `snapkv` (`adakv`, `pyramidkv`), the output's norm, the oracles' products. Reference:
-/// the other policies' scores, the errors of a retained set, what else the oracles do; and all of a layer whose numbers f32
-/// may not hold the squares of.
-pub struct GpuLayer<'a> {
+impl Gpu {
+    fn top(
+        &self,
+        layers: &[&ScoredLayer],
+        scores: &Scored,
+        CandidatesPerHead(per_head): CandidatesPerHead,
+    ) -> Result<RetainedSet, Error> {
+        let shape = layers[0].shape;
+        let model = ModelScores::join(&self.device, layers.iter().map(|layer| &layer.scores), shape)?;
+        let selected = model.top(layers.len() * shape.kv_heads * per_head)?;
+        selected.download().or_else(|failure| {
+            // The host names the layer of a score that is not finite.
+            scores.on_host()?;
+            Err(failure.into())
+        })
+    }
+}
+
+/// One layer's scores, left on the device. Nothing waits for the layer's kernels, so that the next layer is converted and
+/// copied while they run.
+struct ScoredLayer {
     device: Arc<Device>,
-    problem: LayerProblem<'a>,
-    /// The layer on the device, and the norm of its output.
-    computed: Option<(DeviceLayer<'a>, f64)>,
-    reference: OnceLock<Layer>,
+    layer: LayerIndex,
+    shape: LayerShape,
+    scores: DeviceScores,
+}
+
+impl OnDevice for ScoredLayer {
+    fn download(&self) -> Result<HeadScores, Error> {
+        let numbers = self.scores.download(&self.device)?;
+        let candidates = self.shape.candidate_len();
+        let head = |head: usize| {
+            numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from).collect()
+        };
+        HeadScores::new(self.layer, (0..self.shape.kv_heads).map(head).collect())
+    }
+}
+
+/// The stages that have kernels: the scores of LaProx (all group rules) and SnapKV, the output's norm, the oracles' products. A
+/// layer has none of them if f32 may not hold the squares of its numbers.
+struct GpuLayer<'a> {
+    device: Arc<Device>,
+    layer: Option<DeviceLayer<'a>>,
 }
 
 /// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
@@ -116,68 +130,32 @@ fn fits_f32(problem: &LayerProblem<'_>) -> bool {
 
 impl<'a> GpuLayer<'a> {
     /// Uploads a layer.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn new(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
-        let compute = || {
-            let layer = DeviceLayer::upload(device, problem)?;
-            let output_norm = evaluate::output_norm(&layer)?;
-            Ok((layer, output_norm))
-        };
-        let computed = fits_f32(problem).then(compute).transpose()?;
-        Ok(Self { device: Arc::clone(device), problem: *problem, computed, reference: OnceLock::new() })
-    }
-
-    fn reference(&self) -> &Layer {
-        self.reference.get_or_init(|| Layer::new(&self.problem))
-    }
-
-    /// Scores from a kernel; `None` where there is none.
-    fn device_scores(&self, policy: &Policy) -> Result<Option<HeadScores>, Error> {
-        let Some((layer, _)) = &self.computed else { return Ok(None) };
-        let Some(scores) = layer.score(policy)? else { return Ok(None) };
-        let numbers = scores.download(&self.device)?;
-        let candidates = self.shape().candidate_len();
-        let head =
-            |head: usize| numbers[head * candidates..(head + 1) * candidates].iter().copied().map(f64::from);
-        let heads: Vec<Vec<f64>> = (0..self.shape().kv_heads).map(|index| head(index).collect()).collect();
-        HeadScores::new(self.problem.layer(), heads).map(Some)
+    fn new(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
+        let layer = fits_f32(problem).then(|| DeviceLayer::upload(device, problem)).transpose()?;
+        Ok(Self { device: Arc::clone(device), layer })
     }
 }
 
-impl PreparedLayer for GpuLayer<'_> {
-    fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        match self.device_scores(policy)? {
-            Some(scores) => Ok(scores),
-            None => self.reference().score(policy),
-        }
+impl OwnStages for GpuLayer<'_> {
+    fn score(&self, score: &Score) -> Result<Option<LayerScores>, Error> {
+        let Some(layer) = &self.layer else { return Ok(None) };
+        let Some(scores) = layer.score(score)? else { return Ok(None) };
+        let (device, shape) = (Arc::clone(&self.device), layer.shape());
+        let scored = ScoredLayer { device, layer: layer.problem.layer(), shape, scores };
+        Ok(Some(LayerScores::Device(Box::new(scored))))
     }
 
-    fn shape(&self) -> LayerShape {
-        self.problem.shape()
+    fn statistic(&self, statistic: Statistic, _: usize) -> Result<Option<f64>, Error> {
+        let layer = self.layer.as_ref().filter(|_| statistic == Statistic::OutputNorm);
+        Ok(layer.map(evaluate::output_norm).transpose()?)
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(DeviceGram::new(&self.device, self.reference(), form, rows)?))
-    }
-
-    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
-        self.reference().improve(form, start)
-    }
-
-    fn output_norm(&self) -> f64 {
-        match &self.computed {
-            Some((_, norm)) => *norm,
-            None => self.reference().output_norm(),
-        }
-    }
-
-    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
-        self.reference().attention_spread(policy)
-    }
-
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        self.reference().evaluate(retained)
+    fn gram<'g>(
+        &'g self,
+        layer: &'g Layer,
+        form: Form,
+        rows: Rows,
+    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
+        Ok(Some(Box::new(DeviceGram::new(&self.device, layer, form, rows)?)))
     }
 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use cudarc::driver::CudaSlice;
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::gram::{Form, LayerGram, PairGram, Product, Rows, gamma};
-use laprox_reference::{Error, LayerShape};
+use laprox_reference::oracle::gram::{LayerGram, PairGram, Product, Rows};
+use laprox_reference::rounding::gamma;
+use laprox_reference::{Error, Form, LayerShape};
 use nalgebra::DMatrix;
 
 use crate::device::{Device, Version};
@@ -34,40 +35,10 @@ impl<'a> DeviceGram<'a> {
     /// # Errors
     /// [`Error::Shape`] when the layer holds no such rows; [`Error::Path`] when the device has no room.
     pub fn new(device: &Arc<Device>, layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
-        let host = layer.layer_gram(form, rows)?;
-        let attention = match (rows, &layer.future_attention) {
-            (Rows::Future, Some(future)) => future,
-            _ => &layer.attention,
-        };
+        let host = LayerGram::of(layer, form, rows)?;
+        let attention = rows.attention(layer)?;
         let operator = Operator::new(device, layer, attention)?;
         Ok(Self { host, operator, form, reach: reach(layer, attention) })
-    }
-
-    /// `M x` from the device.
-    ///
-    /// Each entry of `E` goes through one multiply-add for each candidate, split and `H * d` entries of `W`, each value
-    /// through one for each of `D`, `d`, the rows and the group: rounding takes them no further than `gamma` of that
-    /// many times the same expressions in magnitudes, which Cauchy-Schwarz bounds by `reach`.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn try_product(&self, x: &[f64]) -> Result<Product, DeviceError> {
-        let (values, errors) = self.operator.product(x, self.form)?;
-        let value: f64 = errors.iter().map(|entry| entry * entry).sum();
-        let squared_norm = value * (1.0 + 2.0 * gamma(errors.len()));
-        let LayerShape { hidden_dim, head_dim, query_heads, .. } = self.operator.shape;
-        let value_terms = hidden_dim + head_dim + self.operator.rows + query_heads + 16;
-        let error_terms = self.operator.shape.candidate_len() + MOST_SPLITS + query_heads * head_dim + 16;
-        let value_factor = 2.0 * gamma(value_terms) * squared_norm.sqrt();
-        let moved: f64 = self.reach.iter().zip(x).map(|(reach, share)| reach * share.abs()).sum();
-        Ok(Product {
-            values,
-            errors: self.reach.iter().map(|reach| value_factor * reach).collect(),
-            value,
-            squared_norm,
-            drift: 2.0 * gamma(error_terms) * moved,
-            root_loss: 0.0,
-        })
     }
 }
 
@@ -91,9 +62,28 @@ impl PairGram for DeviceGram<'_> {
         self.host.slots()
     }
 
-    /// The device's product; the reference's where the device fails.
-    fn product(&self, x: &[f64]) -> Product {
-        self.try_product(x).unwrap_or_else(|_| self.host.product(x))
+    /// `M x` from the device.
+    ///
+    /// Each entry of `E` goes through one multiply-add for each candidate, split and `H * d` entries of `W`, each value
+    /// through one for each of `D`, `d`, the rows and the group: rounding takes them no further than `gamma` of that
+    /// many times the same expressions in magnitudes, which Cauchy-Schwarz bounds by `reach`.
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        let (values, errors) = self.operator.product(x, self.form)?;
+        let value: f64 = errors.iter().map(|entry| entry * entry).sum();
+        let squared_norm = value * (1.0 + 2.0 * gamma(errors.len()));
+        let LayerShape { hidden_dim, head_dim, query_heads, .. } = self.operator.shape;
+        let value_terms = hidden_dim + head_dim + self.operator.rows + query_heads + 16;
+        let error_terms = self.operator.shape.candidate_len() + MOST_SPLITS + query_heads * head_dim + 16;
+        let value_factor = 2.0 * gamma(value_terms) * squared_norm.sqrt();
+        let moved: f64 = self.reach.iter().zip(x).map(|(reach, share)| reach * share.abs()).sum();
+        Ok(Product {
+            values,
+            errors: self.reach.iter().map(|reach| value_factor * reach).collect(),
+            value,
+            squared_norm,
+            drift: 2.0 * gamma(error_terms) * moved,
+            root_loss: 0.0,
+        })
     }
 
     fn diagonal(&self) -> &[f64] {

@@ -33,7 +33,7 @@ pub mod timing;
 pub mod upload;
 
 pub use activations::DeviceActivations;
-pub use backend::{Gpu, GpuLayer};
+pub use backend::Gpu;
 pub use device::{Device, Version};
 pub use error::DeviceError;
 pub use layer::DeviceLayer;

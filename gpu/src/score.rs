@@ -1,7 +1,7 @@
 //! Stage *score*: one number a slot, pooled, with the layer's sum. Policies without a kernel are the reference's.
 
 use cudarc::driver::CudaSlice;
-use laprox_reference::{GroupRule, LayerShape, Policy, Pooling};
+use laprox_reference::{Family, GroupRule, LayerShape, Pooling, Score};
 
 use crate::attend::{self, Statistic};
 use crate::device::{Device, Version};
@@ -21,15 +21,18 @@ enum Rule {
 }
 
 impl Rule {
-    fn of(policy: &Policy, window_len: usize) -> Option<Self> {
-        match (policy.name(), policy.options().group_rule) {
-            _ if !policy.reads_whole_columns(window_len) => None,
-            ("laprox", GroupRule::Mean) => Some(Self::LaproxMean),
-            ("laprox", GroupRule::Attention) => Some(Self::LaproxAttention),
-            ("laprox", GroupRule::Exact) => Some(Self::LaproxExact),
-            ("snapkv" | "adakv" | "pyramidkv", GroupRule::Mean) => Some(Self::SnapkvMean),
-            ("snapkv" | "adakv" | "pyramidkv", GroupRule::Max) => Some(Self::SnapkvMax),
-            _ => None,
+    /// The rule of a score over a window; `None` leaves it to the reference.
+    fn of(score: &Score, window_len: usize) -> Option<Self> {
+        if !score.reads_whole_columns(window_len) {
+            return None;
+        }
+        match (score.family(), score.options().group_rule) {
+            (Family::PairNorms, GroupRule::Attention) => Some(Self::LaproxAttention),
+            (Family::PairNorms, GroupRule::Exact) => Some(Self::LaproxExact),
+            (Family::PairNorms, _) => Some(Self::LaproxMean),
+            (Family::MeanAttention, GroupRule::Max) => Some(Self::SnapkvMax),
+            (Family::MeanAttention, _) => Some(Self::SnapkvMean),
+            (Family::Centred | Family::LastQuery | Family::Unseen | Family::Other, _) => None,
         }
     }
 }
@@ -91,30 +94,30 @@ fn pooling(pool: Pooling) -> (usize, usize) {
 }
 
 impl DeviceLayer<'_> {
-    /// A policy's scores, left on the device; `None` where there is no kernel for it.
+    /// Scores of the layer, left on the device; `None` if there is no kernel for them.
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn score(&self, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
+    pub fn score(&self, score: &Score) -> Result<Option<DeviceScores>, DeviceError> {
         let mut scores = DeviceScores::allocate(self)?;
-        Ok(enqueue_scores(self, policy, &mut scores)?.then_some(scores))
+        Ok(enqueue_scores(self, score, &mut scores)?.then_some(scores))
     }
 }
 
-/// Scores of a layer by a policy, enqueued; false where there is no kernel for it. Without candidates there are none.
+/// Scores of a layer, enqueued; false if there is no kernel for them. Without candidates there are none.
 ///
 /// # Errors
 /// [`DeviceError`]
 pub fn enqueue_scores(
     layer: &DeviceLayer<'_>,
-    policy: &Policy,
+    score: &Score,
     scores: &mut DeviceScores,
 ) -> Result<bool, DeviceError> {
-    let Some(rule) = Rule::of(policy, layer.shape().window_len) else { return Ok(false) };
+    let Some(rule) = Rule::of(score, layer.shape().window_len) else { return Ok(false) };
     if layer.shape().candidate_len() == 0 {
         return Ok(true);
     }
-    let (width, average) = pooling(policy.options().pool.pooling);
+    let (width, average) = pooling(score.options().pool.pooling);
     match rule {
         Rule::LaproxExact => pooled(layer, &exact(layer)?, width, average, scores)?,
         _ if layer.device.version() == Version::Naive || width > WIDEST => {

@@ -26,7 +26,7 @@ const BINS: usize = 2048;
 #[must_use]
 pub fn cuts(policy: &Policy) -> bool {
     let PolicyOptions { allocation, norm, sinks, min_per_head, .. } = *policy.options();
-    (allocation, norm, sinks, min_per_head) == (Allocation::Model, Normaliser::Sum, 0, 0)
+    (allocation, norm, sinks, min_per_head) == (Allocation::MODEL, Normaliser::Sum, 0, 0)
 }
 
 /// The scores of all layers of a model, on the device.
@@ -45,11 +45,12 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`DeviceError::Request`] when there is no layer, or no candidate.
-    pub fn join(
+    pub fn join<'s>(
         device: &Arc<Device>,
-        layers: &[DeviceScores],
+        layers: impl IntoIterator<Item = &'s DeviceScores>,
         shape: LayerShape,
     ) -> Result<Self, DeviceError> {
+        let layers: Vec<&DeviceScores> = layers.into_iter().collect();
         let slots = shape.kv_heads * shape.candidate_len();
         if layers.is_empty() || slots == 0 || layers.iter().any(|layer| layer.scores.len() != slots) {
             return Err(refuse_scores(slots, layers.iter().map(|layer| layer.scores.len()).sum()));

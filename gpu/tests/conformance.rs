@@ -10,12 +10,11 @@ mod common;
 use laprox_fast::Fast;
 use laprox_fast::simd::exp::EXP_ROUNDINGS;
 use laprox_gpu::{DeviceLayer, Format};
-use laprox_reference::LayerIndex;
 use laprox_reference::conformance::body::{Expected, Used, hold_errors, hold_scores};
 use laprox_reference::conformance::problem::{Problem, Sizes};
 use laprox_reference::conformance::sample::Sample;
 use laprox_reference::conformance::{Arithmetic, Bounds, Path};
-use laprox_reference::layer::Layer;
+use laprox_reference::{LayerIndex, LayerOrdinal, ReferenceLayer};
 
 use common::path::gpu;
 use common::{committed_dump, device};
@@ -48,11 +47,11 @@ fn halves_on_tensor_cores_are_within_their_bounds() {
             let problem = Problem::alive(sizes, seed).in_halves();
             let lent = problem.layer_problem(LayerIndex(0));
             assert_eq!(DeviceLayer::upload(&device(), &lent).unwrap().format(), Format::F16);
-            let reference = Layer::new(&lent);
+            let reference = ReferenceLayer::new(&lent);
             let bounds = Bounds::new(&lent, &reference, path.arithmetic);
             hold_scores(&path, &lent, &bounds, &Expected::new(&reference), &mut used);
             let retained = problem.retained(&problem.some_kept(seed));
-            hold_errors(&path, &lent, &reference, retained.layer(0), &mut used);
+            hold_errors(&path, &lent, &reference, retained.layer(LayerOrdinal(0)), &mut used);
         }
     }
     eprintln!("halves on tensor cores: at most {:.4} of a bound used", used.0);

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use laprox_gpu::attend::Statistic;
 use laprox_gpu::gram::DeviceGram;
 use laprox_gpu::select::ModelScores;
-use laprox_gpu::{Device, DeviceLayer, Format, GpuLayer, ptx};
+use laprox_gpu::{Device, DeviceLayer, Format, Gpu, ptx};
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::{Form, Rows};
-use laprox_reference::{LayerShape, Policy};
+use laprox_reference::oracle::{PairGram, Rows};
+use laprox_reference::{Backend, Form, LayerShape};
 
 use common::problem::{Problem, Sizes};
 
@@ -55,9 +55,8 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
         }
         "project" => drop(DeviceLayer::upload(&device, &lent)?.projected_value_norms()?),
         "score" => {
-            let policy: Policy =
-                if kernel == "score_exact_naive" { "laprox:gqa=exact" } else { "snapkv" }.parse()?;
-            let scores = DeviceLayer::upload(&device, &lent)?.score(&policy)?;
+            let policy = if kernel == "score_exact_naive" { "laprox:gqa=exact" } else { "snapkv" };
+            let scores = DeviceLayer::upload(&device, &lent)?.score(&common::score(policy))?;
             scores.ok_or("no kernel")?.download_sum(&device)?;
         }
         "select" => {
@@ -65,11 +64,14 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
             let shape = LayerShape { context_len: 6002, window_len: 2, ..lent.shape() };
             ModelScores::upload(&device, &scores, &[1.0; 4], shape)?.top(500)?.download()?;
         }
-        "evaluate" => drop(GpuLayer::new(&device, &lent)?),
+        "evaluate" => {
+            let layer = Gpu::new(device).prepare(&lent)?;
+            layer.statistic(laprox_reference::Statistic::OutputNorm, sizes.window_len)?;
+        }
         "gram" => {
             let layer = Layer::new(&lent);
             let gram = DeviceGram::new(&device, &layer, Form::LayerWise, Rows::Window)?;
-            gram.try_product(&[0.5; 112])?;
+            gram.product(&[0.5; 112])?;
         }
         _ => return Err(format!("nothing runs {kernel}").into()),
     }

@@ -24,9 +24,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let problem = LayerProblem::new(LayerIndex(0), 0.125, activations)?;
 
-    let policy: Policy = "laprox".parse()?;
-    let on_device = gpu.prepare(&problem)?.score(&policy)?;
-    let by_definition = Reference.prepare(&problem)?.score(&policy)?;
+    let score = "laprox".parse::<Policy>()?.score().ok_or("laprox ranks")?;
+    let on_device = gpu.prepare(&problem)?.score(&score)?.into_host()?;
+    let by_definition = Reference.prepare(&problem)?.score(&score)?.into_host()?;
     for (found, exact) in on_device.values().zip(by_definition.values()) {
         assert!((found - exact).abs() < 1e-3 * exact);
     }

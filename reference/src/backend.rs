@@ -1,43 +1,45 @@
 //! The one seam: everything behind it is a path (`reference`, `fast`, `gpu`) through the same stages.
 
-use crate::allocate::{Allocation, allocate};
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+use crate::budget::CandidatesPerHead;
+use crate::cut::cut;
 use crate::error::Error;
-use crate::evaluate;
+use crate::evaluate::{self, OutputNorms};
 use crate::layer::Layer;
-use crate::oracle::{Form, PairGram, Rows, StackedGram, renormalised, search};
-use crate::output_error::OutputErrors;
-use crate::policy::{Policy, Rule};
+use crate::oracle::{LayerGram, PairGram, Rows, StackedGram, renormalised};
+use crate::output_error::{Form, OutputErrors};
+use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::retained::{LayerRetained, RetainedSet};
-use crate::score;
-use crate::scores::{HeadScores, ModelScores};
-use crate::select::select;
+use crate::score::{Family, Score};
+use crate::scored::{LayerScores, Scored};
 use crate::shape::LayerShape;
-use crate::spread::{AttentionSpread, attention_spread};
+use crate::statistic::Statistic;
 
 /// An implementation of the stages.
 pub trait Backend: Send + Sync {
     /// The name that `--path` takes.
     fn name(&self) -> &'static str;
 
-    /// Does what all later stages share: widens, attends, projects.
+    /// Takes a layer on: what all later stages share is computed now, or when it is first needed.
     ///
     /// # Errors
     /// Whatever the path cannot do with this problem.
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
 
-    /// What a policy keeps of one sample, as [`evict`].
+    /// The set that a policy keeps of one sample by its scores, which may lie where this path computed them.
     ///
     /// # Errors
-    /// As [`evict`].
-    fn evict(
+    /// As [`cut`](crate::cut::cut).
+    fn cut(
         &self,
         policy: &Policy,
-        scores: &ModelScores,
-        per_head: usize,
-        window_len: usize,
+        scores: &Scored,
+        per_head: CandidatesPerHead,
     ) -> Result<RetainedSet, Error> {
-        evict(policy, scores, per_head, window_len)
+        cut(policy, scores.on_host()?, per_head, scores.window_len())
     }
 
     /// Joins several layers' quadratic forms into the one of a shared budget.
@@ -48,18 +50,23 @@ pub trait Backend: Send + Sync {
 
 /// One layer, ready to be scored and evaluated any number of times.
 pub trait PreparedLayer: Send + Sync {
-    /// Computes once what the scores of these policies have in common, where the path has a use for that. Scores do not
-    /// depend on it.
-    fn share(&mut self, _policies: &[&Policy]) {}
-
-    /// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
-    ///
-    /// # Errors
-    /// [`Error::Score`] names a slot whose score is NaN or infinite.
-    fn score(&self, policy: &Policy) -> Result<HeadScores, Error>;
-
     /// The layer's sizes.
     fn shape(&self) -> LayerShape;
+
+    /// Computes once what these scores have in common, if the path has a use for that. Scores do not depend on it.
+    fn share(&mut self, _scores: &[Score]) {}
+
+    /// The scores after pooling, before normalising, `[Hkv, n - w]`.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names a candidate whose score is NaN or infinite.
+    fn score(&self, score: &Score) -> Result<LayerScores, Error>;
+
+    /// A statistic of the layer, of the attention that the last `queries` rows of the window pay.
+    ///
+    /// # Errors
+    /// Whatever the path cannot do.
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error>;
 
     /// The quadratic form of the layer's `drop` error, for the oracles.
     ///
@@ -67,95 +74,178 @@ pub trait PreparedLayer: Send + Sync {
     /// [`Error::Shape`] when the layer holds no such rows.
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error>;
 
-    /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
-    /// error any further.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the start was made for other sizes.
-    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error>;
-
-    /// `norm_F(O)` of the layer's window output.
-    fn output_norm(&self) -> f64;
-
-    /// The spread of the attention that the policy reads, for `allocation=cake`.
-    ///
-    /// # Errors
-    /// [`Error::Policy`] when it reads more queries than there are.
-    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error>;
-
     /// The three objectives for one retained set.
     ///
     /// # Errors
     /// [`Error::Shape`] when the set was made for other sizes.
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error>;
+
+    /// The same layer by definition.
+    fn reference(&self) -> &ReferenceLayer;
 }
 
-/// What a policy keeps of one sample, `b - w = per_head` candidates a KV head on average.
-///
-/// Whole numbers from here on, so every path shares it.
-///
-/// # Errors
-/// [`Error::Score`] when a normaliser makes a score infinite.
-pub fn evict(
-    policy: &Policy,
-    scores: &ModelScores,
-    per_head: usize,
-    window_len: usize,
-) -> Result<RetainedSet, Error> {
-    match policy.rule() {
-        Rule::Everything => {
-            let context_len = scores.candidate_len() + window_len;
-            RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len)
-        }
-        Rule::Oracle(_) => Err(Error::Policy {
-            policy: policy.to_string(),
-            reason: "an oracle searches the layers themselves, scores do not say what it keeps".into(),
-        }),
-        Rule::Unavailable(missing) => {
-            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
-        }
-        Rule::Score(_) | Rule::TwoStage(_) => {
-            let quotas = allocate(scores, policy.options(), per_head)?;
-            select(scores, &quotas, policy.options().sinks, window_len)
-        }
+/// A layer in f64, with the norms that the errors of all its retained sets share.
+#[derive(Clone, Debug)]
+pub struct ReferenceLayer {
+    layer: Layer,
+    output_norms: OnceLock<OutputNorms>,
+}
+
+impl ReferenceLayer {
+    /// Widens a problem and attends.
+    #[must_use]
+    pub fn new(problem: &LayerProblem<'_>) -> Self {
+        Self { layer: Layer::new(problem), output_norms: OnceLock::new() }
+    }
+
+    /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
+    /// error any further.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the start was made for other sizes.
+    pub fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
+        start.check(self.index, self.shape)?;
+        Ok(renormalised::improve(self, form, start))
     }
 }
 
-/// What a policy retains of layers under one shared budget, at each of several: `[budget]`. `per_heads` are the candidates
-/// kept per KV head on average.
-///
-/// # Errors
-/// When a score is NaN or infinite, or an oracle refuses the layers.
-///
-/// # Panics
-/// When there is no layer.
-pub fn retain(
-    backend: &dyn Backend,
-    policy: &Policy,
-    layers: &[&dyn PreparedLayer],
-    per_heads: &[usize],
-) -> Result<Vec<RetainedSet>, Error> {
-    let LayerShape { kv_heads, context_len, window_len, .. } = layers[0].shape();
-    if let Rule::Oracle(oracle) = policy.rule() {
-        let options = policy.options();
-        let part_len = if options.allocation == Allocation::Layer { 1 } else { layers.len() };
-        let retained = |&per_head| {
-            let parts = layers.chunks(part_len);
-            let found = parts.map(|part| search(oracle, backend, part, options, per_head, &mut |_| true));
-            let found = found.collect::<Result<Vec<_>, _>>()?;
-            let heads: Vec<Vec<u32>> = found.into_iter().flat_map(|found| found.retained).collect();
-            RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads)
-        };
-        return per_heads.iter().map(retained).collect();
+impl Deref for ReferenceLayer {
+    type Target = Layer;
+
+    fn deref(&self) -> &Layer {
+        &self.layer
     }
-    let scores = layers.iter().map(|layer| layer.score(policy)).collect::<Result<_, _>>()?;
-    let output_norms = layers.iter().map(|layer| layer.output_norm()).collect();
-    let mut scores = ModelScores::new(scores, output_norms, kv_heads)?;
-    if policy.options().allocation == Allocation::Cake {
-        let spreads = layers.iter().map(|layer| layer.attention_spread(policy)).collect::<Result<_, _>>()?;
-        scores = scores.with_spreads(spreads)?;
+}
+
+impl PreparedLayer for ReferenceLayer {
+    fn shape(&self) -> LayerShape {
+        self.layer.shape
     }
-    per_heads.iter().map(|&per_head| evict(policy, &scores, per_head, window_len)).collect()
+
+    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+        score.of(self).map(LayerScores::Host)
+    }
+
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+        Ok(statistic.of(self, queries))
+    }
+
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        Ok(Box::new(LayerGram::of(self, form, rows)?))
+    }
+
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        let norms = self.output_norms.get_or_init(|| OutputNorms::new(self));
+        evaluate::evaluate(self, norms, retained)
+    }
+
+    fn reference(&self) -> &Self {
+        self
+    }
+}
+
+/// The stages that a path computes itself. `None` hands a question on to the reference.
+pub trait OwnStages: Send + Sync {
+    /// As [`PreparedLayer::share`].
+    fn share(&mut self, _scores: &[Score]) {}
+
+    /// As [`PreparedLayer::score`]; never asked for [`Family::Unseen`].
+    ///
+    /// # Errors
+    /// As [`PreparedLayer::score`].
+    fn score(&self, _score: &Score) -> Result<Option<LayerScores>, Error> {
+        Ok(None)
+    }
+
+    /// As [`PreparedLayer::statistic`].
+    ///
+    /// # Errors
+    /// As [`PreparedLayer::statistic`].
+    fn statistic(&self, _statistic: Statistic, _queries: usize) -> Result<Option<f64>, Error> {
+        Ok(None)
+    }
+
+    /// As [`PreparedLayer::gram`], over attention in f64.
+    ///
+    /// # Errors
+    /// As [`PreparedLayer::gram`].
+    fn gram<'g>(
+        &'g self,
+        _layer: &'g Layer,
+        _form: Form,
+        _rows: Rows,
+    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
+        Ok(None)
+    }
+
+    /// As [`PreparedLayer::evaluate`].
+    ///
+    /// # Errors
+    /// As [`PreparedLayer::evaluate`].
+    fn evaluate(&self, _retained: LayerRetained<'_>) -> Result<Option<OutputErrors>, Error> {
+        Ok(None)
+    }
+}
+
+/// No stage of one's own.
+impl OwnStages for () {}
+
+/// A path's own stages on a layer, and the reference for all others, widened when it is first needed.
+pub struct WithReference<'a, S> {
+    problem: LayerProblem<'a>,
+    own: S,
+    reference: OnceLock<ReferenceLayer>,
+}
+
+impl<'a, S: OwnStages> WithReference<'a, S> {
+    /// Pairs a layer with a path's own stages.
+    #[must_use]
+    pub fn new(problem: &LayerProblem<'a>, own: S) -> Self {
+        Self { problem: *problem, own, reference: OnceLock::new() }
+    }
+
+    /// Whether the reference has been asked for anything.
+    #[must_use]
+    pub fn is_widened(&self) -> bool {
+        self.reference.get().is_some()
+    }
+}
+
+impl<S: OwnStages> PreparedLayer for WithReference<'_, S> {
+    fn shape(&self) -> LayerShape {
+        self.problem.shape()
+    }
+
+    fn share(&mut self, scores: &[Score]) {
+        self.own.share(scores);
+    }
+
+    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+        if score.family() == Family::Unseen {
+            let unseen = Layer::unseen(self.problem.layer(), self.problem.shape());
+            return score.of(&unseen).map(LayerScores::Host);
+        }
+        self.own.score(score)?.map_or_else(|| self.reference().score(score), Ok)
+    }
+
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+        let own = self.own.statistic(statistic, queries)?;
+        own.map_or_else(|| self.reference().statistic(statistic, queries), Ok)
+    }
+
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        let own = self.own.gram(self.reference(), form, rows)?;
+        own.map_or_else(|| self.reference().gram(form, rows), Ok)
+    }
+
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        let own = self.own.evaluate(retained)?;
+        own.map_or_else(|| self.reference().evaluate(retained), Ok)
+    }
+
+    fn reference(&self) -> &ReferenceLayer {
+        self.reference.get_or_init(|| ReferenceLayer::new(&self.problem))
+    }
 }
 
 /// The definition, in f64.
@@ -168,37 +258,6 @@ impl Backend for Reference {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        Ok(Box::new(Layer::new(problem)))
-    }
-}
-
-impl PreparedLayer for Layer {
-    fn score(&self, policy: &Policy) -> Result<HeadScores, Error> {
-        score::score(self, policy)
-    }
-
-    fn shape(&self) -> LayerShape {
-        self.shape
-    }
-
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(self.layer_gram(form, rows)?))
-    }
-
-    fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
-        start.check(self.index, self.shape)?;
-        Ok(renormalised::improve(self, form, start))
-    }
-
-    fn output_norm(&self) -> f64 {
-        evaluate::output_norm(self)
-    }
-
-    fn attention_spread(&self, policy: &Policy) -> Result<AttentionSpread, Error> {
-        Ok(attention_spread(self, policy.queries_read(self.shape.window_len)?))
-    }
-
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        evaluate::evaluate(self, retained)
+        Ok(Box::new(WithReference::new(problem, ())))
     }
 }

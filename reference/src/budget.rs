@@ -5,6 +5,22 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
+/// `b - w`: the candidates that a KV head keeps, on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CandidatesPerHead(pub usize);
+
+impl CandidatesPerHead {
+    /// `b`: the same with the window's `w` entries.
+    #[must_use]
+    pub fn with_window(self, window_len: usize) -> EntriesPerHead {
+        EntriesPerHead(self.0 + window_len)
+    }
+}
+
+/// `b`: the entries that a KV head keeps on average, the window included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntriesPerHead(pub usize);
+
 /// `b`: a number of entries per KV head, or a fraction of the context.
 ///
 /// A fraction is kept as the decimal that was written, so that rounding half up is exact.
@@ -26,13 +42,13 @@ impl Budget {
     ///
     /// # Errors
     /// [`Error::Budget`] when `b <= w` while something would have to go.
-    pub fn resolve(&self, context_len: usize, window_len: usize) -> Result<usize, Error> {
+    pub fn resolve(&self, context_len: usize, window_len: usize) -> Result<EntriesPerHead, Error> {
         let tokens = match *self {
             Self::Tokens(tokens) => tokens,
             Self::Fraction { parts, whole } => round_half_up(context_len, parts, whole),
         };
         if tokens >= context_len {
-            Ok(context_len)
+            Ok(EntriesPerHead(context_len))
         } else if tokens <= window_len {
             Err(Error::Budget {
                 budget: self.to_string(),
@@ -41,7 +57,7 @@ impl Budget {
                 ),
             })
         } else {
-            Ok(tokens)
+            Ok(EntriesPerHead(tokens))
         }
     }
 
@@ -49,8 +65,12 @@ impl Budget {
     ///
     /// # Errors
     /// As [`Budget::resolve`].
-    pub fn candidates_per_head(&self, context_len: usize, window_len: usize) -> Result<usize, Error> {
-        Ok(self.resolve(context_len, window_len)? - window_len)
+    pub fn candidates_per_head(
+        &self,
+        context_len: usize,
+        window_len: usize,
+    ) -> Result<CandidatesPerHead, Error> {
+        Ok(CandidatesPerHead(self.resolve(context_len, window_len)?.0 - window_len))
     }
 }
 

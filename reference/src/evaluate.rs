@@ -10,14 +10,18 @@ use crate::project::head_output;
 use crate::retained::LayerRetained;
 use crate::shape::QueryHead;
 
-/// The three objectives for one retained set.
+/// The three objectives for one retained set, relative to the layer's own norms.
 ///
 /// # Errors
 /// [`Error::Shape`] when the set was made for other sizes.
-pub fn evaluate(layer: &Layer, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+pub fn evaluate(
+    layer: &Layer,
+    norms: &OutputNorms,
+    retained: LayerRetained<'_>,
+) -> Result<OutputErrors, Error> {
     retained.check(layer.index, layer.shape)?;
     let keeps = keeps_by_head(layer, retained);
-    let OutputNorms { window, future } = layer.output_norms.get_or_init(|| OutputNorms::new(layer));
+    let OutputNorms { window, future } = norms;
     let later = layer.future_attention.as_ref().zip(future.as_ref());
     Ok(OutputErrors {
         drop: objective(layer, &layer.attention, window, &keeps, dropped),
@@ -26,7 +30,7 @@ pub fn evaluate(layer: &Layer, retained: LayerRetained<'_>) -> Result<OutputErro
     })
 }
 
-/// What a layer's errors are relative to, whatever is evicted: computed once.
+/// The norms that a layer's errors are relative to, whatever is evicted.
 #[derive(Clone, Debug)]
 pub struct OutputNorms {
     window: Norms,
@@ -41,20 +45,14 @@ struct Norms {
 }
 
 impl OutputNorms {
-    fn new(layer: &Layer) -> Self {
+    /// The norms of one layer.
+    #[must_use]
+    pub fn new(layer: &Layer) -> Self {
         let norms = |attention: &Attention| {
             Summed::of(layer, attention.rows(), |head| attention.weights[head.0].clone()).squares()
         };
         Self { window: norms(&layer.attention), future: layer.future_attention.as_ref().map(norms) }
     }
-}
-
-/// `norm_F(O)`, `O = sum_h A_h B_h` over the window.
-#[must_use]
-pub fn output_norm(layer: &Layer) -> f64 {
-    let heads = layer.shape.query_heads();
-    let output = heads.map(|head| head_output(layer, head, &layer.attention.weights[head.0]));
-    output.reduce(|sum, next| sum + next).map_or(0.0, |output| output.norm())
 }
 
 /// Per KV head, whether each key is kept; positions behind the context cannot be evicted.

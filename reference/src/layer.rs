@@ -1,14 +1,10 @@
 //! One layer, widened to f64: what the stages of this crate work on.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
-use crate::error::Error;
-use crate::evaluate::OutputNorms;
-use crate::oracle::{Form, LayerGram, Rows};
 use crate::problem::LayerProblem;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
 use crate::tensor::{Elements, TensorView};
@@ -30,8 +26,6 @@ pub struct Layer {
     pub attention: Attention,
     /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
     pub future_attention: Option<Attention>,
-    /// What [`evaluate`](crate::evaluate) needs for every retained set; filled by the first.
-    pub(crate) output_norms: OnceLock<OutputNorms>,
 }
 
 impl Layer {
@@ -52,7 +46,6 @@ impl Layer {
             keys,
             values: matrices(&activations.value),
             output_projection: head_blocks(&activations.output_projection, shape),
-            output_norms: OnceLock::new(),
         }
     }
 
@@ -68,7 +61,6 @@ impl Layer {
             output_projection: Vec::new(),
             attention,
             future_attention: None,
-            output_norms: OnceLock::new(),
         }
     }
 
@@ -86,7 +78,6 @@ impl Layer {
             output_projection: self.output_projection.clone(),
             attention: self.attention.last_rows(window),
             future_attention: None,
-            output_norms: OnceLock::new(),
         })
     }
 
@@ -94,18 +85,6 @@ impl Layer {
     #[must_use]
     pub fn values_of(&self, head: QueryHead) -> &DMatrix<f64> {
         &self.values[self.shape.kv_head_of(head).0]
-    }
-
-    /// The quadratic form of the layer's `drop` error.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the layer holds no such rows.
-    pub fn layer_gram(&self, form: Form, rows: Rows) -> Result<LayerGram<'_>, Error> {
-        LayerGram::new(self, form, rows).ok_or_else(|| Error::Shape {
-            what: "later queries",
-            expected: "at least one, from a dump captured with a future".into(),
-            found: "none".into(),
-        })
     }
 
     /// Every query group with its KV head.

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::allocate::Allocation;
-use crate::oracle::Form;
+use crate::allocations::Allocation;
+use crate::output_error::Form;
 use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::scores::Normaliser;
@@ -68,7 +68,7 @@ pub struct PolicyOptions {
 impl PolicyOptions {
     /// Head by head, unpooled, group mean: what an entry departs from.
     pub const PLAIN: Self = Self {
-        allocation: Allocation::Head,
+        allocation: Allocation::HEAD,
         norm: Normaliser::Sum,
         window: None,
         pool: Pool::NONE,
@@ -86,7 +86,7 @@ impl PolicyOptions {
     /// The same as far as scores go: what only moves the budget is as in [`PolicyOptions::PLAIN`].
     #[must_use]
     pub fn of_score(mut self) -> Self {
-        for parameter in Allocation::ALL.into_iter().flat_map(Allocation::parameters) {
+        for parameter in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
             self.parameters = self.parameters.without(parameter);
         }
         let Self { allocation, norm, sinks, min_per_head, .. } = Self::PLAIN;
@@ -125,16 +125,36 @@ pub enum OptionKey {
     Convexify,
 }
 
-const ALLOCATIONS: [(&str, Allocation); 8] = [
-    ("head", Allocation::Head),
-    ("layer", Allocation::Layer),
-    ("model", Allocation::Model),
-    ("model-raw", Allocation::ModelRaw),
-    ("pyramid", Allocation::Pyramid),
-    ("ada", Allocation::Ada),
-    ("cake", Allocation::Cake),
-    ("lava", Allocation::Lava),
-];
+/// The options of a policy, in the order in which they are printed.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionList {
+    /// Those of every policy that ranks, with these of its own between: how the budget is divided, with the numbers of
+    /// every allocation, and which candidates come first in the ranking.
+    Ranking(&'static [OptionKey]),
+    /// These alone.
+    Only(&'static [OptionKey]),
+}
+
+impl OptionList {
+    /// Every option.
+    #[must_use]
+    pub fn keys(&self) -> Vec<OptionKey> {
+        match *self {
+            Self::Only(own) => own.to_vec(),
+            Self::Ranking(own) => {
+                let mut keys = vec![OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm];
+                for number in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
+                    if !keys.iter().any(|key| key.name() == number.name) {
+                        keys.push(OptionKey::Number(number));
+                    }
+                }
+                keys.extend_from_slice(own);
+                keys.extend([OptionKey::Sinks, OptionKey::MinPerHead]);
+                keys
+            }
+        }
+    }
+}
 
 const NORMALISERS: [(&str, Normaliser); 3] =
     [("sum", Normaliser::Sum), ("output", Normaliser::Output), ("none", Normaliser::None)];
@@ -158,14 +178,6 @@ const POOL_STAGES: [(&str, PoolStage); 2] =
 
 /// `window=` where the whole window is read.
 const WHOLE_WINDOW: &str = "all";
-
-impl Allocation {
-    /// The name in the policy syntax.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        name_in(&ALLOCATIONS, self)
-    }
-}
 
 impl OptionKey {
     /// The key in the policy syntax.
@@ -210,7 +222,7 @@ impl OptionKey {
 
     pub(crate) fn set(&self, options: &mut PolicyOptions, value: &str) -> Result<(), String> {
         match self {
-            Self::Allocation(rules) => options.allocation = one_of(&ALLOCATIONS, rules, value)?,
+            Self::Allocation(rules) => options.allocation = allocation(rules, value)?,
             Self::Norm => options.norm = value_in(&NORMALISERS, value)?,
             Self::Window => options.window = window(value)?,
             Self::Pool(stages) => options.pool = pool(stages, value)?,
@@ -236,14 +248,19 @@ impl OptionKey {
             Allocation::ALL.into_iter().filter(|&allocation| reads(allocation)).collect()
         };
         let reading = match self {
-            Self::Norm => with(&|allocation| allocation == Allocation::Model),
+            Self::Norm => with(&Allocation::normalises),
             Self::Number(parameter) => {
-                with(&|allocation| allocation.parameters().iter().any(|own| own.name == parameter.name))
+                with(&|allocation| allocation.entry().parameters.iter().any(|own| own.name == parameter.name))
             }
             _ => Vec::new(),
         };
         (!reading.is_empty()).then_some(reading)
     }
+}
+
+fn allocation(rules: &[Allocation], text: &str) -> Result<Allocation, String> {
+    let names: Vec<_> = rules.iter().map(|&rule| (rule.name(), rule)).collect();
+    value_in(&names, text)
 }
 
 fn pool_text(pool: Pool, stages: &[PoolStage]) -> String {

@@ -2,6 +2,15 @@
 
 use std::ops::Add;
 
+/// Which heads' errors may cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// All of a layer's: the error of the layer's output.
+    LayerWise,
+    /// None: the error of each query head counts alone.
+    HeadWise,
+}
+
 /// A squared Frobenius error beside the squared norm of what it is an error of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OutputError {

@@ -1,24 +1,33 @@
 //! A policy is a score rule and an allocation rule; it parses from and prints to `NAME[:key=value[,key=value]..]`.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crate::error::Error;
-use crate::oracle::Oracle;
-use crate::parameter::Parameter;
-use crate::policies::POLICIES;
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::ScoreFn;
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::pool::PoolStage;
+use crate::score::{Score, ScoreEntry};
+use crate::statistic::Statistic;
 
-pub use crate::options::{Base, GroupRule, OptionKey, PolicyOptions};
+/// Which oracle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Oracle {
+    /// A set with a proof, at any size.
+    Certified,
+    /// The optimum, by branching until error and bound meet.
+    BranchAndBound,
+    /// The optimum, by trying every set.
+    Exhaustive,
+    /// A local optimum of the `renormalised` objective.
+    Renormalised,
+    /// `Certified` for the later queries.
+    Future,
+}
 
 /// What a policy does with a layer.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
-    Score(ScoreFn),
-    /// Ranks them twice: one score fills the first part of a KV head's share, another the rest.
-    TwoStage(TwoStage),
+    Score(&'static ScoreEntry),
     /// Keeps everything, whatever the budget.
     Everything,
     /// Searches for the best set itself.
@@ -31,19 +40,8 @@ impl Rule {
     /// Whether scores say what the policy keeps.
     #[must_use]
     pub fn ranks(&self) -> bool {
-        matches!(self, Self::Score(_) | Self::TwoStage(_))
+        matches!(self, Self::Score(_))
     }
-}
-
-/// A rule in two stages.
-#[derive(Clone, Copy, Debug)]
-pub struct TwoStage {
-    /// The score that allocates, and fills the first part of each KV head's share.
-    pub first: ScoreFn,
-    /// The score that fills the rest of it.
-    pub second: ScoreFn,
-    /// How much of a share the first part is.
-    pub ratio: &'static Parameter,
 }
 
 /// One row of the table of policies.
@@ -59,8 +57,8 @@ pub struct PolicyEntry {
     pub caveat: &'static str,
     /// What it does.
     pub rule: Rule,
-    /// The options that it has, in the order in which they are printed.
-    pub options: &'static [OptionKey],
+    /// The options that it has.
+    pub options: OptionList,
     /// Their values where none is given.
     pub defaults: PolicyOptions,
 }
@@ -73,6 +71,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// A row's policy with the row's defaults.
+    pub(crate) const fn by_default(entry: &'static PolicyEntry) -> Self {
+        Self { entry, options: entry.defaults }
+    }
+
     /// The policy's row in the table.
     #[must_use]
     pub fn entry(&self) -> &'static PolicyEntry {
@@ -100,7 +103,7 @@ impl Policy {
     /// Whether the policy has an option of this name.
     #[must_use]
     pub fn has_option(&self, key: &str) -> bool {
-        self.entry.options.iter().any(|option| option.name() == key)
+        self.entry.options.keys().iter().any(|option| option.name() == key)
     }
 
     /// The same policy with one option changed.
@@ -109,7 +112,7 @@ impl Policy {
     /// [`Error::Policy`] when the policy does not have the option, or the option not the value.
     pub fn with(self, key: &str, value: &str) -> Result<Self, Error> {
         let refuse = |reason| Error::Policy { policy: self.to_string(), reason };
-        let option = self.entry.options.iter().find(|option| option.name() == key);
+        let option = self.entry.options.keys().into_iter().find(|option| option.name() == key);
         let option = option.ok_or_else(|| refuse(no_such_option(self.entry, key)))?;
         let mut options = self.options;
         option.set(&mut options, value).map_err(|reason| refuse(format!("{key}: {reason}")))?;
@@ -130,10 +133,21 @@ impl Policy {
         self
     }
 
-    /// Whether two policies give the same scores, whatever they do with them.
+    /// The score that the policy ranks by, if it ranks.
     #[must_use]
-    pub fn scores_like(&self, other: &Self) -> bool {
-        self.name() == other.name() && self.options.of_score() == other.options.of_score()
+    pub fn score(&self) -> Option<Score> {
+        match self.rule() {
+            Rule::Score(entry) => Some(Score::new(entry, &self.options)),
+            Rule::Everything | Rule::Oracle(_) | Rule::Unavailable(_) => None,
+        }
+    }
+
+    /// The statistics of each layer that its allocation reads.
+    #[must_use]
+    pub fn wants(&self) -> Vec<Statistic> {
+        let PolicyOptions { allocation, norm, .. } = self.options;
+        let divisor = norm.wants().filter(|_| allocation.normalises());
+        allocation.entry().wants.iter().copied().chain(divisor).collect()
     }
 
     /// Refuses options that exclude each other.
@@ -148,14 +162,6 @@ impl Policy {
             return Err(Error::Policy { policy: self.to_string(), reason: reason.into() });
         }
         Ok(())
-    }
-
-    /// Whether the score is made of whole columns of the window's attention, and pooled once it is finished.
-    #[must_use]
-    pub fn reads_whole_columns(&self, window_len: usize) -> bool {
-        let Pool { pooling, stage } = self.options.pool;
-        let pools_scores = pooling == Pooling::None || stage == PoolStage::Score;
-        pools_scores && self.queries_read(window_len).is_ok_and(|read| read == window_len)
     }
 
     /// How many of a window's `window_len` queries the score reads: all, or the last ones.
@@ -176,7 +182,7 @@ impl Policy {
 
 impl Policy {
     /// Why an option means nothing under the policy's allocation, if so.
-    fn idle(&self, option: &OptionKey) -> Option<String> {
+    pub(crate) fn idle(&self, option: &OptionKey) -> Option<String> {
         let under = option.allocations()?;
         let names: Vec<_> = under.iter().map(|allocation| allocation.name()).collect();
         let reason =
@@ -198,7 +204,7 @@ impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.entry.name)?;
         let mut separator = ':';
-        for option in self.entry.options {
+        for option in self.entry.options.keys() {
             let value = option.get(&self.options);
             if value != option.get(&self.entry.defaults) {
                 write!(f, "{separator}{}={value}", option.name())?;
@@ -209,50 +215,8 @@ impl fmt::Display for Policy {
     }
 }
 
-impl FromStr for Policy {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = |reason| Error::Policy { policy: text.to_owned(), reason };
-        let (name, options) = split_name(text);
-        let entry = POLICIES.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let names: Vec<_> = POLICIES.iter().map(|entry| entry.name).collect();
-            refuse(format!("no such policy, expected one of {}", names.join(", ")))
-        })?;
-        let mut policy = Self { entry, options: entry.defaults };
-        let mut given = Vec::new();
-        for option in options.into_iter().flat_map(|options| options.split(',')) {
-            let pair = option.split_once('=');
-            let (key, value) = pair.ok_or_else(|| refuse(format!("expected key=value, found '{option}'")))?;
-            if given.contains(&key) {
-                return Err(refuse(format!("option {key} is given twice")));
-            }
-            given.push(key);
-            policy = policy.with(key, value)?;
-        }
-        let given = |option: &&OptionKey| given.contains(&option.name());
-        if let Some(reason) = entry.options.iter().filter(given).find_map(|option| policy.idle(option)) {
-            return Err(refuse(reason));
-        }
-        policy.check()?;
-        Ok(policy)
-    }
-}
-
-/// The name and what follows its colon; an oracle's name has a colon of its own.
-fn split_name(text: &str) -> (&str, Option<&str>) {
-    let skipped = if text.starts_with(ORACLE) { ORACLE.len() } else { 0 };
-    match text[skipped..].find(':') {
-        Some(colon) => (&text[..skipped + colon], Some(&text[skipped + colon + 1..])),
-        None => (text, None),
-    }
-}
-
-/// What an oracle's name begins with.
-const ORACLE: &str = "oracle:";
-
 fn no_such_option(entry: &PolicyEntry, key: &str) -> String {
-    let has: Vec<_> = entry.options.iter().map(OptionKey::name).collect();
+    let has: Vec<_> = entry.options.keys().iter().map(OptionKey::name).collect();
     let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
     format!("no option '{key}', {} has: {has}", entry.name)
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::shape::{KvHead, LayerIndex, LayerShape};
+use crate::shape::{KvHead, LayerIndex, LayerOrdinal, LayerShape};
 
 /// The retained positions of one sample: `[layers * Hkv]` ascending lists, flattened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,18 +61,33 @@ impl RetainedSet {
         (self.offsets.len() - 1) / self.kv_heads
     }
 
-    /// The part of the `slot`-th layer (counted within the set, not within the model).
+    /// The part of one layer.
     ///
     /// # Panics
-    /// When `slot` is not below [`RetainedSet::layer_count`].
+    /// When the ordinal is not below [`RetainedSet::layer_count`].
     #[must_use]
-    pub fn layer(&self, slot: usize) -> LayerRetained<'_> {
-        let first = slot * self.kv_heads;
+    pub fn layer(&self, ordinal: LayerOrdinal) -> LayerRetained<'_> {
+        let first = ordinal.0 * self.kv_heads;
         LayerRetained {
             context_len: self.context_len,
             offsets: &self.offsets[first..=first + self.kv_heads],
             positions: &self.positions,
         }
+    }
+
+    /// The candidates outside the set, `candidates` per KV head, as indices in the order (layer, KV head, position).
+    #[must_use]
+    pub fn evicted(&self, candidates: usize) -> Vec<usize> {
+        let mut evicted = Vec::new();
+        for (head, offsets) in self.offsets.windows(2).enumerate() {
+            let mut kept = self.positions[offsets[0]..offsets[1]].iter().copied().peekable();
+            for position in 0..candidates {
+                if kept.next_if_eq(&(position as u32)).is_none() {
+                    evicted.push(head * candidates + position);
+                }
+            }
+        }
+        evicted
     }
 
     /// Where each KV head's positions start, and where the last one's end: `[layers * Hkv + 1]`.

@@ -1,118 +1,125 @@
-//! Stage *score*: what a policy thinks each candidate is worth.
+//! Stage *score*: how much each candidate is worth to a policy.
 
-use nalgebra::{DMatrix, DVector};
-
-use crate::attend::softmax_of_retained;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::policy::{GroupRule, Policy, PolicyOptions, Rule, TwoStage};
-use crate::pool::PoolStage;
-use crate::project::projected_values;
+use crate::options::PolicyOptions;
+use crate::parameter::Parameter;
+use crate::pool::{Pool, PoolStage, Pooling};
 use crate::scores::HeadScores;
-use crate::shape::QueryHead;
 
 /// Raw scores, one list of `n - w` for each KV head; attention is pooled already where a policy pools that.
 pub type ScoreFn = fn(&Layer, &PolicyOptions) -> Vec<Vec<f64>>;
 
-/// The policy's scores after pooling, before normalising, `[Hkv, n - w]`.
+/// The scores that a path may compute by kernels of its own.
 ///
-/// A policy that does not rank (`full`, an oracle) scores every candidate 1.
-///
-/// # Errors
-/// [`Error::Score`] names the first slot whose score is NaN or infinite; [`Error::Policy`] when the options exclude each
-/// other, more queries are asked for than there are, or the policy needs what no dump holds.
-pub fn score(layer: &Layer, policy: &Policy) -> Result<HeadScores, Error> {
-    policy.check()?;
-    let options = policy.options();
-    let layer = layer.observed(policy.queries_read(layer.shape.window_len)?);
-    let scores = |score: ScoreFn| -> Vec<Vec<f64>> {
-        score(&layer, options).into_iter().map(|scores| options.pool.at(PoolStage::Score, scores)).collect()
-    };
-    let scored = |heads: Vec<Vec<f64>>| HeadScores::new(layer.index, heads);
-    match policy.rule() {
-        Rule::Score(score) => scored(scores(score)),
-        Rule::TwoStage(TwoStage { first, second, ratio }) => {
-            scored(scores(first))?.then(scores(second), options.parameters.get(ratio))
-        }
-        Rule::Everything | Rule::Oracle(_) => {
-            scored(vec![vec![1.0; layer.shape.candidate_len()]; layer.shape.kv_heads])
-        }
-        Rule::Unavailable(missing) => {
-            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
-        }
+/// Paths match on it without a wildcard, so a new family does not compile until each of them says what it does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `norm2(a_{h,i}) norm2(b_{h,i})`, with the group rules `mean`, `attention` and `exact`.
+    PairNorms,
+    /// `root of sum_t norm2(sum over the group of A / (1 - A) (b - o))^2`
+    Centred,
+    /// `sum_t A_h[t,i] / w`, with the group rules `mean` and `max`.
+    MeanAttention,
+    /// `A_h[w-1,i]`, the mean over all query heads.
+    LastQuery,
+    /// Scores that follow from the layer's place and sizes alone. Nothing is widened for them.
+    Unseen,
+    /// Any other: the reference computes it on every path.
+    Other,
+}
+
+/// One score: its family, and its definition.
+#[derive(Debug)]
+pub struct ScoreEntry {
+    /// The family that it belongs to.
+    pub family: Family,
+    /// Its definition in f64.
+    pub rule: ScoreRule,
+}
+
+/// How a score ranks the candidates.
+#[derive(Clone, Copy, Debug)]
+pub enum ScoreRule {
+    /// Once.
+    Once(ScoreFn),
+    /// Twice: the first score allocates and fills the first part of a KV head's share, the second the rest of it.
+    Twice {
+        /// The score that allocates.
+        first: ScoreFn,
+        /// The score that fills the rest.
+        second: ScoreFn,
+        /// How much of a share the first part is.
+        ratio: &'static Parameter,
+    },
+}
+
+/// A score with its options resolved. Two are equal where they give every candidate the same number.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    entry: &'static ScoreEntry,
+    options: PolicyOptions,
+}
+
+impl PartialEq for Score {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.entry, other.entry) && self.options == other.options
     }
 }
 
-/// The scores of a layer's query heads, made one score a KV head.
-///
-/// The group rules that are not one number a query head are their policy's own, and count as the mean here.
-#[must_use]
-pub fn grouped(layer: &Layer, rule: GroupRule, of_head: impl Fn(QueryHead) -> DVector<f64>) -> Vec<Vec<f64>> {
-    let group = |heads: Vec<QueryHead>| {
-        let scores = heads.iter().map(|&head| of_head(head));
-        let joined = match rule {
-            GroupRule::Max => scores.reduce(|most, next| most.sup(&next)),
-            GroupRule::Sum => scores.reduce(|sum, next| sum + next),
-            GroupRule::Mean | GroupRule::Attention | GroupRule::Exact => Some(mean_over(&heads, &of_head)),
+impl Score {
+    /// A score under the options that it reads.
+    pub(crate) fn new(entry: &'static ScoreEntry, options: &PolicyOptions) -> Self {
+        Self { entry, options: options.of_score() }
+    }
+
+    /// The family that the score belongs to.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.entry.family
+    }
+
+    /// The options that the score reads; the others are as in [`PolicyOptions::PLAIN`].
+    #[must_use]
+    pub fn options(&self) -> &PolicyOptions {
+        &self.options
+    }
+
+    /// Whether a second score fills the rest of a share.
+    #[must_use]
+    pub fn ranks_twice(&self) -> bool {
+        matches!(self.entry.rule, ScoreRule::Twice { .. })
+    }
+
+    /// How many of a window's queries the score reads: all, or the last ones.
+    #[must_use]
+    pub fn queries_read(&self, window_len: usize) -> usize {
+        self.options.window.map_or(window_len, |asked| asked.min(window_len))
+    }
+
+    /// Whether the score is made of whole columns of the window's attention, and pooled once it is finished.
+    #[must_use]
+    pub fn reads_whole_columns(&self, window_len: usize) -> bool {
+        let Pool { pooling, stage } = self.options.pool;
+        let pools_scores = pooling == Pooling::None || stage == PoolStage::Score;
+        pools_scores && self.queries_read(window_len) == window_len
+    }
+
+    /// The scores of a layer after pooling, before normalising, `[Hkv, n - w]`.
+    ///
+    /// # Errors
+    /// [`Error::Score`] names the first candidate whose score is NaN or infinite.
+    pub fn of(&self, layer: &Layer) -> Result<HeadScores, Error> {
+        let options = &self.options;
+        let layer = layer.observed(self.queries_read(layer.shape.window_len));
+        let scores = |score: ScoreFn| -> Vec<Vec<f64>> {
+            let heads = score(&layer, options).into_iter();
+            heads.map(|scores| options.pool.at(PoolStage::Score, scores)).collect()
         };
-        joined.unwrap_or_default().as_slice().to_vec()
-    };
-    layer.query_groups().map(|(_, heads)| group(heads)).collect()
-}
-
-/// What a query head pays, as it leaves the stage at which attention is pooled.
-#[must_use]
-pub fn pooled(options: &PolicyOptions, attention: DVector<f64>) -> DVector<f64> {
-    options.pool.at(PoolStage::Attention, attention.data.into()).into()
-}
-
-/// `norm2(a_{h,i})` of every candidate: the columns of `A_h`.
-#[must_use]
-pub fn attention_norms(layer: &Layer, head: QueryHead) -> DVector<f64> {
-    let weights = &layer.attention.weights[head.0];
-    DVector::from_fn(layer.shape.candidate_len(), |position, _| weights.column(position).norm())
-}
-
-/// `sum_t A_h[t, i] / w` of every candidate.
-#[must_use]
-pub fn mean_attention(layer: &Layer, head: QueryHead) -> DVector<f64> {
-    let weights = &layer.attention.weights[head.0];
-    DVector::from_fn(layer.shape.candidate_len(), |position, _| weights.column(position).mean())
-}
-
-/// The mean of one vector per query head.
-#[must_use]
-pub fn mean_over(heads: &[QueryHead], per_head: impl Fn(QueryHead) -> DVector<f64>) -> DVector<f64> {
-    let sum = heads.iter().map(|&head| per_head(head)).reduce(|sum, next| sum + next);
-    sum.unwrap_or_default() / heads.len() as f64
-}
-
-/// `norm1(v_i)` of every candidate.
-#[must_use]
-pub fn value_sizes(layer: &Layer, head: QueryHead) -> DVector<f64> {
-    let values = layer.values_of(head);
-    DVector::from_fn(layer.shape.candidate_len(), |position, _| values.row(position).lp_norm(1))
-}
-
-/// `norm1(v_i W_h)` of every candidate.
-#[must_use]
-pub fn projected_value_sizes(layer: &Layer, head: QueryHead) -> DVector<f64> {
-    let projected = projected_values(layer, head);
-    DVector::from_fn(projected.nrows(), |position, _| projected.row(position).lp_norm(1))
-}
-
-/// `A_h V_{h/G}`, `[rows, d]`: a query head's output before its projection.
-#[must_use]
-pub fn attended_values(layer: &Layer, head: QueryHead) -> DMatrix<f64> {
-    &layer.attention.weights[head.0] * layer.values_of(head).rows(0, layer.shape.context_len)
-}
-
-/// The attention of one row, `[1, n]`, had `position` been evicted.
-///
-/// For where a weight nears 1 and `A / (1 - A)` keeps no digits; in each row that happens to one position at most.
-#[must_use]
-pub fn weights_without(layer: &Layer, head: QueryHead, position: usize, row: usize) -> DMatrix<f64> {
-    let logits = layer.attention.logits[head.0].rows(row, 1).into_owned();
-    let keeps: Vec<_> = (0..logits.ncols()).map(|other| other != position).collect();
-    softmax_of_retained(&logits, &keeps)
+        match self.entry.rule {
+            ScoreRule::Once(score) => HeadScores::new(layer.index, scores(score)),
+            ScoreRule::Twice { first, second, ratio } => HeadScores::new(layer.index, scores(first))?
+                .then(scores(second), options.parameters.get(ratio)),
+        }
+    }
 }

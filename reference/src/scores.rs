@@ -1,8 +1,10 @@
 //! Slot scores, finite by construction.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::shape::{KvHead, LayerIndex, Position};
-use crate::spread::AttentionSpread;
+use crate::statistic::Statistic;
 
 /// What a layer's scores are divided by before a cut over the whole model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,9 +17,28 @@ pub enum Normaliser {
     None,
 }
 
+/// The candidates that share one cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of one KV head.
+    Head,
+    /// Those of one layer.
+    Layer,
+    /// All.
+    Model,
+}
+
 /// The scores of one KV head's candidates: every one finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FiniteScores(Vec<f64>);
+
+impl Normaliser {
+    /// The statistic that it reads.
+    #[must_use]
+    pub fn wants(self) -> Option<Statistic> {
+        (self == Self::Output).then_some(Statistic::OutputNorm)
+    }
+}
 
 impl FiniteScores {
     /// Takes one score a candidate, in the order of positions.
@@ -157,59 +178,58 @@ impl HeadScores {
     }
 }
 
-/// One sample's scores over all its layers, with what normalising them needs.
+/// One sample's scores over all its layers, with the statistics that its allocations want.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelScores {
     layers: Vec<HeadScores>,
-    output_norms: Vec<f64>,
-    kv_heads: usize,
-    spreads: Option<Vec<AttentionSpread>>,
+    statistics: Vec<(Statistic, Vec<f64>)>,
 }
 
 impl ModelScores {
-    /// Joins the layers' scores with `norm_F(O)` of each layer.
+    /// Joins the layers' scores.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a layer's sizes differ from the first's, or the counts differ.
-    pub fn new(layers: Vec<HeadScores>, output_norms: Vec<f64>, kv_heads: usize) -> Result<Self, Error> {
-        let candidate_len = layers.first().map_or(0, HeadScores::candidate_len);
-        let agrees =
-            |layer: &HeadScores| layer.candidate_len == candidate_len && layer.heads.len() == kv_heads;
-        if layers.is_empty() || layers.len() != output_norms.len() || !layers.iter().all(agrees) {
-            return Err(Error::Shape {
-                what: "model scores",
-                expected: format!(
-                    "layers of {kv_heads} KV heads and {candidate_len} candidates, a norm each"
-                ),
-                found: format!("{} layers, {} norms", layers.len(), output_norms.len()),
-            });
+    /// [`Error::Shape`] when there is no layer, or a layer's sizes differ from the first's.
+    pub fn new(layers: Vec<HeadScores>) -> Result<Self, Error> {
+        let sizes = |layer: &HeadScores| (layer.heads.len(), layer.candidate_len);
+        let first = layers.first().map(sizes);
+        if let Some((heads, candidates)) = first
+            && layers.iter().all(|layer| sizes(layer) == (heads, candidates))
+        {
+            return Ok(Self { layers, statistics: Vec::new() });
         }
-        Ok(Self { layers, output_norms, kv_heads, spreads: None })
+        Err(Error::Shape {
+            what: "model scores",
+            expected: "at least one layer, all with the same KV heads and candidates".into(),
+            found: format!("{:?}", layers.iter().map(sizes).collect::<Vec<_>>()),
+        })
     }
 
-    /// The same with the spread of each layer's attention, which `allocation=cake` asks for.
+    /// The same with a statistic of each layer.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is not one a layer.
-    pub fn with_spreads(self, spreads: Vec<AttentionSpread>) -> Result<Self, Error> {
-        if spreads.len() != self.layers.len() {
+    /// [`Error::Shape`] when there is not one number per layer.
+    pub fn with(mut self, statistic: Statistic, of_layers: Vec<f64>) -> Result<Self, Error> {
+        if of_layers.len() != self.layers.len() {
             return Err(Error::Shape {
-                what: "attention spreads",
-                expected: format!("{}, one a layer", self.layers.len()),
-                found: spreads.len().to_string(),
+                what: "statistics",
+                expected: format!("{}, one {statistic:?} per layer", self.layers.len()),
+                found: of_layers.len().to_string(),
             });
         }
-        Ok(Self { spreads: Some(spreads), ..self })
+        self.statistics.push((statistic, of_layers));
+        Ok(self)
     }
 
-    /// The spread of each layer's attention.
+    /// A statistic of each layer.
     ///
     /// # Errors
-    /// [`Error::Shape`] when they were not given.
-    pub fn spreads(&self) -> Result<&[AttentionSpread], Error> {
-        self.spreads.as_deref().ok_or_else(|| Error::Shape {
-            what: "attention spreads",
-            expected: "one a layer for allocation=cake".into(),
+    /// [`Error::Shape`] when it was not given.
+    pub fn statistic(&self, statistic: Statistic) -> Result<&[f64], Error> {
+        let found = self.statistics.iter().find(|(given, _)| *given == statistic);
+        found.map(|(_, of_layers)| of_layers.as_slice()).ok_or_else(|| Error::Shape {
+            what: "statistics",
+            expected: format!("one {statistic:?} per layer"),
             found: "none".into(),
         })
     }
@@ -223,7 +243,7 @@ impl ModelScores {
     /// `Hkv` of every layer.
     #[must_use]
     pub fn kv_heads(&self) -> usize {
-        self.kv_heads
+        self.layers[0].heads.len()
     }
 
     /// `n - w` of every layer.
@@ -232,20 +252,45 @@ impl ModelScores {
         self.layers[0].candidate_len
     }
 
+    /// The KV heads of all layers.
+    #[must_use]
+    pub fn head_count(&self) -> usize {
+        self.layers.iter().map(|layer| layer.heads.len()).sum()
+    }
+
+    /// The KV heads of each layer, as ranges of those of all layers.
+    pub fn layer_heads(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let lens = self.layers.iter().map(|layer| layer.heads.len());
+        lens.scan(0, |end, len| {
+            *end += len;
+            Some(*end - len..*end)
+        })
+    }
+
+    /// The KV heads that share each cut.
+    #[must_use]
+    pub fn heads_of(&self, over: Reach) -> Vec<Range<usize>> {
+        match over {
+            Reach::Head => (0..self.head_count()).map(|head| head..head + 1).collect(),
+            Reach::Layer => self.layer_heads().collect(),
+            Reach::Model => std::iter::once(0..self.head_count()).collect(),
+        }
+    }
+
     /// The scores with each layer divided by its normaliser `Z`.
     ///
     /// `sum` takes magnitudes: for non-negative scores that is the plain sum, and a score that counts downwards
     /// from zero keeps its order.
     ///
     /// # Errors
-    /// [`Error::Score`] when a layer's output norm is zero though its scores are not.
+    /// [`Error::Score`] when a layer's output norm is zero though its scores are not; [`Error::Shape`] when a norm is missing.
     pub fn normalised(&self, normaliser: Normaliser) -> Result<Self, Error> {
-        let divide = |(layer, &output_norm): (&HeadScores, &f64)| match normaliser {
-            Normaliser::None => Ok(layer.clone()),
-            Normaliser::Output => layer.divided_by(output_norm),
-            Normaliser::Sum => layer.divided_by(layer.values().map(f64::abs).sum()),
+        let divisors: Vec<f64> = match normaliser {
+            Normaliser::None => return Ok(self.clone()),
+            Normaliser::Output => self.statistic(Statistic::OutputNorm)?.to_vec(),
+            Normaliser::Sum => self.layers.iter().map(|layer| layer.values().map(f64::abs).sum()).collect(),
         };
-        let layers = self.layers.iter().zip(&self.output_norms).map(divide).collect::<Result<_, _>>()?;
-        Ok(Self { layers, ..self.clone() })
+        let layers = self.layers.iter().zip(divisors).map(|(layer, divisor)| layer.divided_by(divisor));
+        Ok(Self { layers: layers.collect::<Result<_, _>>()?, ..self.clone() })
     }
 }

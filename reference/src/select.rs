@@ -3,6 +3,7 @@
 //! One order everywhere: sinks first, then the higher score, then the lower (layer, KV head, position).
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::error::Error;
 use crate::retained::RetainedSet;
@@ -11,7 +12,6 @@ use crate::scores::{HeadScores, ModelScores, SecondStage};
 /// The order of all candidates of one sample.
 pub struct Ranking<'a> {
     heads: Vec<&'a [f64]>,
-    kv_heads: usize,
     sinks: usize,
 }
 
@@ -23,25 +23,13 @@ impl<'a> Ranking<'a> {
     #[must_use]
     pub fn new(scores: &'a ModelScores, sinks: usize) -> Self {
         let heads = scores.layers().iter().flat_map(HeadScores::heads).collect();
-        Self { heads, kv_heads: scores.kv_heads(), sinks }
-    }
-
-    /// The scores of each KV head of each layer.
-    #[must_use]
-    pub fn heads(&self) -> &[&'a [f64]] {
-        &self.heads
-    }
-
-    /// KV heads a layer.
-    #[must_use]
-    pub fn kv_heads(&self) -> usize {
-        self.kv_heads
+        Self { heads, sinks }
     }
 
     /// All candidates of `heads`, in order.
-    fn sorted(&self, heads: &[usize]) -> Vec<Candidate> {
-        let of_head = |&head: &usize| (0..self.heads[head].len()).map(move |position| (head, position));
-        let mut candidates: Vec<Candidate> = heads.iter().flat_map(of_head).collect();
+    fn sorted(&self, heads: Range<usize>) -> Vec<Candidate> {
+        let of_head = |head: usize| (0..self.heads[head].len()).map(move |position| (head, position));
+        let mut candidates: Vec<Candidate> = heads.flat_map(of_head).collect();
         candidates.sort_unstable_by(|&one, &two| {
             let score = |(head, position): Candidate| self.heads[head][position];
             before(self.sinks, (score(one), one), (score(two), two))
@@ -54,17 +42,17 @@ impl<'a> Ranking<'a> {
     /// # Panics
     /// When `count` is less than `least` for every head.
     #[must_use]
-    pub fn counts_in_top(&self, heads: &[usize], count: usize, least: usize) -> Vec<usize> {
+    pub fn counts_in_top(&self, heads: Range<usize>, count: usize, least: usize) -> Vec<usize> {
         let mut seen = vec![0; self.heads.len()];
         let beyond_its_least = |&(head, _): &Candidate| {
             seen[head] += 1;
             seen[head] > least
         };
         let left = count.checked_sub(least * heads.len()).expect("every head has its least");
-        let rest = self.sorted(heads).into_iter().filter(beyond_its_least).take(left);
+        let rest = self.sorted(heads.clone()).into_iter().filter(beyond_its_least).take(left);
         let mut counts = vec![least; self.heads.len()];
         rest.for_each(|(head, _)| counts[head] += 1);
-        heads.iter().map(|&head| counts[head]).collect()
+        counts[heads].to_vec()
     }
 }
 
@@ -99,24 +87,24 @@ fn kept(scores: &[f64], second: Option<(&SecondStage, &[f64])>, sinks: usize, qu
 /// The top `quotas[h]` candidates of each KV head `h` of each layer, and the window.
 ///
 /// # Errors
-/// [`Error::Shape`] when the quotas are not one a KV head.
+/// [`Error::Shape`] when there is not one quota per KV head.
 pub fn select(
     scores: &ModelScores,
     quotas: &[usize],
     sinks: usize,
     window_len: usize,
 ) -> Result<RetainedSet, Error> {
-    let expected = scores.layers().len() * scores.kv_heads();
+    let expected = scores.head_count();
     if quotas.len() != expected {
         return Err(Error::Shape {
             what: "quotas",
-            expected: format!("{expected}, one a KV head"),
+            expected: format!("{expected}, one per KV head"),
             found: quotas.len().to_string(),
         });
     }
-    let layers = scores.layers().iter().zip(quotas.chunks(scores.kv_heads()));
+    let layers = scores.layers().iter().zip(scores.layer_heads());
     let retained: Vec<Vec<u32>> =
-        layers.flat_map(|(layer, quotas)| retained_of_layer(layer, quotas, sinks)).collect();
+        layers.flat_map(|(layer, heads)| retained_of_layer(layer, &quotas[heads], sinks)).collect();
     let context_len = scores.candidate_len() + window_len;
     RetainedSet::from_candidates(scores.kv_heads(), context_len, window_len, &retained)
 }

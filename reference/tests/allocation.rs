@@ -4,9 +4,9 @@ mod common;
 
 use std::cmp::Ordering;
 
-use laprox_reference::allocate::allocate;
+use laprox_reference::cut::quotas;
 use laprox_reference::{
-    Allocation, AttentionSpread, HeadScores, LayerIndex, ModelScores, RetainedSet, evict,
+    Allocation, CandidatesPerHead, HeadScores, LayerIndex, ModelScores, RetainedSet, Statistic, cut,
 };
 use proptest::prelude::*;
 
@@ -38,17 +38,25 @@ impl Case {
             HeadScores::new(LayerIndex(index), heads.clone()).unwrap()
         };
         let layers = self.scores.iter().enumerate().map(layer).collect();
-        let spread = |&(entropy, variance): &(f64, f64)| AttentionSpread { entropy, variance };
-        let scores = ModelScores::new(layers, self.output_norms.clone(), self.kv_heads()).unwrap();
-        scores.with_spreads(self.spreads.iter().map(spread).collect()).unwrap()
+        let (entropies, variances) = self.spreads.iter().copied().unzip();
+        [
+            (Statistic::OutputNorm, self.output_norms.clone()),
+            (Statistic::AttentionEntropy, entropies),
+            (Statistic::AttentionVariance, variances),
+        ]
+        .into_iter()
+        .fold(ModelScores::new(layers).unwrap(), |scores, (statistic, of_layers)| {
+            scores.with(statistic, of_layers).unwrap()
+        })
     }
 
     fn evict(&self, text: &str) -> RetainedSet {
-        evict(&policy(text), &self.model_scores(), self.per_head, self.window_len).unwrap()
+        let per_head = CandidatesPerHead(self.per_head);
+        cut(&policy(text), &self.model_scores(), per_head, self.window_len).unwrap()
     }
 
     fn quotas(&self, text: &str) -> Vec<usize> {
-        allocate(&self.model_scores(), policy(text).options(), self.per_head).unwrap()
+        quotas(&self.model_scores(), policy(text).options(), CandidatesPerHead(self.per_head)).unwrap()
     }
 
     /// What each head of each layer keeps, where the heads of a layer keep alike.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use laprox_reference::Budget;
+use laprox_reference::{Budget, CandidatesPerHead, EntriesPerHead};
 use proptest::prelude::*;
 
 use common::{config, refusal};
@@ -13,7 +13,7 @@ fn budget(text: &str) -> Budget {
 
 /// Entries kept of `n` under a window of 1.
 fn kept(text: &str, n: usize) -> usize {
-    budget(text).resolve(n, 1).unwrap()
+    budget(text).resolve(n, 1).unwrap().0
 }
 
 /// `parts / 10^decimals` as a plain decimal.
@@ -63,7 +63,7 @@ proptest! {
         let text = decimal(parts, 4);
         let (exact, whole) = (n as u128 * u128::from(parts), 10_000);
         match budget(&text).resolve(n, 0) {
-            Ok(b) => {
+            Ok(EntriesPerHead(b)) => {
                 let doubled = 2 * b as u128 * whole;
                 prop_assert!(doubled <= 2 * exact + whole && 2 * exact + whole < doubled + 2 * whole);
             }
@@ -78,9 +78,9 @@ proptest! {
     ) {
         let budget = Budget::Tokens(tokens);
         match budget.resolve(n, w) {
-            Ok(b) => {
+            Ok(EntriesPerHead(b)) => {
                 prop_assert_eq!(b, tokens.min(n));
-                prop_assert_eq!(budget.candidates_per_head(n, w), Ok(b - w));
+                prop_assert_eq!(budget.candidates_per_head(n, w), Ok(CandidatesPerHead(b - w)));
             }
             Err(_) => {
                 prop_assert!(tokens <= w && tokens < n);
@@ -145,11 +145,11 @@ fn fractions_of_huge_contexts_are_exact() {
 #[test]
 fn a_budget_of_the_context_or_more_keeps_everything() {
     for text in ["100%", "1.0", "10", "11", "18446744073709551615", "95%", "99.999%"] {
-        assert_eq!(budget(text).resolve(10, 3), Ok(10), "{text}");
-        assert_eq!(budget(text).candidates_per_head(10, 3), Ok(7), "{text}");
+        assert_eq!(budget(text).resolve(10, 3), Ok(EntriesPerHead(10)), "{text}");
+        assert_eq!(budget(text).candidates_per_head(10, 3), Ok(CandidatesPerHead(7)), "{text}");
     }
-    assert_eq!(budget("10").resolve(10, 10), Ok(10));
-    assert_eq!(budget("100%").candidates_per_head(10, 10), Ok(0));
+    assert_eq!(budget("10").resolve(10, 10), Ok(EntriesPerHead(10)));
+    assert_eq!(budget("100%").candidates_per_head(10, 10), Ok(CandidatesPerHead(0)));
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn a_budget_of_the_window_or_less_is_refused() {
         let message = refusal(budget(text).resolve(10, 3));
         assert!(message.contains("expected more than the window of 3"), "{message}");
     }
-    assert_eq!(budget("4").candidates_per_head(10, 3), Ok(1));
-    assert_eq!(budget("35%").candidates_per_head(10, 3), Ok(1));
+    assert_eq!(budget("4").candidates_per_head(10, 3), Ok(CandidatesPerHead(1)));
+    assert_eq!(budget("35%").candidates_per_head(10, 3), Ok(CandidatesPerHead(1)));
     let message = refusal(budget("30%").resolve(10, 3));
     assert_eq!(message, "budget 30%: keeps 3 of 10 entries, expected more than the window of 3");
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use laprox_reference::{Error, InMemory, InTurn, LayerIndex, ModelScores, Reference, pipeline};
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, assert_heads_agree};
@@ -33,7 +34,7 @@ fn pooled(
 
 /// The scores that fill the rest of a share, `[Hkv][n - w]`.
 fn second_scores(problem: &Problem, text: &str) -> Vec<Vec<f64>> {
-    let scores = prepare(problem).score(&policy(text)).unwrap();
+    let scores = common::scored(prepare(problem).as_ref(), &policy(text)).unwrap();
     let second = scores.second().unwrap();
     (0..problem.sizes.kv_heads).map(|head| second.head(head).to_vec()).collect()
 }
@@ -196,7 +197,7 @@ proptest! {
         }
         other.query = noise;
         let reading = laprox_reference::POLICIES.iter().filter(|entry| {
-            entry.rule.ranks() && entry.options.iter().any(|option| option.name() == "window")
+            entry.rule.ranks() && entry.options.keys().iter().any(|option| option.name() == "window")
         });
         for entry in reading {
             let text = format!("{}:window={window}", entry.name);
@@ -294,9 +295,15 @@ fn caote_is_exact_where_a_weight_is_one() {
     assert_eq!(found[0][1..], [0.0; 8]);
 }
 
+/// A policy's scores through the pipeline, which checks its options.
+fn model_scored(problem: &Problem, text: &str) -> Result<ModelScores, Error> {
+    let layers = InMemory::new(&Reference, vec![problem.layer_problem(LayerIndex(0))], InTurn)?;
+    pipeline::scores(&layers, &policy(text))
+}
+
 #[test]
 fn expected_attention_says_what_a_dump_lacks() {
-    let message = common::refusal(prepare(&even()).score(&policy("expected_attention")));
+    let message = common::refusal(model_scored(&even(), "expected_attention"));
     assert!(message.contains("mean [H, d] and covariance") && message.contains("capture"), "{message}");
     assert_eq!(message.lines().count(), 1);
 }
@@ -304,8 +311,8 @@ fn expected_attention_says_what_a_dump_lacks() {
 #[test]
 fn more_queries_than_the_window_has_are_refused_unless_they_are_the_default() {
     let problem = even();
-    let message = common::refusal(prepare(&problem).score(&policy("laprox:window=2")));
+    let message = common::refusal(model_scored(&problem, "laprox:window=2"));
     assert!(message.ends_with("window: expected at most the window's 1 queries, found 2"), "{message}");
-    assert!(prepare(&problem).score(&policy("dropkv")).is_ok());
-    assert!(prepare(&problem).score(&policy("laprox:window=1")).is_ok());
+    assert!(model_scored(&problem, "dropkv").is_ok());
+    assert!(model_scored(&problem, "laprox:window=1").is_ok());
 }

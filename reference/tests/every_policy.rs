@@ -2,18 +2,20 @@
 
 mod common;
 
-use laprox_reference::layer::Layer;
-use laprox_reference::oracle::{self, Oracle};
+use laprox_reference::pipeline;
 use laprox_reference::{
-    Allocation, Backend, Error, LayerIndex, OutputErrors, POLICIES, PreparedLayer, Reference, RetainedSet,
-    Rule,
+    Allocation, CandidatesPerHead, Error, InMemory, InTurn, LayerIndex, LayerOrdinal, OutputErrors, POLICIES,
+    Reference, ReferenceLayer, RetainedSet, Rule,
 };
 use proptest::prelude::*;
 
 use common::compare::Stated;
 use common::problem::{Problem, Sizes, sizes};
 use common::stated_scores::laprox_mean;
-use common::{config, evicted, lists, model_scores, policy, prepare, ranking_policies, with_options};
+use common::{
+    config, evicted, lists, model_scores, output_norm, policy, prepare, ranking_policies, scored,
+    with_options,
+};
 
 /// One to three layers of one size.
 fn layers(candidates: impl Strategy<Value = usize>) -> impl Strategy<Value = Vec<Problem>> {
@@ -32,7 +34,9 @@ fn policies() -> impl Iterator<Item = String> {
 
 /// The errors of a set, layer by layer.
 fn errors(layers: &[Problem], retained: &RetainedSet) -> Vec<OutputErrors> {
-    let evaluate = |(slot, layer): (usize, &Problem)| prepare(layer).evaluate(retained.layer(slot)).unwrap();
+    let evaluate = |(slot, layer): (usize, &Problem)| {
+        prepare(layer).evaluate(retained.layer(LayerOrdinal(slot))).unwrap()
+    };
     layers.iter().enumerate().map(evaluate).collect()
 }
 
@@ -44,16 +48,10 @@ fn drop_error(errors: &[OutputErrors]) -> f64 {
 fn least_drop_error(layers: &[Problem], per_head: usize) -> f64 {
     let problems: Vec<_> =
         layers.iter().enumerate().map(|(index, layer)| layer.layer_problem(LayerIndex(index))).collect();
-    let prepared: Vec<_> = problems.iter().map(|problem| Reference.prepare(problem).unwrap()).collect();
-    let prepared: Vec<&dyn PreparedLayer> = prepared.iter().map(AsRef::as_ref).collect();
-    let oracle = policy("oracle:exhaustive");
-    let found =
-        oracle::search(Oracle::Exhaustive, &Reference, &prepared, oracle.options(), per_head, &mut |_| true);
-    let Sizes { kv_heads, window_len, .. } = layers[0].sizes;
-    let context_len = layers[0].sizes.context_len();
-    let retained =
-        RetainedSet::from_candidates(kv_heads, context_len, window_len, &found.unwrap().retained).unwrap();
-    drop_error(&errors(layers, &retained))
+    let in_memory = InMemory::new(&Reference, problems, InTurn).unwrap();
+    let (oracle, per_head) = (policy("oracle:exhaustive"), CandidatesPerHead(per_head));
+    let found = pipeline::search(&Reference, &in_memory, &oracle, per_head, &|_, _| true).unwrap();
+    drop_error(&errors(layers, &found.retained))
 }
 
 /// B1's right side: the complete pair norms of what is evicted, `G` times the mean of a group, over all layers.
@@ -121,7 +119,7 @@ proptest! {
         layers.truncate(16 / (layers[0].sizes.kv_heads * layers[0].sizes.candidate_len));
         let per_head = per_head.index(layers[0].sizes.candidate_len + 1);
         let least = least_drop_error(&layers, per_head);
-        let output: f64 = layers.iter().map(|layer| prepare(layer).output_norm()).sum();
+        let output: f64 = layers.iter().map(|layer| output_norm(prepare(layer).as_ref())).sum();
         let rounding = layers.iter().map(Problem::rounding).fold(0.0, f64::max) * output;
         for text in policies() {
             let error = drop_error(&errors(&layers, &evicted(&layers, &text, per_head)));
@@ -155,9 +153,9 @@ proptest! {
     ) {
         let mut problem = Problem::alive(sizes, seed).sharpened(sharpness);
         problem.value.iter_mut().for_each(|value| *value *= scale);
-        let layer = Layer::new(&problem.layer_problem(LayerIndex(0)));
+        let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)));
         for entry in ranking_policies() {
-            match layer.score(&policy(entry.name)) {
+            match scored(&layer, &policy(entry.name)) {
                 Ok(scores) => {
                     prop_assert!(scores.values().all(f64::is_finite), "{}", entry.name);
                     let second = scores.second().map(|second| {
@@ -229,7 +227,7 @@ fn a_policys_scores_do_not_depend_on_its_allocation() {
         for allocation in Allocation::ALL {
             let text = format!("{}:allocation={},min_per_head=1", entry.name, allocation.name());
             assert_eq!(model_scores(&layers, &policy(&text)), plain, "{text}");
-            assert!(policy(&text).scores_like(&policy(entry.name)), "{text}");
+            assert_eq!(policy(&text).score(), policy(entry.name).score(), "{text}");
         }
     }
 }

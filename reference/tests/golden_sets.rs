@@ -4,21 +4,29 @@ mod common;
 
 use laprox_reference::select::select;
 use laprox_reference::{
-    Allocation, AttentionSpread, HeadScores, KvHead, LayerIndex, ModelScores, RetainedSet, evict,
+    Allocation, CandidatesPerHead, Error, HeadScores, KvHead, LayerIndex, LayerOrdinal, ModelScores,
+    RetainedSet, Statistic, cut,
 };
 
 use common::problem::{Problem, Sizes};
 use common::{evicted, lists, policy, ranking_policies, refusal};
 
-fn model(scores: &[Vec<Vec<f64>>], output_norms: &[f64]) -> ModelScores {
+fn model(scores: &[Vec<Vec<f64>>]) -> ModelScores {
     let layers =
         scores.iter().enumerate().map(|(i, heads)| HeadScores::new(LayerIndex(i), heads.clone()).unwrap());
-    ModelScores::new(layers.collect(), output_norms.to_vec(), scores[0].len()).unwrap()
+    ModelScores::new(layers.collect()).unwrap()
+}
+
+/// What a policy keeps of scores, with a window of one position.
+fn evict(text: &str, scores: &ModelScores, per_head: usize) -> Result<RetainedSet, Error> {
+    cut(&policy(text), scores, CandidatesPerHead(per_head), 1)
 }
 
 /// The retained positions of each head, with a window of one position.
 fn kept(text: &str, scores: &[Vec<Vec<f64>>], per_head: usize) -> Vec<Vec<u32>> {
-    lists(&evict(&policy(text), &model(scores, &vec![1.0; scores.len()]), per_head, 1).unwrap())
+    let norms = vec![1.0; scores.len()];
+    let scores = model(scores).with(Statistic::OutputNorm, norms).unwrap();
+    lists(&evict(text, &scores, per_head).unwrap())
 }
 
 /// Two layers of two heads with three candidates; the sums are 16 and 8.
@@ -60,8 +68,8 @@ fn model_raw_cuts_the_scores_themselves() {
 /// Norms 16 and 2: layer 1's five scores above 1/2 win.
 #[test]
 fn norm_output_cuts_scores_over_their_layers_output() {
-    let scores = model(&two_layers(), &[16.0, 2.0]);
-    let retained = evict(&policy("laprox:norm=output"), &scores, 1, 1).unwrap();
+    let scores = model(&two_layers()).with(Statistic::OutputNorm, vec![16.0, 2.0]).unwrap();
+    let retained = evict("laprox:norm=output", &scores, 1).unwrap();
     assert_eq!(lists(&retained), [vec![0, 3], vec![3], vec![0, 3], vec![1, 2, 3]]);
 }
 
@@ -165,9 +173,10 @@ fn ada_mixes_the_layers_cut_with_an_even_share() {
 }
 
 fn spread_kept(text: &str, spreads: [(f64, f64); 3], per_head: usize) -> Vec<usize> {
-    let spread = |(entropy, variance)| AttentionSpread { entropy, variance };
-    let scores = model(&even(3), &[1.0; 3]).with_spreads(spreads.map(spread).to_vec()).unwrap();
-    let retained = evict(&policy(text), &scores, per_head, 1).unwrap();
+    let (entropies, variances) = (spreads.map(|spread| spread.0), spreads.map(|spread| spread.1));
+    let scores = model(&even(3)).with(Statistic::AttentionEntropy, entropies.to_vec()).unwrap();
+    let scores = scores.with(Statistic::AttentionVariance, variances.to_vec()).unwrap();
+    let retained = evict(text, &scores, per_head).unwrap();
     lists(&retained).chunks(2).map(|layer| layer[0].len() - 1).collect()
 }
 
@@ -193,12 +202,13 @@ fn cake_without_spread_divides_evenly() {
 }
 
 #[test]
-fn cake_without_spreads_is_refused() {
-    let message = refusal(evict(&policy("cake"), &model(&even(3), &[1.0; 3]), 4, 1));
-    assert_eq!(message, "attention spreads: expected one a layer for allocation=cake, found none");
-    let spreads = vec![AttentionSpread { entropy: 1.0, variance: 1.0 }; 2];
-    let message = refusal(model(&even(3), &[1.0; 3]).with_spreads(spreads));
-    assert_eq!(message, "attention spreads: expected 3, one a layer, found 2");
+fn a_statistic_that_is_missing_is_refused() {
+    let message = refusal(evict("cake", &model(&even(3)), 4));
+    assert_eq!(message, "statistics: expected one AttentionEntropy per layer, found none");
+    let message = refusal(evict("laprox:norm=output", &model(&even(3)), 4));
+    assert_eq!(message, "statistics: expected one OutputNorm per layer, found none");
+    let message = refusal(model(&even(3)).with(Statistic::OutputNorm, vec![1.0; 2]));
+    assert_eq!(message, "statistics: expected 3, one OutputNorm per layer, found 2");
 }
 
 /// Entropies ln 4, ln 16 and 0: of twelve, 4, 8 and 0 a head; of the nine left after a minimum of one, 3, 6 and 0.
@@ -235,8 +245,7 @@ fn two_stages_fill_a_share_one_after_another() {
     let kept = |text: &str, ratio: f64, per_head: usize| {
         let layer =
             HeadScores::new(LayerIndex(0), first.clone()).unwrap().then(second.clone(), ratio).unwrap();
-        let scores = ModelScores::new(vec![layer], vec![1.0], 1).unwrap();
-        lists(&evict(&policy(text), &scores, per_head, 1).unwrap()).concat()
+        lists(&evict(text, &ModelScores::new(vec![layer]).unwrap(), per_head).unwrap()).concat()
     };
     assert_eq!(kept("criticalkv", 0.5, 4), [0, 1, 4, 5, 6]);
     assert_eq!(kept("criticalkv", 0.5, 3), [0, 4, 5, 6]);
@@ -262,17 +271,17 @@ fn retained_lists_are_those_of_their_layer_and_head() {
     let retained = RetainedSet::from_candidates(2, 5, 2, &[vec![0], vec![], vec![1, 2], vec![0, 2]]).unwrap();
     assert_eq!(retained.layer_count(), 2);
     assert_eq!(retained.offsets(), [0, 3, 5, 9, 13]);
-    assert_eq!(retained.layer(0).head(KvHead(1)), [3, 4]);
-    assert_eq!(retained.layer(1).head(KvHead(0)), [1, 2, 3, 4]);
-    assert_eq!(retained.layer(1).keeps(KvHead(1)), [true, false, true, true, true]);
+    assert_eq!(retained.layer(LayerOrdinal(0)).head(KvHead(1)), [3, 4]);
+    assert_eq!(retained.layer(LayerOrdinal(1)).head(KvHead(0)), [1, 2, 3, 4]);
+    assert_eq!(retained.layer(LayerOrdinal(1)).keeps(KvHead(1)), [true, false, true, true, true]);
     assert_eq!(RetainedSet::everything(2, 1, 2).unwrap().positions(), [0, 1, 0, 1]);
 }
 
 #[test]
 fn quotas_that_are_not_one_a_head_are_refused() {
-    let scores = model(&two_layers(), &[1.0, 1.0]);
+    let scores = model(&two_layers());
     let message = refusal(select(&scores, &[1, 1, 1], 0, 1));
-    assert_eq!(message, "quotas: expected 4, one a KV head, found 3");
+    assert_eq!(message, "quotas: expected 4, one per KV head, found 3");
 }
 
 /// `w = n`: there is nothing to evict, whatever the policy.
@@ -280,7 +289,6 @@ fn quotas_that_are_not_one_a_head_are_refused() {
 fn a_window_as_long_as_the_context_keeps_everything() {
     let problem = [Problem::alive(Sizes { candidate_len: 0, ..SIZES }, 0)];
     let everything = RetainedSet::everything(1, 2, 2).unwrap();
-    assert_eq!(evicted(&problem, "full", 0), everything);
     for entry in ranking_policies() {
         for allocation in Allocation::ALL {
             let text = format!("{}:allocation={}", entry.name, allocation.name());

@@ -2,7 +2,7 @@
 
 mod common;
 
-use laprox_reference::{ObjectiveError, OutputError, OutputErrors};
+use laprox_reference::{LayerOrdinal, ObjectiveError, OutputError, OutputErrors};
 use proptest::prelude::*;
 
 use common::compare::{Stated, assert_agrees, gamma};
@@ -11,10 +11,10 @@ use common::stated_scores::laprox_mean;
 use common::statement::{
     PerKey, Rows, both_norms, difference, dropped, head_outputs, moved, plain, projected, weights,
 };
-use common::{config, prepare};
+use common::{config, output_norm, prepare};
 
 fn errors(problem: &Problem, keeps: &[Vec<bool>]) -> OutputErrors {
-    prepare(problem).evaluate(problem.retained(keeps).layer(0)).unwrap()
+    prepare(problem).evaluate(problem.retained(keeps).layer(LayerOrdinal(0))).unwrap()
 }
 
 fn assert_objective(
@@ -125,7 +125,7 @@ proptest! {
     fn the_output_norm_is_that_of_the_objectives(problem in problems()) {
         let weights = weights(&problem, Rows::Window, &problem.all_kept());
         let stated = both_norms(&head_outputs(&problem, &plain(&weights)))[0];
-        assert_agrees("norm(O)", prepare(&problem).output_norm(), stated, problem.rounding());
+        assert_agrees("norm(O)", output_norm(prepare(&problem).as_ref()), stated, problem.rounding());
     }
 
     /// B1; a slot stands for `G` pairs, and its score is their mean.

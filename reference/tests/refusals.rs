@@ -4,13 +4,13 @@ mod common;
 
 use half::f16;
 use laprox_reference::{
-    Activations, Elements, Error, HeadScores, KvHead, LayerIndex, LayerProblem, ModelScores, Position,
-    RetainedSet, Tensor, TensorView, evict,
+    Activations, CandidatesPerHead, Elements, Error, HeadScores, KvHead, LayerIndex, LayerOrdinal,
+    LayerProblem, ModelScores, Position, RetainedSet, Statistic, Tensor, TensorView, cut,
 };
 use proptest::prelude::*;
 
 use common::problem::{Problem, Sizes};
-use common::{config, policy, prepare, refusal};
+use common::{config, policy, prepare, refusal, scored};
 
 const SIZES: Sizes = Sizes {
     kv_heads: 2,
@@ -190,7 +190,7 @@ fn a_score_that_overflows_is_refused_with_its_slot() {
     problem.value.fill(0.0);
     problem.value[(11 + 3) * 4] = 1e200;
     problem.projection.fill(1e200);
-    let message = refusal(prepare(&problem).score(&policy("laprox:pool=none")));
+    let message = refusal(scored(prepare(&problem).as_ref(), &policy("laprox:pool=none")));
     assert!(message.starts_with("score of layer 0, KV head 1, position 3 is inf"), "{message}");
 }
 
@@ -206,26 +206,22 @@ fn heads_that_differ_in_length_are_refused() {
 fn layers_that_differ_in_size_are_refused() {
     let layer =
         |heads, candidates| HeadScores::new(LayerIndex(0), vec![vec![1.0; candidates]; heads]).unwrap();
-    let refused = |layers: Vec<HeadScores>, norms: usize, kv_heads| {
-        let scores = ModelScores::new(layers, vec![1.0; norms], kv_heads);
-        matches!(scores, Err(Error::Shape { what: "model scores", .. }))
+    let refused = |layers: Vec<HeadScores>| {
+        matches!(ModelScores::new(layers), Err(Error::Shape { what: "model scores", .. }))
     };
-    assert!(!refused(vec![layer(2, 3), layer(2, 3)], 2, 2));
-    assert!(refused(vec![], 0, 2), "no layer");
-    assert!(refused(vec![layer(2, 3)], 2, 2), "a norm too many");
-    assert!(refused(vec![layer(2, 3), layer(2, 3)], 1, 2), "a norm too few");
-    assert!(refused(vec![layer(2, 3), layer(2, 4)], 2, 2), "other candidates");
-    assert!(refused(vec![layer(2, 3), layer(3, 3)], 2, 2), "other heads");
-    assert!(refused(vec![layer(2, 3)], 1, 3), "other heads than said");
-    assert!(refused(vec![layer(2, 3), layer(3, 2)], 2, 2), "as many scores in another shape");
+    assert!(!refused(vec![layer(2, 3), layer(2, 3)]));
+    assert!(refused(vec![]), "no layer");
+    assert!(refused(vec![layer(2, 3), layer(2, 4)]), "other candidates");
+    assert!(refused(vec![layer(2, 3), layer(3, 3)]), "other heads");
+    assert!(refused(vec![layer(2, 3), layer(3, 2)]), "as many scores in another shape");
 }
 
 #[test]
 fn an_output_norm_of_zero_is_refused_where_scores_are_not() {
     let layers = |score| vec![HeadScores::new(LayerIndex(5), vec![vec![0.0, score]]).unwrap()];
     let run = |score| {
-        let scores = ModelScores::new(layers(score), vec![0.0], 1).unwrap();
-        evict(&policy("laprox:norm=output"), &scores, 1, 1)
+        let scores = ModelScores::new(layers(score)).unwrap().with(Statistic::OutputNorm, vec![0.0]).unwrap();
+        cut(&policy("laprox:norm=output"), &scores, CandidatesPerHead(1), 1)
     };
     assert!(refusal(run(2.0)).starts_with("score of layer 5, KV head 0, position 1 is inf"));
     assert_eq!(run(0.0).unwrap().positions(), [0, 2]);
@@ -272,7 +268,7 @@ fn a_retained_set_of_another_problem_is_refused() {
     let layer = prepare(&problem);
     for (kv_heads, context_len) in [(1, 8), (3, 8), (2, 7), (2, 11)] {
         let other = RetainedSet::everything(1, kv_heads, context_len).unwrap();
-        let message = refusal(layer.evaluate(other.layer(0)));
+        let message = refusal(layer.evaluate(other.layer(LayerOrdinal(0))));
         let found = format!("found {kv_heads} KV heads and {context_len} positions");
         assert!(message.contains("2 KV heads and 8 positions") && message.ends_with(&found), "{message}");
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use common::compare::{Stated, assert_heads_agree};
 use common::problem::{Problem, Sizes, problems};
 use common::stated_scores as stated;
-use common::{config, policy, prepare, scores};
+use common::{config, policy, prepare, scored, scores};
 
 type StatedScores = fn(&Problem) -> Vec<Vec<Stated>>;
 
@@ -186,7 +186,7 @@ const WIDE: Sizes = Sizes {
 fn random_bits(layer: usize, options: &str) -> Vec<u64> {
     let problem = Problem::zero(WIDE);
     let prepared = Reference.prepare(&problem.layer_problem(LayerIndex(layer))).unwrap();
-    let scores = prepared.score(&policy(&format!("random{options}"))).unwrap();
+    let scores = scored(prepared.as_ref(), &policy(&format!("random{options}"))).unwrap();
     assert!(scores.values().all(|score| (0.0..1.0).contains(&score)));
     scores.values().map(f64::to_bits).collect()
 }
@@ -226,7 +226,7 @@ fn random_is_spread_over_the_unit_interval() {
 fn reseeding_draws_anew() {
     let problem = Problem::zero(WIDE);
     let layer = prepare(&problem);
-    let draw = |seed| layer.score(&policy("random:seed=5").reseeded(seed)).unwrap();
-    assert_eq!(draw(0), layer.score(&policy("random:seed=5")).unwrap());
+    let draw = |seed| scored(layer.as_ref(), &policy("random:seed=5").reseeded(seed)).unwrap();
+    assert_eq!(draw(0), scored(layer.as_ref(), &policy("random:seed=5")).unwrap());
     assert_ne!(draw(0), draw(1));
 }

@@ -1,7 +1,7 @@
 use laprox_reference::{
-    Activations, Backend, Budget, Elements, LayerIndex, LayerProblem, ModelScores, Policy,
+    Activations, Budget, Elements, InMemory, InTurn, LayerIndex, LayerProblem, Reference, TensorView,
+    pipeline,
 };
-use laprox_reference::{Reference, TensorView, evict};
 
 fn main() -> Result<(), laprox_reference::Error> {
     // One layer: 2 query heads over 1 KV head, d = 2, D = 3, a context of 8 and a window of 2.
@@ -15,18 +15,14 @@ fn main() -> Result<(), laprox_reference::Error> {
         future_query: None,
     };
     let problem = LayerProblem::new(LayerIndex(0), 0.7, activations)?;
-    let shape = problem.shape();
-
-    let layer = Reference.prepare(&problem)?;
-    let policy: Policy = "laprox:pool=none".parse()?;
-    let scores = ModelScores::new(vec![layer.score(&policy)?], vec![layer.output_norm()], shape.kv_heads)?;
+    let layers = InMemory::new(&Reference, vec![problem], InTurn)?;
 
     let budget: Budget = "50%".parse()?;
-    let per_head = budget.candidates_per_head(shape.context_len, shape.window_len)?;
-    let retained = evict(&policy, &scores, per_head, shape.window_len)?;
-    assert_eq!(retained.positions().len(), 4);
+    let per_head = budget.candidates_per_head(8, 2)?;
+    let sets = pipeline::evict(&Reference, &layers, &["laprox:pool=none".parse()?], &[per_head])?.concat();
+    assert_eq!(sets[0].positions().len(), 4);
 
-    let errors = layer.evaluate(retained.layer(0))?;
-    assert!(errors.drop.layer_wise.relative() < 1.0);
+    let errors = pipeline::evaluate(&layers, &sets)?;
+    assert!(errors[0][0].drop.layer_wise.relative() < 1.0);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use laprox_reference::LayerOrdinal;
 use laprox_reference::OutputErrors;
 use proptest::prelude::*;
 
@@ -16,7 +17,7 @@ fn single_slot_errors(problem: &Problem, squared: impl Fn(OutputErrors) -> f64) 
     let layer = prepare(problem);
     let error = |head, i| {
         let retained = problem.retained(&problem.all_but(head, i));
-        squared(layer.evaluate(retained.layer(0)).unwrap()).sqrt()
+        squared(layer.evaluate(retained.layer(LayerOrdinal(0))).unwrap()).sqrt()
     };
     let head = |head| (0..problem.sizes.candidate_len).map(|i| error(head, i)).collect();
     (0..problem.sizes.kv_heads).map(head).collect()

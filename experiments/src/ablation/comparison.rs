@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::{Budget, Policy, Rule};
+use laprox_reference::{Budget, CandidatesPerHead, Policy, Rule};
 
 use super::config::{Config, Value};
 use crate::sample::Sample;
@@ -114,7 +114,7 @@ impl Comparison {
 
     /// The budgets that leave a sample something beside its window, with their candidates a KV head.
     #[must_use]
-    pub fn budgets_of(&self, sample: &Sample<'_>) -> Vec<(Budget, usize)> {
+    pub fn budgets_of(&self, sample: &Sample<'_>) -> Vec<(Budget, CandidatesPerHead)> {
         let fitting = |&budget: &Budget| {
             let per_head = budget.candidates_per_head(sample.context_len(), sample.window_len());
             Some((budget, per_head.ok()?))
@@ -128,7 +128,7 @@ impl Comparison {
 /// Where it has none of an axis' values it stays as it is.
 fn crossed(policy: Policy, axes: &BTreeMap<String, Vec<Value>>) -> Result<Vec<Policy>> {
     let mut combinations = vec![policy];
-    for option in policy.entry().options {
+    for option in policy.entry().options.keys() {
         let Some(values) = axes.get(option.name()) else { continue };
         let with = |policy: Policy| -> Vec<Policy> {
             let with = |value: &Value| policy.with(option.name(), &value.to_string()).ok();

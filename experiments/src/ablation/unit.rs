@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use laprox_fixtures::Dump;
-use laprox_reference::{Backend, Policy};
+use laprox_reference::{Backend, Policy, pipeline};
 
 use super::comparison::Comparison;
 use crate::progress::Progress;
@@ -44,7 +44,7 @@ pub fn samples<'a>(dumps: &'a [Dump], comparison: &Comparison, backend: &'a dyn 
 pub fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
     let mut families: Vec<Vec<usize>> = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
-        match families.iter_mut().find(|family| policies[family[0]].scores_like(policy)) {
+        match families.iter_mut().find(|family| policies[family[0]].score() == policy.score()) {
             Some(family) => family.push(index),
             None => families.push(vec![index]),
         }
@@ -73,9 +73,10 @@ pub fn rows(
     let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
     let seeded: Vec<Policy> = policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
     let budgets = comparison.budgets_of(sample);
-    let per_heads: Vec<usize> = budgets.iter().map(|(_, per_head)| *per_head).collect();
-    let sets = sample.evict(&seeded, &per_heads, progress)?.concat();
-    let errors = sample.evaluate(&sets, progress)?;
+    let per_heads: Vec<_> = budgets.iter().map(|(_, per_head)| *per_head).collect();
+    let streamed = sample.layers(progress);
+    let sets = pipeline::evict(sample.backend, &streamed, &seeded, &per_heads)?.concat();
+    let errors = pipeline::evaluate(&streamed, &sets)?;
     let layers = &sample.dump.manifest().layers;
     let subjects = policies.iter().flat_map(|&policy| {
         budgets.iter().map(move |&(budget, per_head)| Subject::new(sample, policy, budget, per_head))

@@ -7,7 +7,9 @@ use comfy_table::CellAlignment;
 use laprox_fixtures::Dump;
 use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
 use laprox_reference::layer::Layer;
-use laprox_reference::{Budget, LayerOrdinal, RetainedSet};
+use laprox_reference::{
+    Budget, CandidatesPerHead, EntriesPerHead, Error, LayerOrdinal, Layers, RetainedSet, pipeline,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -112,7 +114,7 @@ struct Evictions<'a> {
     sample: Sample<'a>,
     policy: String,
     draws: Draws,
-    sets: Vec<(Budget, usize, RetainedSet)>,
+    sets: Vec<(Budget, EntriesPerHead, RetainedSet)>,
 }
 
 impl<'a> Evictions<'a> {
@@ -121,39 +123,44 @@ impl<'a> Evictions<'a> {
         let seed = sample.seed(seed);
         let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
         let per_heads = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let retained = sample.evict(&[arguments.policy.reseeded(seed)], &per_heads, progress)?.concat();
+        let policy = arguments.policy.reseeded(seed);
+        let retained = pipeline::evict(sample.backend, &sample.layers(progress), &[policy], &per_heads)?;
         let budgets = arguments.budgets.iter().zip(per_heads);
-        let set = |((&budget, per_head), retained)| (budget, per_head + window_len, retained);
+        let set = |((&budget, per_head), retained): ((&Budget, CandidatesPerHead), RetainedSet)| {
+            (budget, per_head.with_window(window_len), retained)
+        };
         Ok(Self {
             sample,
             policy: arguments.policy.to_string(),
             draws: Draws { seed, trials: arguments.trials as usize },
-            sets: budgets.zip(retained).map(set).collect(),
+            sets: budgets.zip(retained.concat()).map(set).collect(),
         })
     }
 
     /// Budget by budget, layer by layer within it; one layer is in memory at a time.
     fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<Row>> {
+        let layers = self.sample.layers(progress);
+        let by_layer = layers.each(&[], |ordinal, layer| self.bounds(ordinal, layer.reference(), checks))?;
         let mut rows = vec![Vec::new(); self.sets.len()];
-        let manifest = self.sample.dump.manifest();
-        for ordinal in manifest.ordinals() {
-            let bounds = self.bounds(ordinal, checks)?;
-            let number = manifest.layers[ordinal.0];
+        for (&number, bounds) in self.sample.dump.manifest().layers.iter().zip(by_layer) {
             for (set, bound) in bounds {
                 rows[set].push(self.row(set, number, &bound));
             }
-            progress.step();
         }
         Ok(rows.concat())
     }
 
     /// Every bound on one layer, with the index of the set that it is about.
-    fn bounds(&self, ordinal: LayerOrdinal, checks: &[Check]) -> Result<Vec<(usize, Bound)>> {
-        let layer = self.sample.dump.layer(self.sample.index, ordinal)?;
-        let layer = Layer::new(&layer.problem()?);
-        let pairs = LayerPairs::new(&layer)?;
-        let case =
-            |(_, _, set): &(Budget, usize, RetainedSet)| Case::new(&pairs, set.layer(ordinal.0), self.draws);
+    fn bounds(
+        &self,
+        ordinal: LayerOrdinal,
+        layer: &Layer,
+        checks: &[Check],
+    ) -> Result<Vec<(usize, Bound)>, Error> {
+        let pairs = LayerPairs::new(layer)?;
+        let case = |(_, _, set): &(Budget, EntriesPerHead, RetainedSet)| {
+            Case::new(&pairs, set.layer(ordinal), self.draws)
+        };
         let cases = self.sets.par_iter().map(case).collect::<Result<Vec<_>, _>>()?;
         let tasks: Vec<_> = cases
             .iter()
@@ -177,7 +184,7 @@ impl<'a> Evictions<'a> {
             sample: self.sample.name().to_owned(),
             policy: self.policy.clone(),
             budget: budget.to_string(),
-            entries_per_head: *entries_per_head,
+            entries_per_head: entries_per_head.0,
             layer,
             bound: bound.id,
             statement: bound.statement,

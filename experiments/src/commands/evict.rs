@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, npy};
-use laprox_reference::{OutputErrors, Policy, RetainedSet};
+use laprox_reference::{CandidatesPerHead, OutputErrors, Policy, RetainedSet, pipeline};
 use serde::Serialize;
 
 use super::open_dump;
@@ -72,13 +72,14 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
 fn evict_sample(
     sample: &Sample<'_>,
     policy: Policy,
-    per_head: usize,
+    per_head: CandidatesPerHead,
     common: &Common,
     progress: &Progress,
 ) -> Result<(RetainedSet, Vec<OutputErrors>)> {
     let policy = policy.reseeded(sample.seed(common.seed));
-    let retained = sample.evict(&[policy], &[per_head], progress)?.concat();
-    let errors = sample.evaluate(&retained, progress)?.concat();
+    let layers = sample.layers(progress);
+    let retained = pipeline::evict(sample.backend, &layers, &[policy], &[per_head])?.concat();
+    let errors = pipeline::evaluate(&layers, &retained)?.concat();
     let retained = retained.into_iter().next().context("one policy at one budget retains one set")?;
     Ok((retained, errors))
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
-use laprox_reference::oracle::{Certified, Form};
-use laprox_reference::{Allocation, Budget, OutputError, OutputErrors, Policy};
+use laprox_reference::oracle::Certified;
+use laprox_reference::{
+    Allocation, Budget, EntriesPerHead, Form, OutputError, OutputErrors, Policy, Searched, pipeline,
+};
 use serde::Serialize;
 
 use super::{DEFAULT_DUMP, open_dump};
@@ -17,7 +19,7 @@ use crate::cli::{Common, OracleArguments};
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::report::table;
-use crate::sample::{Sample, Searched};
+use crate::sample::Sample;
 
 /// The policies that an oracle is compared with where none is named.
 const DEFAULT_POLICIES: [&str; 8] = [
@@ -106,12 +108,12 @@ fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
     if policies.is_empty() {
         policies = DEFAULT_POLICIES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
-    if arguments.oracle.options().allocation != Allocation::Layer {
+    if arguments.oracle.options().allocation != Allocation::LAYER {
         return Ok(policies);
     }
     let mut within_layers: Vec<Policy> = Vec::new();
     for policy in policies {
-        let wider = !policy.options().allocation.is_within_layers();
+        let wider = !policy.options().allocation.entry().within_layers;
         let policy = if wider && policy.has_option("allocation") {
             policy.with("allocation", "layer")?
         } else {
@@ -137,25 +139,26 @@ impl Problem<'_> {
         let (context_len, window_len) = (self.sample.context_len(), self.sample.window_len());
         let per_head = self.budget.candidates_per_head(context_len, window_len)?;
         let status = Status::new(&format!("{} {} at {}", self.oracle, self.sample.name(), self.budget));
-        let searched = self.sample.search(&self.oracle, per_head, &|part, state| {
+        let layers = self.sample.dump.manifest().layers.len() as u64;
+        let progress = Progress::new("comparing", 2 * layers);
+        let (backend, layers) = (self.sample.backend, self.sample.layers(&progress));
+        let searched = pipeline::search(backend, &layers, &self.oracle, per_head, &|part, state| {
             status.say(&format!("part {part}: gap {:.3} %, {} nodes", 100.0 * state.gap(), state.nodes));
             go_on()
         })?;
         drop(status);
 
-        let layers = self.sample.dump.manifest().layers.len() as u64;
-        let progress = Progress::new("comparing", 3 * layers);
         let seeded: Vec<Policy> =
             policies.iter().map(|policy| policy.reseeded(self.sample.seed(self.seed))).collect();
         let mut sets = vec![searched.retained.clone()];
-        sets.extend(self.sample.evict(&seeded, &[per_head], &progress)?.concat());
-        let errors = self.sample.evaluate(&sets, &progress)?;
+        sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head])?.concat());
+        let errors = pipeline::evaluate(&layers, &sets)?;
         let bounds = self.bounds(&searched, &errors[0]);
         let named = std::iter::once(&self.oracle).chain(policies).zip(&errors).enumerate();
         let rows = named.map(|(index, (policy, errors))| {
             let nodes =
                 if index == 0 { nodes(&searched, errors.len()) } else { vec![None; errors.len() + 1] };
-            self.rows_of(policy, errors, &bounds, &nodes, per_head + window_len)
+            self.rows_of(policy, errors, &bounds, &nodes, per_head.with_window(window_len))
         });
         Ok(rows.collect::<Vec<_>>().concat())
     }
@@ -186,7 +189,7 @@ impl Problem<'_> {
         errors: &[OutputErrors],
         bounds: &[Option<f64>],
         nodes: &[Option<usize>],
-        entries_per_head: usize,
+        EntriesPerHead(entries_per_head): EntriesPerHead,
     ) -> Vec<Row> {
         let layers = self.sample.dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
         let errors = errors.iter().copied().chain(OutputErrors::total(errors.iter().copied()));

@@ -59,10 +59,10 @@ fn text(listed: &Listed) -> String {
 }
 
 fn list(entry: &PolicyEntry) -> ListedPolicy {
-    let read = |key: &&OptionKey| {
+    let read = |key: &OptionKey| {
         key.allocations().is_none_or(|allocations| allocations.contains(&entry.defaults.allocation))
     };
-    let defaults = entry.options.iter().filter(read);
+    let defaults = entry.options.keys().into_iter().filter(read);
     let defaults = defaults.map(|key| format!("{}={}", key.name(), key.get(&entry.defaults)));
     ListedPolicy {
         name: entry.name,
@@ -75,14 +75,15 @@ fn list(entry: &PolicyEntry) -> ListedPolicy {
 
 fn list_allocation(allocation: Allocation) -> ListedAllocation {
     let number = |parameter: &&Parameter| format!("{}={}", parameter.name, parameter.default);
-    let mut defaults: Vec<String> = allocation.parameters().iter().map(number).collect();
-    if allocation == Allocation::Model {
+    let entry = allocation.entry();
+    let mut defaults: Vec<String> = entry.parameters.iter().map(number).collect();
+    if allocation.normalises() {
         defaults.push("norm=sum".into());
     }
     ListedAllocation {
-        name: allocation.name(),
-        rule: allocation.formula(),
+        name: entry.name,
+        rule: entry.formula,
         defaults: defaults.join(","),
-        source: allocation.source(),
+        source: entry.source,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use laprox_fixtures::npy;
-use laprox_reference::{HeadScores, ModelScores};
+use laprox_reference::{HeadScores, ModelScores, pipeline};
 
 use super::open_dump;
 use crate::backend;
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
     let write = |index: usize, path: &Path, force: bool| {
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let scores = sample.score_one(policy, &progress)?;
+        let scores = pipeline::scores(&sample.layers(&progress), &policy)?;
         write_file(path, force, |file| write_scores(file, &scores))
     };
     if samples == 1 {

@@ -13,7 +13,7 @@ use super::prefilled::Prefilled;
 use super::row::EvalRow;
 use super::unit::{Asked, Text, Unit, Work};
 use crate::model::{Continuation, Model, Observer};
-use crate::sample::seed_of;
+use crate::seed::seed_of;
 use crate::tasks::{Prompt, Tokens};
 
 /// How often scoring is timed; the median counts.
@@ -72,7 +72,7 @@ impl Subject<'_> {
             sample: self.sample,
             policy: evicted.map_or("full".into(), |evicted| evicted.policy.to_string()),
             budget: evicted.map_or("100%".into(), |evicted| evicted.budget.to_string()),
-            entries_per_head: evicted.map_or(self.context_len, |evicted| evicted.entries_per_head),
+            entries_per_head: evicted.map_or(self.context_len, |evicted| evicted.entries_per_head.0),
             metric,
             value,
             full_value,

@@ -1,16 +1,16 @@
-//! What every policy retains of a prefilled context at every budget, and how far that moves the layers' outputs.
+//! The sets that every policy retains of a prefilled context at every budget, with their errors.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use laprox_reference::{
-    Backend, Budget, Error, LayerIndex, OutputErrors, Policy, PreparedLayer, RetainedSet, retain,
+    Backend, Budget, EntriesPerHead, InMemory, LayerIndex, OutputErrors, Policy, RetainedSet, pipeline,
 };
 use ndarray::Array2;
-use rayon::prelude::*;
 
 use super::prefilled::Prefilled;
 use crate::model::{CapturedLayer, Model};
+use crate::threads::Threads;
 
 /// One policy at one budget.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Evicted {
     /// The budget as asked for.
     pub budget: Budget,
     /// Entries kept per KV head on average, window included.
-    pub entries_per_head: usize,
-    /// What is kept.
+    pub entries_per_head: EntriesPerHead,
+    /// The retained set.
     pub retained: RetainedSet,
     /// The errors over all layers.
     pub errors: OutputErrors,
@@ -33,9 +33,9 @@ pub struct Evictions<'a> {
     pub model: &'a Model,
     /// `o_proj.weight` of every layer.
     output_projections: Vec<Array2<f32>>,
-    /// What computes.
+    /// The path.
     pub backend: &'a dyn Backend,
-    /// Who evicts.
+    /// The policies.
     pub policies: &'a [Policy],
 }
 
@@ -51,8 +51,8 @@ impl<'a> Evictions<'a> {
         Ok(Self { model, output_projections, backend, policies })
     }
 
-    /// What each policy retains of a context at each budget, policy by policy. `later` tokens give the `future` errors
-    /// their queries; `seed` is for policies that draw.
+    /// The sets that each policy retains of a context at each budget, policy by policy. The queries of `later` tokens give the
+    /// `future` errors; `seed` is for policies that draw.
     ///
     /// # Errors
     /// When a budget does not hold the window, or a policy refuses the activations.
@@ -67,21 +67,23 @@ impl<'a> Evictions<'a> {
         let resolve = |budget: &Budget| budget.candidates_per_head(prefilled.context_len(), window_len);
         let per_heads = budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         let seeded: Vec<Policy> = self.policies.iter().map(|policy| policy.reseeded(seed)).collect();
-        let evicted = self.with_layers(&self.captured(prefilled, later)?, &seeded, |layers| {
-            let sets = seeded.par_iter().map(|policy| retain(self.backend, policy, layers, &per_heads));
-            let sets = sets.collect::<Result<Vec<_>, _>>()?;
-            let evict = |(policy, sets): (&Policy, Vec<RetainedSet>)| {
-                let budgets = budgets.iter().zip(&per_heads).zip(sets);
-                let evicted = budgets.map(|((&budget, per_head), retained)| {
-                    let (policy, entries_per_head) = (*policy, per_head + window_len);
-                    let errors = errors(layers, &retained)?;
-                    Ok(Evicted { policy, budget, entries_per_head, retained, errors })
-                });
-                evicted.collect::<Result<Vec<_>>>()
-            };
-            self.policies.iter().zip(sets).map(evict).collect::<Result<Vec<_>>>()
-        })?;
-        Ok(evicted.concat())
+        let captured = prefilled.captured(later)?.layers()?;
+        let layers = self.layers(&captured)?;
+        let sets = pipeline::evict(self.backend, &layers, &seeded, &per_heads)?.concat();
+        let errors = pipeline::evaluate(&layers, &sets)?;
+        let asked = self
+            .policies
+            .iter()
+            .flat_map(|policy| budgets.iter().zip(&per_heads).map(move |at| (policy, at)));
+        let evicted =
+            asked.zip(sets).zip(errors).map(|(((policy, (budget, per_head)), retained), errors)| Evicted {
+                policy: *policy,
+                budget: *budget,
+                entries_per_head: per_head.with_window(window_len),
+                retained,
+                errors: OutputErrors::total(errors).expect("a model has layers"),
+            });
+        Ok(evicted.collect())
     }
 
     /// The seconds that one policy takes to score all layers and evict at one budget, from queries, keys and values where
@@ -91,45 +93,18 @@ impl<'a> Evictions<'a> {
     /// As [`Evictions::of`].
     pub fn seconds(&self, prefilled: &Prefilled<'_>, policy: &Policy, budget: Budget) -> Result<f64> {
         let per_head = budget.candidates_per_head(prefilled.context_len(), prefilled.window_len())?;
-        let captured = self.captured(prefilled, &[])?;
+        let captured = prefilled.captured(&[])?.layers()?;
+        let layers = self.layers(&captured)?;
         let start = Instant::now();
-        self.with_layers(&captured, std::slice::from_ref(policy), |layers| {
-            Ok(retain(self.backend, policy, layers, &[per_head])?)
-        })?;
+        pipeline::evict(self.backend, &layers, std::slice::from_ref(policy), &[per_head])?;
         Ok(start.elapsed().as_secs_f64())
     }
 
-    fn captured(&self, prefilled: &Prefilled<'_>, later: &[u32]) -> Result<Vec<CapturedLayer>> {
-        let sample = prefilled.captured(later)?;
-        let layers = (0..self.output_projections.len()).map(LayerIndex);
-        Ok(layers.map(|layer| sample.layer(layer)).collect::<Result<_, _>>()?)
-    }
-
-    /// All layers of a context, with what the policies' scores have in common.
-    fn with_layers<T>(
-        &self,
-        captured: &[CapturedLayer],
-        policies: &[Policy],
-        visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>,
-    ) -> Result<T> {
+    fn layers<'c>(&'c self, captured: &'c [CapturedLayer]) -> Result<InMemory<'c, Threads>> {
         let scale = f64::from(self.model.config().attention_scale());
-        let problems = captured.iter().zip(&self.output_projections).enumerate();
-        let problems = problems
-            .map(|(layer, (captured, projection))| captured.problem(LayerIndex(layer), scale, projection))
-            .collect::<Result<Vec<_>, _>>()?;
-        let asked: Vec<&Policy> = policies.iter().filter(|policy| policy.rule().ranks()).collect();
-        let prepare = |problem| {
-            let mut prepared = self.backend.prepare(problem)?;
-            prepared.share(&asked);
-            Ok(prepared)
-        };
-        let prepared = problems.par_iter().map(prepare).collect::<Result<Vec<_>, Error>>()?;
-        visit(&prepared.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+        let layers = captured.iter().zip(&self.output_projections).enumerate();
+        let problems = layers
+            .map(|(layer, (captured, projection))| captured.problem(LayerIndex(layer), scale, projection));
+        Ok(InMemory::new(self.backend, problems.collect::<Result<_, _>>()?, Threads)?)
     }
-}
-
-fn errors(layers: &[&dyn PreparedLayer], retained: &RetainedSet) -> Result<OutputErrors> {
-    let of_layer = |(slot, layer): (usize, &&dyn PreparedLayer)| layer.evaluate(retained.layer(slot));
-    let errors = layers.par_iter().enumerate().map(of_layer).collect::<Result<Vec<_>, _>>()?;
-    Ok(OutputErrors::total(errors).expect("a model has layers"))
 }

@@ -1,7 +1,7 @@
 //! A prompt that has run through the model, from which any number of sequences can go on.
 
 use anyhow::Result;
-use laprox_reference::{KvHead, LayerIndex, RetainedSet};
+use laprox_reference::{KvHead, LayerIndex, LayerOrdinal, RetainedSet};
 
 use crate::model::{
     CaptureShape, CapturedSample, Continuation, KvCache, Model, Observer, PREFILL_CHUNK, QueryTap,
@@ -67,7 +67,7 @@ impl<'m> Prefilled<'m> {
     /// # Errors
     /// When the set is of another context.
     pub fn evicted(&self, set: &RetainedSet, spare: usize) -> Result<Continuation> {
-        self.retained(|layer, head| set.layer(layer.0).head(head), spare)
+        self.retained(|layer, head| set.layer(LayerOrdinal(layer.0)).head(head), spare)
     }
 
     fn retained<'a>(

@@ -85,6 +85,11 @@ impl KvCache {
         Ok(())
     }
 
+    /// How many layers there are.
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// The KV heads of one layer.
     pub(super) fn heads(&self, layer: LayerIndex) -> &[HeadCache] {
         &self.layers[layer.0]

@@ -83,6 +83,14 @@ impl CapturedSample {
         Self { shape, queries, cache }
     }
 
+    /// The activations of every layer.
+    ///
+    /// # Errors
+    /// As [`CapturedSample::layer`].
+    pub fn layers(&self) -> Result<Vec<CapturedLayer>> {
+        (0..self.cache.layers()).map(|layer| self.layer(LayerIndex(layer))).collect()
+    }
+
     /// The activations of one layer.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ fn every_policy_is_listed_with_its_formula_and_every_allocation_with_its_rule() 
         assert!(says(entry.name, entry.formula), "{}", entry.name);
     }
     for allocation in Allocation::ALL {
-        assert!(says(allocation.name(), allocation.formula()), "{}", allocation.name());
+        assert!(says(allocation.name(), allocation.entry().formula), "{}", allocation.name());
     }
     assert!(listed.contains("h2o sums over the window's queries"));
     let line =

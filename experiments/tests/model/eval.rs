@@ -4,7 +4,7 @@ use laprox_experiments::eval::{
     Evicted, Evictions, Fidelity, Prefilled, evicted_answers, fidelity, full_answer,
 };
 use laprox_experiments::model::{Architecture, Model};
-use laprox_reference::{Budget, KvHead, Policy, Reference};
+use laprox_reference::{Budget, KvHead, LayerOrdinal, Policy, Reference};
 
 use super::naive::{Look, logits_where};
 use super::synthetic::{KV_HEADS, LAYERS, Synthetic, tokens};
@@ -59,7 +59,7 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
             let sequence = prefilled.evicted(&evicted.retained, later.len()).unwrap();
             let found = fidelity::predictions(&model, sequence, &later).unwrap().concat();
             let sees = |look: Look| {
-                let kept = evicted.retained.layer(look.layer).head(KvHead(look.kv_head));
+                let kept = evicted.retained.layer(LayerOrdinal(look.layer)).head(KvHead(look.kv_head));
                 look.from < CONTEXT_LEN || look.to >= CONTEXT_LEN || kept.contains(&(look.to as u32))
             };
             let all = [&context[..], &later].concat();
@@ -77,8 +77,8 @@ fn evicted_caches_take_the_memory_of_their_budget() {
     let answers = evicted_answers(&model, &prefilled, &evicted, &[], 2).unwrap();
     let slot = prefilled.allocated_bytes() / (LAYERS * KV_HEADS * CONTEXT_LEN);
     for (evicted, answer) in evicted.iter().zip(answers) {
-        assert_eq!(answer.cache_bytes, LAYERS * KV_HEADS * (evicted.entries_per_head + 2) * slot);
-        assert_eq!(evicted.retained.positions().len(), LAYERS * KV_HEADS * evicted.entries_per_head);
+        assert_eq!(answer.cache_bytes, LAYERS * KV_HEADS * (evicted.entries_per_head.0 + 2) * slot);
+        assert_eq!(evicted.retained.positions().len(), LAYERS * KV_HEADS * evicted.entries_per_head.0);
     }
 }
 

@@ -24,7 +24,7 @@ use laprox_fast::columns::{Wanted, columns};
 use laprox_fast::project::projected_value_norms;
 use laprox_fast::score::{group_factors, head_factors};
 use laprox_fast::{Fast, Level, select};
-use laprox_reference::{Backend, LayerProblem, Policy};
+use laprox_reference::{Backend, LayerOrdinal, LayerProblem, Policy, Score, Statistic};
 use machine::{Machine, faer_rate, register_rate, tile_rate};
 use work::{Sizes, Work};
 
@@ -91,9 +91,9 @@ fn stages(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     line("project", sizes.project(), &mut || {
         black_box(projected_value_norms(level, problem, &factors));
     });
-    let laprox: Policy = "laprox".parse().expect("a policy");
+    let laprox = score_of("laprox");
     let mut layer = Fast::default().prepare(problem).expect("a layer");
-    layer.share(&[&laprox]);
+    layer.share(&[laprox]);
     line("group mean and pool", sizes.combine(), &mut || {
         black_box(layer.score(&laprox).expect("scores"));
     });
@@ -113,15 +113,20 @@ fn stages(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     });
 }
 
+/// The score of a policy that ranks.
+fn score_of(policy: &str) -> Score {
+    policy.parse::<Policy>().expect("a policy").score().expect("a policy that ranks")
+}
+
 /// Whole scores, factors included.
 fn policies(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     let sizes = Sizes::new(problem.shape());
     let mut whole = |policy: &str, work: Work| {
         let name = format!("whole {policy}");
-        let policy: Policy = policy.parse().expect("a policy");
+        let score = score_of(policy);
         line(&name, work, &mut || {
             let layer = Fast::default().prepare(problem).expect("a layer");
-            black_box(layer.score(&policy).expect("scores"));
+            black_box(layer.score(&score).expect("scores"));
         });
     };
     let scored = sizes.attend() + sizes.project() + sizes.combine() + sizes.factor();
@@ -139,10 +144,10 @@ fn behind_scores(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     let set = every_fifth(problem.shape());
     let layer = Fast::default().prepare(problem).expect("a layer");
     line("evaluate", sizes.average() + sizes.output(3.0), &mut || {
-        black_box(layer.evaluate(set.layer(0)).expect("errors"));
+        black_box(layer.evaluate(set.layer(LayerOrdinal(0))).expect("errors"));
     });
     line("output norm", sizes.average() + sizes.output(1.0), &mut || {
-        black_box(layer.output_norm());
+        black_box(layer.statistic(Statistic::OutputNorm, problem.shape().window_len).expect("a norm"));
     });
     let lists = scores(256, 32768);
     let views: Vec<&[f64]> = lists.iter().map(Vec::as_slice).collect();

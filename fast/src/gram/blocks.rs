@@ -2,8 +2,8 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
+use laprox_reference::Form;
 use laprox_reference::QueryHead;
-use laprox_reference::oracle::gram::Form;
 use nalgebra::DMatrix;
 
 use super::FastGram;

@@ -22,8 +22,9 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::convexify;
-use laprox_reference::oracle::gram::{Form, PairGram, Product, Rows, gamma};
-use laprox_reference::{LayerShape, QueryHead};
+use laprox_reference::oracle::gram::{PairGram, Product, Rows};
+use laprox_reference::rounding::gamma;
+use laprox_reference::{Error, Form, LayerShape, QueryHead};
 use nalgebra::DMatrix;
 
 use self::group::{Group, row_dots};
@@ -50,13 +51,12 @@ pub struct FastGram {
 }
 
 impl FastGram {
-    /// The quadratic form of one layer; `None` where it holds no such rows.
-    #[must_use]
-    pub fn new(layer: &Layer, form: Form, rows: Rows) -> Option<Self> {
-        let attention = match rows {
-            Rows::Window => &layer.attention,
-            Rows::Future => layer.future_attention.as_ref()?,
-        };
+    /// The quadratic form of one layer.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer holds no such rows.
+    pub fn new(layer: &Layer, form: Form, rows: Rows) -> Result<Self, Error> {
+        let attention = rows.attention(layer)?;
         let shape = layer.shape;
         let (width, head_dim) = (shape.query_heads * shape.head_dim, shape.head_dim);
         let weight = Mat::from_fn(shape.hidden_dim, width, |channel, column| {
@@ -70,7 +70,7 @@ impl FastGram {
         let mut gram =
             Self { shape, form, rows, groups, weight, projection_norms, projection_gram, diagonal };
         gram.diagonal = (0..shape.kv_heads).flat_map(|head| gram.group_diagonal(head)).collect();
-        Some(gram)
+        Ok(gram)
     }
 
     fn head_columns(&self, head: QueryHead) -> Range<usize> {
@@ -216,7 +216,7 @@ impl PairGram for FastGram {
         self.shape.kv_heads * self.shape.candidate_len()
     }
 
-    fn product(&self, x: &[f64]) -> Product {
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
         let errors = self.errors(x);
         let entries = errors.len() * errors[0].nrows() * errors[0].ncols();
         let value = errors.iter().map(Mat::squared_norm_l2).sum::<f64>();
@@ -232,7 +232,7 @@ impl PairGram for FastGram {
         for kv_head in 0..self.shape.kv_heads {
             self.group_values(kv_head, &pulled, &magnitudes, &mut product);
         }
-        product
+        Ok(product)
     }
 
     fn diagonal(&self) -> &[f64] {

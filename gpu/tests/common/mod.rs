@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use laprox_fixtures::Dump;
-use laprox_gpu::{Device, DeviceError, ptx};
+use laprox_gpu::{Device, DeviceError, Gpu, ptx};
+use laprox_reference::{
+    Backend, Error, HeadScores, LayerProblem, LayerScores, Policy, PreparedLayer, Score, Statistic,
+};
 
 /// The device that ships, one for all tests: the real one, or the interpreter where there is none or `LAPROX_GPU_SIM=1`.
 ///
@@ -28,6 +31,29 @@ pub fn device() -> Arc<Device> {
 pub fn naive_device() -> Arc<Device> {
     static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Arc::new(open(ptx::TEXT).naive()));
     Arc::clone(&DEVICE)
+}
+
+/// A layer on the path of [`device`].
+#[must_use]
+pub fn prepared<'a>(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Box<dyn PreparedLayer + 'a> {
+    Gpu::new(Arc::clone(device)).prepare(problem).unwrap()
+}
+
+/// The score of a policy that ranks.
+#[must_use]
+pub fn score(policy: &str) -> Score {
+    policy.parse::<Policy>().unwrap().score().expect("a policy that ranks")
+}
+
+/// A layer's scores in the host's memory.
+pub fn scored(layer: &dyn PreparedLayer, score: &Score) -> Result<HeadScores, Error> {
+    layer.score(score).and_then(LayerScores::into_host)
+}
+
+/// `norm_F(O)` of a layer.
+#[must_use]
+pub fn output_norm(layer: &dyn PreparedLayer) -> f64 {
+    layer.statistic(Statistic::OutputNorm, layer.shape().window_len).unwrap()
 }
 
 /// The committed dump of real activations.

@@ -1,13 +1,12 @@
 //! Stage evaluate: the output's norm from the device, everything else from the reference.
 
-use laprox_gpu::{Format, GpuLayer};
-use laprox_reference::oracle::Form;
-use laprox_reference::{Backend, PreparedLayer, Reference, RetainedSet};
+use laprox_gpu::Format;
+use laprox_reference::{Backend, Form, LayerOrdinal, Reference, RetainedSet, Statistic};
 
 use crate::common::bounds::{Bounded, U, assert_within, gamma};
-use crate::common::device;
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
+use crate::common::{self, device, prepared};
 use crate::shapes::for_each_case;
 
 /// `| |X| - |O| | <= |X - O|`, and each head's part of that is the norm of its rows' errors times `norm_F(W_h)`.
@@ -24,7 +23,7 @@ fn output_norm(expected: &Expected) -> Bounded {
         rows.sqrt() * layer.output_projection[head.0].norm()
     };
     let error = shape.query_heads().map(head).sum();
-    let norm = laprox_reference::evaluate::output_norm(layer);
+    let norm = Statistic::OutputNorm.of(layer, shape.window_len);
     Bounded { value: norm, error }.rounded(shape.window_len + 4, U)
 }
 
@@ -32,7 +31,7 @@ fn output_norm(expected: &Expected) -> Bounded {
 fn output_norms_agree_with_the_reference() {
     for_each_case(|device, problem, format, what| {
         let lent = problem.layer_problem();
-        let found = GpuLayer::new(device, &lent).unwrap().output_norm();
+        let found = common::output_norm(prepared(device, &lent).as_ref());
         let bound = output_norm(&Expected::new(problem, format));
         assert!(bound.error < 0.05 * bound.value, "{what}: {bound:?}");
         assert_within(what, &[found], &[bound]);
@@ -44,15 +43,18 @@ fn errors_of_a_retained_set_are_the_reference_s() {
     let problem = Problem::alive(Sizes { future_len: 4, ..Sizes::with_context(60) }, Format::Bf16, 8);
     let lent = problem.layer_problem();
     let reference = Reference.prepare(&lent).unwrap();
-    let layer = GpuLayer::new(&device(), &lent).unwrap();
+    let layer = prepared(&device(), &lent);
     let set = RetainedSet::from_candidates(1, 60, 32, &[vec![0, 3, 17, 27]]).unwrap();
-    assert_eq!(layer.evaluate(set.layer(0)).unwrap(), reference.evaluate(set.layer(0)).unwrap());
+    assert_eq!(
+        layer.evaluate(set.layer(LayerOrdinal(0))).unwrap(),
+        reference.evaluate(set.layer(LayerOrdinal(0))).unwrap()
+    );
     for form in [Form::LayerWise, Form::HeadWise] {
         assert_eq!(
-            layer.improve(form, set.layer(0)).unwrap(),
-            reference.improve(form, set.layer(0)).unwrap()
+            layer.reference().improve(form, set.layer(LayerOrdinal(0))).unwrap(),
+            reference.reference().improve(form, set.layer(LayerOrdinal(0))).unwrap()
         );
     }
     let other = RetainedSet::everything(1, 2, 60).unwrap();
-    assert!(layer.evaluate(other.layer(0)).is_err());
+    assert!(layer.evaluate(other.layer(LayerOrdinal(0))).is_err());
 }

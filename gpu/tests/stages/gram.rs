@@ -1,16 +1,20 @@
 //! The oracle's operator: products within the bounds that they come with.
 
+use std::sync::Arc;
+
 use laprox_gpu::gram::DeviceGram;
-use laprox_gpu::{Format, Gpu};
+use laprox_gpu::{Format, Gpu, ptx};
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::gram::{PairGram, Product};
-use laprox_reference::oracle::{Form, Oracle, Rows, search};
-use laprox_reference::{Backend, Policy, PreparedLayer, Reference};
+use laprox_reference::oracle::Rows;
+use laprox_reference::oracle::gram::{LayerGram, PairGram, Product};
+use laprox_reference::{
+    Backend, CandidatesPerHead, Error, Form, InMemory, InTurn, Policy, Reference, pipeline,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::problem::{Problem, Sizes};
-use crate::common::{device, naive_device};
+use crate::common::{device, naive_device, open};
 
 /// Both are within their own bound of the same number.
 fn assert_meet(what: &str, one: &Product, two: &Product) {
@@ -45,13 +49,13 @@ fn products_agree_with_the_reference_within_their_bounds() {
         let layer = Layer::new(&problem.layer_problem());
         for form in [Form::LayerWise, Form::HeadWise] {
             for rows in [Rows::Window, Rows::Future] {
-                let host = layer.layer_gram(form, rows).unwrap();
+                let host = LayerGram::of(&layer, form, rows).unwrap();
                 let x = shares(host.slots(), seed);
                 let expected = host.product(&x);
                 for device in [device(), naive_device()] {
                     let gram = DeviceGram::new(&device, &layer, form, rows).unwrap();
                     let what = format!("{form:?}, {rows:?}, {:?}, {sizes:?}", device.version());
-                    assert_meet(&what, &gram.try_product(&x).unwrap(), &expected);
+                    assert_meet(&what, &gram.product(&x).unwrap(), &expected);
                     assert_eq!((gram.slots(), gram.diagonal()), (host.slots(), host.diagonal()));
                 }
             }
@@ -65,7 +69,7 @@ fn the_bounds_of_a_product_are_small() {
     let problem = Problem::alive(Sizes::with_context(100), Format::Bf16, 3);
     let layer = Layer::new(&problem.layer_problem());
     let gram = DeviceGram::new(&device(), &layer, Form::LayerWise, Rows::Window).unwrap();
-    let product = gram.try_product(&shares(gram.slots(), 1)).unwrap();
+    let product = gram.product(&shares(gram.slots(), 1)).unwrap();
     let (errors, values) = (product.errors.iter().sum::<f64>(), product.values.iter().sum::<f64>());
     assert!(
         errors < 1e-9 * values.abs() && product.drift < 1e-9 * product.value.sqrt(),
@@ -91,10 +95,9 @@ fn oracles_prove_the_same_on_either_path() {
     let policy: Policy = "oracle:certified:nodes=4".parse().unwrap();
     let proven = |backend: &dyn Backend| {
         let lent = problems.each_ref().map(Problem::layer_problem);
-        let layers = lent.each_ref().map(|problem| backend.prepare(problem).unwrap());
-        let layers: Vec<&dyn PreparedLayer> = layers.iter().map(AsRef::as_ref).collect();
-        let found = search(Oracle::Certified, backend, &layers, policy.options(), 10, &mut |_| true).unwrap();
-        found.certified.unwrap()
+        let layers = InMemory::new(backend, lent.to_vec(), InTurn).unwrap();
+        let found = pipeline::search(backend, &layers, &policy, CandidatesPerHead(10), &|_, _| true).unwrap();
+        found.certified[0].clone().unwrap()
     };
     let (device, reference) = (proven(&gpu), proven(&Reference));
     for (one, two) in [(&device, &device), (&device, &reference), (&reference, &device)] {
@@ -106,4 +109,21 @@ fn oracles_prove_the_same_on_either_path() {
         reference.squared_lower_bound - device.squared_lower_bound,
     ];
     assert!(apart.iter().all(|apart| *apart <= open), "{apart:?} of {open}");
+}
+
+/// A device whose product has no kernel: the search ends with the device's failure, not with another path's numbers.
+#[test]
+fn a_product_that_fails_ends_the_oracle() {
+    let problem = Problem::alive(Sizes::with_context(44), Format::F32, 1);
+    let text = ptx::TEXT.replace(".entry gram_pull(", ".entry gone(");
+    let gpu = Gpu::new(Arc::new(open(&text)));
+    let layers = InMemory::new(&gpu, vec![problem.layer_problem()], InTurn).unwrap();
+    for oracle in ["oracle:certified", "oracle:branch-and-bound"] {
+        let policy = oracle.parse().unwrap();
+        let failure =
+            pipeline::search(&gpu, &layers, &policy, CandidatesPerHead(3), &|_, _| true).unwrap_err();
+        assert!(matches!(failure, Error::Path { path: "gpu", .. }), "{failure}");
+        assert!(failure.to_string().contains("gram_pull"), "{failure}");
+        assert_eq!(failure.to_string().lines().count(), 1);
+    }
 }

@@ -2,13 +2,14 @@
 
 use laprox_gpu::{DeviceLayer, Format, Gpu};
 use laprox_reference::{
-    Backend, LayerOrdinal, LayerProblem, ModelScores, Policy, Reference, RetainedSet, evict,
+    Backend, CandidatesPerHead, InMemory, InTurn, LayerOrdinal, LayerProblem, ModelScores, Policy, Reference,
+    RetainedSet, cut, pipeline,
 };
 
 use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
-use crate::common::{committed_dump, device};
+use crate::common::{committed_dump, device, prepared, score, scored};
 
 /// Sets of one size whose every difference lies where scores cannot be told apart: within twice the bound of the cut.
 fn assert_same_cut(
@@ -61,13 +62,12 @@ fn normalised(layers: &[Vec<Bounded>]) -> Vec<Bounded> {
     layers.iter().flat_map(layer).collect()
 }
 
-fn reference_set(problems: &[LayerProblem<'_>], policy: &Policy, per_head: usize) -> RetainedSet {
-    let layers: Vec<_> = problems.iter().map(|problem| Reference.prepare(problem).unwrap()).collect();
-    let scores = layers.iter().map(|layer| layer.score(policy).unwrap()).collect();
-    let norms = layers.iter().map(|layer| layer.output_norm()).collect();
-    let shape = problems[0].shape();
-    let scores = ModelScores::new(scores, norms, shape.kv_heads).unwrap();
-    evict(policy, &scores, per_head, shape.window_len).unwrap()
+/// The set that a path keeps of a model.
+fn kept(backend: &dyn Backend, problems: &[LayerProblem<'_>], policy: &str, per_head: usize) -> RetainedSet {
+    let layers = InMemory::new(backend, problems.to_vec(), InTurn).unwrap();
+    let policies = [policy.parse().unwrap()];
+    let sets = pipeline::evict(backend, &layers, &policies, &[CandidatesPerHead(per_head)]).unwrap();
+    sets.concat().remove(0)
 }
 
 #[test]
@@ -75,28 +75,43 @@ fn a_streamed_model_retains_what_the_reference_retains() {
     let sizes = Sizes { kv_heads: 2, group_size: 3, ..Sizes::with_context(200) };
     let problems: Vec<Problem> = (0..4).map(|seed| Problem::alive(sizes, Format::Bf16, seed)).collect();
     let lent: Vec<LayerProblem<'_>> = problems.iter().map(Problem::layer_problem).collect();
-    let policy: Policy = "laprox:pool=none".parse().unwrap();
     let gpu = Gpu::new(device());
-    let scores = gpu.score_model(lent.iter().copied(), &policy).unwrap().unwrap();
     let bounds: Vec<Vec<Bounded>> =
         problems.iter().map(|problem| Expected::new(problem, Format::Bf16).laprox_mean().concat()).collect();
     for per_head in [1, 20, 100, 168] {
-        let found = scores.top(per_head * 8).unwrap().download().unwrap();
-        let expected = reference_set(&lent, &policy, per_head);
+        let [found, expected] = [&gpu as &dyn Backend, &Reference]
+            .map(|backend| kept(backend, &lent, "laprox:pool=none", per_head));
         assert_same_cut(&found, &expected, &normalised(&bounds), 168);
     }
 }
 
+/// The device cuts the highest shares of a layer's sum; the host cuts every other policy, from the same scores.
 #[test]
-fn a_model_of_a_policy_that_the_device_does_not_cut_is_not_scored_there() {
-    let problem = Problem::alive(Sizes::with_context(50), Format::Bf16, 1);
+fn every_policy_is_cut_from_the_scores_of_the_device() {
+    let problems: Vec<Problem> =
+        (0..2).map(|seed| Problem::alive(Sizes::with_context(50), Format::Bf16, seed)).collect();
+    let lent: Vec<LayerProblem<'_>> = problems.iter().map(Problem::layer_problem).collect();
     let gpu = Gpu::new(device());
     let elsewhere = ["tova", "snapkv", "laprox:window=5", "laprox:allocation=layer", "laprox:norm=none"];
-    for policy in elsewhere.into_iter().chain(["laprox:sinks=4", "laprox:min_per_head=2"]) {
-        let scores = gpu.score_model([problem.layer_problem()], &policy.parse().unwrap()).unwrap();
-        assert!(scores.is_none(), "{policy}");
+    for text in elsewhere.into_iter().chain([
+        "laprox:sinks=4",
+        "laprox:min_per_head=2",
+        "laprox",
+        "laprox:norm=output",
+    ]) {
+        let policy: Policy = text.parse().unwrap();
+        let score = policy.score().unwrap();
+        let heads = lent.iter().map(|problem| scored(prepared(&device(), problem).as_ref(), &score).unwrap());
+        let scores =
+            policy.wants().into_iter().fold(ModelScores::new(heads.collect()).unwrap(), |scores, which| {
+                let of = |problem| prepared(&device(), problem).statistic(which, 32).unwrap();
+                scores.with(which, lent.iter().map(of).collect()).unwrap()
+            });
+        for per_head in [0, 1, 9, 18] {
+            let expected = cut(&policy, &scores, CandidatesPerHead(per_head), 32).unwrap();
+            assert_eq!(kept(&gpu, &lent, text, per_head), expected, "{text} at {per_head}");
+        }
     }
-    assert!(gpu.score_model([], &"laprox".parse().unwrap()).is_err());
 }
 
 #[test]
@@ -105,7 +120,6 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
     let layers: Vec<_> = [0, 3].map(|ordinal| dump.layer(0, LayerOrdinal(ordinal)).unwrap()).into();
     let problems: Vec<LayerProblem<'_>> = layers.iter().map(|layer| layer.problem().unwrap()).collect();
     let gpu = Gpu::new(device());
-    let policy: Policy = "laprox:pool=none".parse().unwrap();
     let mut bounds = Vec::new();
     for problem in &problems {
         let layer = DeviceLayer::upload(gpu.device(), problem).unwrap();
@@ -114,17 +128,15 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
         let scored =
             [("laprox:pool=none", expected.laprox_mean()), ("snapkv:pool=none", expected.snapkv_mean())];
         for (policy, bounds) in &scored {
-            let scores =
-                layer.score(&policy.parse().unwrap()).unwrap().unwrap().download(gpu.device()).unwrap();
+            let scores = layer.score(&score(policy)).unwrap().unwrap().download(gpu.device()).unwrap();
             let used = assert_within(policy, &wide(&scores), &bounds.concat());
             println!("layer {}, {policy}: {used:.4} of the bound used", problem.layer());
         }
         bounds.push(scored[0].1.concat());
     }
-    let scores = gpu.score_model(problems.iter().copied(), &policy).unwrap().unwrap();
     for per_head in [19, 173] {
-        let found = scores.top(per_head * 6).unwrap().download().unwrap();
-        let expected = reference_set(&problems, &policy, per_head);
+        let [found, expected] = [&gpu as &dyn Backend, &Reference]
+            .map(|backend| kept(backend, &problems, "laprox:pool=none", per_head));
         let differences = assert_same_cut(&found, &expected, &normalised(&bounds), 992);
         println!("{per_head} candidates a head: {differences} slots differ");
         // Two sets may differ where scores tie within rounding, and hardly anywhere else.

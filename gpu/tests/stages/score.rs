@@ -1,12 +1,12 @@
 //! Stage score: group rules, pooling and sums; policies without a kernel are the reference's.
 
-use laprox_gpu::{DeviceLayer, Format, GpuLayer};
-use laprox_reference::{Backend, POLICIES, Policy, PreparedLayer, Reference, Rule};
+use laprox_gpu::{DeviceLayer, Format};
+use laprox_reference::{Backend, POLICIES, Reference};
 
 use crate::common::bounds::{Bounded, assert_within, wide};
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
-use crate::common::{device, naive_device};
+use crate::common::{device, naive_device, output_norm, prepared, score, scored};
 use crate::shapes::for_each_case;
 
 type Stated = fn(&Expected) -> Vec<Vec<Bounded>>;
@@ -28,8 +28,9 @@ fn maximal(heads: &[Vec<Bounded>], width: usize) -> Vec<Bounded> {
 }
 
 /// The bounds' own values are the reference's scores.
-fn assert_states_the_reference(problem: &Problem, policy: &Policy, bounds: &[Bounded]) {
-    let scores = Reference.prepare(&problem.layer_problem()).unwrap().score(policy).unwrap();
+fn assert_states_the_reference(problem: &Problem, policy: &str, bounds: &[Bounded]) {
+    let reference = Reference.prepare(&problem.layer_problem()).unwrap();
+    let scores = scored(reference.as_ref(), &score(policy)).unwrap();
     for (score, bound) in scores.values().zip(bounds) {
         assert!((score - bound.value).abs() <= 1e-11 * score, "{policy}: {score} and {bound:?}");
     }
@@ -43,7 +44,7 @@ fn assert_scores(
     what: &str,
 ) -> f64 {
     let what = format!("{policy}, {what}");
-    let scores = layer.score(&policy.parse().unwrap()).unwrap().unwrap();
+    let scores = layer.score(&score(policy)).unwrap().unwrap();
     let used = assert_within(&what, &wide(&scores.download(device).unwrap()), bounds);
     // The sum gathers the scores' errors, whatever their order.
     let sum = Bounded::sum(bounds);
@@ -65,7 +66,7 @@ fn unpooled_scores_agree_with_the_reference() {
         let expected = Expected::new(problem, format);
         for (policy, stated) in rules {
             let bounds = stated(&expected).concat();
-            assert_states_the_reference(problem, &policy.parse().unwrap(), &bounds);
+            assert_states_the_reference(problem, policy, &bounds);
             most = most.max(assert_scores(&layer, device, policy, &bounds, what));
         }
     });
@@ -79,8 +80,8 @@ fn exact_scores_agree_with_the_reference() {
             let sizes = Sizes { group_size, head_dim, window_len: 6, ..Sizes::with_context(45) };
             let problem = Problem::alive(sizes, format, group_size as u64);
             let lent = problem.layer_problem();
-            let policy: Policy = "laprox:gqa=exact,pool=none".parse().unwrap();
-            let reference = Reference.prepare(&lent).unwrap().score(&policy).unwrap();
+            let exact = score("laprox:gqa=exact,pool=none");
+            let reference = scored(Reference.prepare(&lent).unwrap().as_ref(), &exact).unwrap();
             let scores: Vec<Vec<f64>> = reference.heads().map(<[f64]>::to_vec).collect();
             let bounds = Expected::new(&problem, format).laprox_exact(&scores).concat();
             let layer = DeviceLayer::upload(&device, &lent).unwrap();
@@ -132,7 +133,7 @@ fn scores_and_sums_are_the_same_bits_every_time() {
     let bits = || {
         let device = device();
         let layer = DeviceLayer::upload(&device, &lent).unwrap();
-        let scores = layer.score(&"laprox".parse().unwrap()).unwrap().unwrap();
+        let scores = layer.score(&score("laprox")).unwrap().unwrap();
         let numbers: Vec<u32> =
             scores.download(&device).unwrap().iter().map(|score| score.to_bits()).collect();
         (numbers, scores.download_sum(&device).unwrap().to_bits())
@@ -144,20 +145,20 @@ fn scores_and_sums_are_the_same_bits_every_time() {
 fn without_candidates_there_is_nothing_to_score() {
     let problem = Problem::alive(Sizes::with_context(32), Format::Bf16, 2);
     let lent = problem.layer_problem();
-    let layer = GpuLayer::new(&device(), &lent).unwrap();
+    let layer = prepared(&device(), &lent);
     for policy in ["laprox", "laprox:gqa=exact", "snapkv", "tova"] {
-        assert!(layer.score(&policy.parse().unwrap()).unwrap().values().next().is_none());
+        assert!(scored(layer.as_ref(), &score(policy)).unwrap().values().next().is_none());
     }
 }
 
 /// What no kernel scores: other policies, some of the window's queries, attention that is pooled before it meets a value.
-fn without_a_kernel() -> Vec<Policy> {
+fn without_a_kernel() -> Vec<String> {
     let known = ["laprox", "snapkv", "adakv", "pyramidkv"];
-    let ranks = POLICIES.iter().filter(|entry| !matches!(entry.rule, Rule::Oracle(_) | Rule::Unavailable(_)));
+    let ranks = POLICIES.iter().filter(|entry| entry.rule.ranks());
     let others = ranks.map(|entry| entry.name).filter(|name| !known.contains(name));
     let options = ["window=5", "pool=avg:7@attention", "pool=max:3@attention,window=31"];
     let narrowed = known.iter().flat_map(|name| options.map(|options| format!("{name}:{options}")));
-    others.map(str::to_owned).chain(narrowed).map(|policy| policy.parse().unwrap()).collect()
+    others.map(str::to_owned).chain(narrowed).collect()
 }
 
 /// To the bit: the reference computes them on the same layer.
@@ -166,16 +167,13 @@ fn policies_without_a_kernel_score_as_the_reference_does() {
     let problem = Problem::alive(Sizes { future_len: 3, ..Sizes::with_context(50) }, Format::Bf16, 6);
     let lent = problem.layer_problem();
     let reference = Reference.prepare(&lent).unwrap();
-    let layer = GpuLayer::new(&device(), &lent).unwrap();
+    let layer = prepared(&device(), &lent);
     let device_layer = DeviceLayer::upload(&device(), &lent).unwrap();
     for policy in without_a_kernel() {
-        assert!(device_layer.score(&policy).unwrap().is_none(), "{policy}");
-        assert_eq!(layer.score(&policy).unwrap(), reference.score(&policy).unwrap(), "{policy}");
-    }
-    for policy in ["laprox:window=33", "expected_attention"] {
-        let policy = policy.parse().unwrap();
-        let [refusal, expected] = [layer.score(&policy), reference.score(&policy)].map(Result::unwrap_err);
-        assert_eq!(refusal.to_string(), expected.to_string());
+        let score = score(&policy);
+        assert!(device_layer.score(&score).unwrap().is_none(), "{policy}");
+        let [found, expected] = [&layer, &reference].map(|layer| scored(layer.as_ref(), &score).unwrap());
+        assert_eq!(found, expected, "{policy}");
     }
 }
 
@@ -185,17 +183,17 @@ fn policies_of_the_same_score_have_the_same_kernel() {
     let problem = Problem::alive(Sizes::with_context(50), Format::Bf16, 6);
     let lent = problem.layer_problem();
     let layer = DeviceLayer::upload(&device(), &lent).unwrap();
-    let score = |policy: &str| {
-        let scores = layer.score(&policy.parse().unwrap()).unwrap().expect(policy);
+    let scored = |policy: &str| {
+        let scores = layer.score(&score(policy)).unwrap().expect(policy);
         scores.download(&device()).unwrap()
     };
     for options in ["", ":gqa=max", ":pool=none,window=32"] {
-        let snapkv = score(&format!("snapkv{options}"));
+        let snapkv = scored(&format!("snapkv{options}"));
         for policy in ["adakv", "pyramidkv"] {
-            assert_eq!(score(&format!("{policy}{options}")), snapkv, "{policy}{options}");
+            assert_eq!(scored(&format!("{policy}{options}")), snapkv, "{policy}{options}");
         }
     }
-    assert_eq!(score("laprox:window=32"), score("laprox"));
+    assert_eq!(scored("laprox:window=32"), scored("laprox"));
 }
 
 /// f32 would make an infinity of a value's norm, f64 does not: such a layer is the reference's.
@@ -206,8 +204,9 @@ fn a_layer_beyond_f32_is_left_to_the_reference() {
     problem.projection.fill(1e4);
     let lent = problem.layer_problem();
     let reference = Reference.prepare(&lent).unwrap();
-    let layer = GpuLayer::new(&device(), &lent).unwrap();
-    let policy: Policy = "laprox:pool=none".parse().unwrap();
-    assert_eq!(layer.score(&policy).unwrap(), reference.score(&policy).unwrap());
-    assert_eq!(layer.output_norm(), reference.output_norm());
+    let layer = prepared(&device(), &lent);
+    let score = score("laprox:pool=none");
+    let [found, expected] = [&layer, &reference].map(|layer| scored(layer.as_ref(), &score).unwrap());
+    assert_eq!(found, expected);
+    assert_eq!(output_norm(layer.as_ref()), output_norm(reference.as_ref()));
 }

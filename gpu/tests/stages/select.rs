@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use laprox_gpu::select::ModelScores;
 use laprox_gpu::{Device, DeviceLayer, Format};
-use laprox_reference::{HeadScores, KvHead, LayerIndex, LayerShape, RetainedSet, evict};
+use laprox_reference::{
+    CandidatesPerHead, HeadScores, KvHead, LayerIndex, LayerOrdinal, LayerShape, RetainedSet, cut,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -163,10 +165,10 @@ fn the_top_is_what_the_shared_allocation_retains() {
         HeadScores::new(LayerIndex(index), heads).unwrap()
     };
     let layers: Vec<HeadScores> = model.scores.chunks_exact(140).enumerate().map(layer).collect();
-    let scores = laprox_reference::ModelScores::new(layers, vec![1.0; 3], 2).unwrap();
+    let scores = laprox_reference::ModelScores::new(layers).unwrap();
     for per_head in [1, 13, 70] {
         let policy = "laprox:allocation=model-raw".parse().unwrap();
-        let shared = evict(&policy, &scores, per_head, 4).unwrap();
+        let shared = cut(&policy, &scores, CandidatesPerHead(per_head), 4).unwrap();
         assert_eq!(model.upload(&device()).top(6 * per_head).unwrap().download().unwrap(), shared);
     }
 }
@@ -194,7 +196,7 @@ fn gathered_rows_are_the_retained_ones() {
                 let lent = problem.layer_problem();
                 let layer = DeviceLayer::upload(&device, &lent).unwrap();
                 let [key, value] = selected.gather(slot, &layer).unwrap().download(&device).unwrap();
-                let part = retained.layer(slot);
+                let part = retained.layer(LayerOrdinal(slot));
                 for (found, all) in [(key, &problem.key), (value, &problem.value)] {
                     let mut rows = Vec::new();
                     for head in 0..3 {

@@ -3,13 +3,13 @@
 use nalgebra::{DMatrix, DVector};
 
 use crate::error::Error;
-use crate::evaluate::evaluate;
+use crate::evaluate::{OutputNorms, evaluate};
 use crate::layer::Layer;
-use crate::oracle::gram::gamma;
-use crate::oracle::{Form, LayerGram, Rows};
-use crate::output_error::OutputErrors;
+use crate::oracle::{LayerGram, Rows};
+use crate::output_error::{Form, OutputErrors};
 use crate::project::head_output;
 use crate::retained::LayerRetained;
+use crate::rounding::gamma;
 use crate::shape::{KvHead, QueryHead};
 
 /// A layer's column-row pairs `(h, i)`, the window's included, by their norms.
@@ -19,6 +19,8 @@ pub struct LayerPairs<'a> {
     pub layer: &'a Layer,
     /// `M` over the candidates, layer-wise.
     pub gram: LayerGram<'a>,
+    /// The norms that errors are relative to.
+    output_norms: OutputNorms,
     /// `O`, `[w, D]`.
     pub output: DMatrix<f64>,
     /// The pairs of each query head.
@@ -70,7 +72,8 @@ impl<'a> LayerPairs<'a> {
         let output = |head: QueryHead| head_output(layer, head, &layer.attention.weights[head.0]);
         Ok(Self {
             layer,
-            gram: layer.layer_gram(Form::LayerWise, Rows::Window)?,
+            gram: LayerGram::of(layer, Form::LayerWise, Rows::Window)?,
+            output_norms: OutputNorms::new(layer),
             output: shape.query_heads().map(output).fold(zero, |sum, head| sum + head),
             heads: shape.query_heads().map(|head| HeadPairs::new(layer, head)).collect(),
         })
@@ -154,7 +157,7 @@ impl<'a> Case<'a> {
     /// # Errors
     /// [`Error::Shape`] when the set was made for other sizes.
     pub fn new(pairs: &'a LayerPairs<'a>, retained: LayerRetained<'_>, draws: Draws) -> Result<Self, Error> {
-        let errors = evaluate(pairs.layer, retained)?;
+        let errors = evaluate(pairs.layer, &pairs.output_norms, retained)?;
         let keeps = pairs.layer.shape.kv_heads().map(|head| retained.keeps(head)).collect();
         Ok(Self { pairs, errors, keeps, draws })
     }

@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use super::bound::{Bound, Evidence};
 use super::case::{Case, group_sum};
 use crate::oracle::PairGram;
-use crate::oracle::gram::{gamma, indicator};
+use crate::oracle::gram::indicator;
+use crate::rounding::gamma;
 
 /// B2.
 #[must_use]

@@ -15,7 +15,7 @@ use nalgebra::{DMatrix, DVector};
 use super::bound::{Bound, Evidence};
 use super::case::Case;
 use crate::attend::softmax_of_retained;
-use crate::oracle::gram::gamma;
+use crate::rounding::gamma;
 use crate::shape::QueryHead;
 
 /// B6.

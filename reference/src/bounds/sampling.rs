@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::bound::{Bound, Evidence};
 use super::case::{Case, Draws, HeadPairs, LayerPairs};
 use super::chance::{Exponential, bounded_p_bound, distance, frequency_p_value, mean, student_p_value};
-use crate::oracle::gram::gamma;
+use crate::rounding::gamma;
 
 /// B4 and B5, from the same draws where both speak of the same probabilities.
 #[must_use]

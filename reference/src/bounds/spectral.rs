@@ -4,7 +4,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::bound::{Bound, Evidence};
 use super::case::{Case, HeadPairs};
-use crate::oracle::gram::gamma;
+use crate::rounding::gamma;
 use crate::shape::QueryHead;
 
 /// B3.

@@ -7,7 +7,7 @@
 use super::bound::{Bound, Evidence};
 use super::case::{Case, LayerPairs, group_sum};
 use crate::oracle::PairGram;
-use crate::oracle::gram::gamma;
+use crate::rounding::gamma;
 
 /// B1 and B8.
 #[must_use]

@@ -1,5 +1,6 @@
 //! What a path computes with: units, formats, and how long its sums are.
 
+use super::compare::checked_gamma;
 use crate::pool::Pooling;
 
 /// What a path computes with.
@@ -42,9 +43,7 @@ impl Arithmetic {
     /// When so many roundings leave no digits.
     #[must_use]
     pub fn gamma(&self, roundings: f64) -> f64 {
-        let drift = roundings * self.unit;
-        assert!(drift < 0.5, "{roundings} roundings leave no digits");
-        drift / (1.0 - drift)
+        checked_gamma(roundings, self.unit)
     }
 
     /// A finished score as the path hands it over.

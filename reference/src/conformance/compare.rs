@@ -1,5 +1,7 @@
 //! Comparators: every one fails on NaN, on an infinite bound and on lengths that differ.
 
+use crate::rounding::gamma_of;
+
 /// A stated number beside the same formula with every term replaced by its magnitude.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stated {
@@ -48,9 +50,16 @@ pub fn norm(entries: &[Stated]) -> Stated {
 /// `gamma_k = k u / (1 - k u)`: how far `k` roundings in a row can carry a number, relative to the magnitudes.
 #[must_use]
 pub fn gamma(roundings: f64) -> f64 {
-    let drift = roundings * f64::EPSILON / 2.0;
-    assert!(drift < 0.5, "{roundings} roundings leave no digits");
-    drift / (1.0 - drift)
+    checked_gamma(roundings, f64::EPSILON / 2.0)
+}
+
+/// `gamma_k` of any unit.
+///
+/// # Panics
+/// When so many roundings leave no digits.
+pub(super) fn checked_gamma(roundings: f64, unit: f64) -> f64 {
+    assert!(roundings * unit < 0.5, "{roundings} roundings leave no digits");
+    gamma_of(roundings, unit)
 }
 
 /// What a norm may lose whatever its relative error: a number below 1e-154 has a square below the smallest normal

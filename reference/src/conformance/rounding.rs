@@ -13,12 +13,13 @@
 //! What is made of them adds the triangle inequality and a few roundings, those of pooling in the end. Two f64 paths differ by far less, and the f64
 //! reference's own rounding is covered by the factor 2 of every bound.
 
-use crate::evaluate::output_norm;
 use crate::layer::Layer;
-use crate::policy::{GroupRule, Policy, Rule};
+use crate::options::GroupRule;
 use crate::problem::LayerProblem;
 use crate::retained::LayerRetained;
+use crate::score::{Family, Score};
 use crate::shape::{KvHead, LayerShape, QueryHead};
+use crate::statistic::Statistic;
 
 use super::arithmetic::Arithmetic;
 use super::compare::Stated;
@@ -91,19 +92,21 @@ impl<'a> Bounds<'a> {
         self.product(len) * reach + root_error(self.squared_factor_error(len) * reach * reach, norm)
     }
 
-    /// The bounds of a policy's pooled scores; 0 where a path has nothing to compute, or leaves it to the reference.
+    /// The bounds of pooled scores; 0 for a score that every path leaves to the reference.
     #[must_use]
-    pub fn scores(&self, policy: &Policy, scores: &[Vec<f64>]) -> ScoreBounds {
-        let slot: SlotBound<'_> = match (policy.rule(), policy.name(), policy.options().group_rule) {
-            (Rule::Score(_), "laprox", GroupRule::Mean) => self.pair_norms(),
-            (Rule::Score(_), "laprox", GroupRule::Attention) => self.mean_attention_norm(),
-            (Rule::Score(_), "laprox", _) => self.removed_block(),
-            (Rule::Score(_), "centred", _) => self.centred(),
-            (Rule::Score(_), "snapkv" | "adakv" | "pyramidkv", rule) => self.mean_attention(rule),
-            (Rule::Score(_), "tova", _) => self.last_row(),
-            _ => return scores.iter().map(|scores| vec![0.0; scores.len()]).collect(),
+    pub fn scores(&self, score: &Score, scores: &[Vec<f64>]) -> ScoreBounds {
+        let slot: SlotBound<'_> = match (score.family(), score.options().group_rule) {
+            (Family::PairNorms, GroupRule::Mean) => self.pair_norms(),
+            (Family::PairNorms, GroupRule::Attention) => self.mean_attention_norm(),
+            (Family::PairNorms, _) => self.removed_block(),
+            (Family::Centred, _) => self.centred(),
+            (Family::MeanAttention, rule) => self.mean_attention(rule),
+            (Family::LastQuery, _) => self.last_row(),
+            (Family::Unseen | Family::Other, _) => {
+                return scores.iter().map(|scores| vec![0.0; scores.len()]).collect();
+            }
         };
-        let pooling = policy.options().pool.pooling;
+        let pooling = score.options().pool.pooling;
         let rounding = 2.0 * self.arithmetic.pooled(pooling);
         let head = |(head, scores): (usize, &Vec<f64>)| {
             let raw = (0..scores.len()).map(|position| 2.0 * slot(KvHead(head), position)).collect();
@@ -270,7 +273,10 @@ impl<'a> Bounds<'a> {
     #[must_use]
     pub fn output_norm(&self) -> Stated {
         let magnitude = self.rows(&self.window, &self.layer.attention.weights, Self::average_norms);
-        Stated { value: output_norm(self.layer), magnitude: 2.0 * magnitude.0 }
+        Stated {
+            value: Statistic::OutputNorm.of(self.layer, self.shape().window_len),
+            magnitude: 2.0 * magnitude.0,
+        }
     }
 
     /// How far the roots of the squared errors of `drop`, `renormalised` and, where there is one, `future` may be off,

@@ -2,13 +2,15 @@
 
 use super::body::{Expected, Margins, Used, hold_errors, hold_scores, policies};
 use super::{Bounds, Path};
+use crate::backend::ReferenceLayer;
 use crate::backend::{Backend, Reference};
-use crate::layer::Layer;
+use crate::budget::CandidatesPerHead;
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::retained::RetainedSet;
+use crate::scored::Scored;
 use crate::scores::{HeadScores, ModelScores};
-use crate::shape::LayerShape;
+use crate::shape::{LayerOrdinal, LayerShape};
 
 /// What paths have shown of a sample so far.
 pub struct Sample {
@@ -20,11 +22,11 @@ struct Shown {
     path: Path,
     of_scores: Used,
     of_errors: Used,
-    scored: Vec<Scored>,
+    scored: Vec<OfPolicy>,
 }
 
 /// One policy's scores of the layers, by the reference and by the path, and how far they may be apart.
-struct Scored {
+struct OfPolicy {
     policy: Policy,
     expected: Vec<HeadScores>,
     found: Vec<HeadScores>,
@@ -35,7 +37,8 @@ impl Sample {
     /// Nothing yet.
     #[must_use]
     pub fn new(paths: Vec<Path>) -> Self {
-        let nothing = |policy| Scored { policy, expected: Vec::new(), found: Vec::new(), bounds: Vec::new() };
+        let nothing =
+            |policy| OfPolicy { policy, expected: Vec::new(), found: Vec::new(), bounds: Vec::new() };
         let shown = |path| Shown {
             path,
             of_scores: Used::default(),
@@ -47,7 +50,7 @@ impl Sample {
 
     /// Holds every path's scores and errors of one layer against the reference's.
     pub fn hold_layer(&mut self, problem: &LayerProblem<'_>) {
-        let reference = Layer::new(problem);
+        let reference = ReferenceLayer::new(problem);
         let expected = Expected::new(&reference);
         let set = every_fifth(problem.shape());
         for Shown { path, of_scores, of_errors, scored } in &mut self.shown {
@@ -60,7 +63,7 @@ impl Sample {
                 scored.found.push(found);
                 scored.bounds.extend(bounds);
             }
-            hold_errors(path, problem, &reference, set.layer(0), of_errors);
+            hold_errors(path, problem, &reference, set.layer(LayerOrdinal(0)), of_errors);
         }
     }
 
@@ -85,11 +88,8 @@ fn every_fifth(shape: LayerShape) -> RetainedSet {
 }
 
 /// Cuts both scores over all layers, and says in how many of the budgets the sets differ at all.
-fn sets_agree(path: &Path, scored: &Scored, window_len: usize) -> usize {
-    let model = |layers: &[HeadScores]| {
-        let kv_heads = layers[0].heads().count();
-        ModelScores::new(layers.to_vec(), vec![1.0; layers.len()], kv_heads).expect("layers of one shape")
-    };
+fn sets_agree(path: &Path, scored: &OfPolicy, window_len: usize) -> usize {
+    let model = |layers: &[HeadScores]| ModelScores::new(layers.to_vec()).expect("layers of one shape");
     let (expected, found) = (model(&scored.expected), model(&scored.found));
     let margins = Margins {
         scores: scored.expected.iter().flat_map(HeadScores::heads).map(<[f64]>::to_vec).collect(),
@@ -99,12 +99,13 @@ fn sets_agree(path: &Path, scored: &Scored, window_len: usize) -> usize {
     for allocation in ["head", "model-raw"] {
         let Ok(policy) = scored.policy.with("allocation", allocation) else { continue };
         for share in [20, 5] {
-            let per_head = expected.candidate_len() / share;
+            let per_head = CandidatesPerHead(expected.candidate_len() / share);
             let kept = |backend: &dyn Backend, scores: &ModelScores| {
-                backend.evict(&policy, scores, per_head, window_len).expect("finite scores are cut")
+                let scores = Scored::of_host(scores.clone(), window_len);
+                backend.cut(&policy, &scores, per_head).expect("finite scores are cut")
             };
             let (one, two) = (kept(&Reference, &expected), kept(path.backend.as_ref(), &found));
-            let what = format!("{}: {policy} at {per_head}", path.name);
+            let what = format!("{}: {policy} at {per_head:?}", path.name);
             margins.assert_agree(&what, &one, &two, allocation == "head");
             differing += usize::from(one != two);
         }

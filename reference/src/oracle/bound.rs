@@ -12,7 +12,8 @@
 //! are computed from the `E` in memory, and each of these is bounded and subtracted; how far `E` is from `E(x)` does
 //! not matter, except to a [convexified](super::convexify) form, which says so. Underflow is not accounted for.
 
-use super::gram::{Product, gamma};
+use super::gram::Product;
+use crate::rounding::gamma;
 
 /// What is already decided about each slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

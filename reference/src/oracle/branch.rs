@@ -15,6 +15,7 @@ use super::exhaustive::{best_set, set_count};
 use super::gram::{PairGram, indicator};
 use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
+use crate::error::Error;
 
 /// When a search ends.
 #[derive(Clone, Copy, Debug)]
@@ -107,21 +108,23 @@ impl Ord for Node {
 
 /// Searches for the best `count` slots to evict, from the set `start`, and proves how good the result is.
 ///
-/// `watch` hears of every new bound, and ends the search by returning false; the result is then as valid as any.
+/// `watch` receives every new bound and ends the search by returning false; the result is then as valid as any.
+///
+/// # Errors
+/// As [`PairGram::product`].
 ///
 /// # Panics
 /// When `start` does not hold `count` slots.
-#[must_use]
 pub fn certify(
     gram: &dyn PairGram,
     count: usize,
     start: &[usize],
     limits: Limits,
     watch: &mut dyn FnMut(&Certified) -> bool,
-) -> Certified {
+) -> Result<Certified, Error> {
     assert_eq!(start.len(), count, "the start evicts as many slots as it should");
     let decisions = vec![Decision::Open; gram.slots()];
-    let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds);
+    let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds)?;
     let x = indicator(gram.slots(), &best.evicted);
     let mut search = Search {
         gram,
@@ -137,10 +140,10 @@ pub fn certify(
         stopped: false,
         watch,
     };
-    search.solve(Vec::new(), x, 0.0);
+    search.solve(Vec::new(), x, 0.0)?;
     search.pending = f64::INFINITY;
-    while search.step() {}
-    search.state()
+    while search.step()? {}
+    Ok(search.state())
 }
 
 struct Search<'a> {
@@ -170,57 +173,60 @@ impl Search<'_> {
     }
 
     /// Splits the node with the least bound; false when the search is over.
-    fn step(&mut self) -> bool {
+    fn step(&mut self) -> Result<bool, Error> {
         if self.stopped || self.nodes >= self.limits.nodes || self.state().gap() <= self.limits.gap {
-            return false;
+            return Ok(false);
         }
-        let Some(node) = self.open.pop() else { return false };
+        let Some(node) = self.open.pop() else { return Ok(false) };
         let LowerBound { value: bound, rounding } = node.relaxed.lower_bound;
         let branching_slot =
             self.branching_slot(&node).filter(|_| self.best.squared_error - bound > rounding);
         let Some(slot) = branching_slot else {
             self.settled = self.settled.min(bound);
-            return true;
+            return Ok(true);
         };
         self.pending = bound;
         for evict in [false, true] {
             let mut decided = node.decided.clone();
             decided.push((slot, evict));
             if let Some(x) = self.moved(&node, &decided) {
-                self.solve(decided, x, bound);
+                self.solve(decided, x, bound)?;
             }
         }
         self.pending = f64::INFINITY;
-        true
+        Ok(true)
     }
 
     /// Looks at a node: tries its sets where they are few, else relaxes it, rounds it, and keeps it open where it may
     /// hold a better set.
-    fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) {
+    fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) -> Result<(), Error> {
         self.nodes += 1;
         let decisions = self.decisions(&decided);
         if set_count(&decisions, self.count, self.limits.leaf_sets + 1) <= self.limits.leaf_sets {
-            let (found, bound) = best_set(self.gram, &decisions, self.count);
+            let (found, bound) = best_set(self.gram, &decisions, self.count)?;
             self.improve(found);
             self.settled = self.settled.min(bound.value.max(parent_bound));
-            return;
+            return Ok(());
         }
-        let mut relaxed = self.relax(&decided, &decisions, x, parent_bound);
+        let mut relaxed = self.relax(&decided, &decisions, x, parent_bound)?;
         relaxed.lower_bound.value = relaxed.lower_bound.value.max(parent_bound);
-        self.start_swaps(round(&relaxed, self.count));
+        self.start_swaps(round(&relaxed, self.count))?;
         if relaxed.lower_bound.value < self.best.squared_error {
             self.open.push(Node { decided, relaxed });
         }
+        Ok(())
     }
 
     /// Swaps from a rounded set; nodes near each other round to the same one.
-    fn start_swaps(&mut self, rounded: Vec<usize>) {
+    fn start_swaps(&mut self, rounded: Vec<usize>) -> Result<(), Error> {
         if self.started.contains(&rounded) {
-            return;
+            return Ok(());
         }
         let free = vec![Decision::Open; self.gram.slots()];
-        self.improve(swap(self.gram, &free, &rounded, self.limits.effort.block, self.limits.swap_rounds));
+        let Limits { effort, swap_rounds, .. } = self.limits;
+        self.improve(swap(self.gram, &free, &rounded, effort.block, swap_rounds)?);
         self.started.insert(rounded);
+        Ok(())
     }
 
     fn improve(&mut self, found: Eviction) {
@@ -229,14 +235,14 @@ impl Search<'_> {
         }
     }
 
-    /// Relaxes a node; whoever watches hears of the whole search's bound.
+    /// Relaxes a node; `watch` receives the whole search's bound.
     fn relax(
         &mut self,
         decided: &[(usize, bool)],
         decisions: &[Decision],
         x: Vec<f64>,
         parent_bound: f64,
-    ) -> Relaxed {
+    ) -> Result<Relaxed, Error> {
         let state = self.state();
         let root = decided.is_empty();
         let (watch, stopped) = (&mut self.watch, &mut self.stopped);
@@ -287,7 +293,7 @@ impl Search<'_> {
         let mut missing = self.count as f64 - x.iter().sum::<f64>();
         let mut order: Vec<usize> = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
         let values = &node.relaxed.product.values;
-        // Whoever gains least rises first; whoever costs most falls first.
+        // The least gradient rises first; the largest falls first.
         order.sort_by(|&one, &two| values[one].total_cmp(&values[two]).then(one.cmp(&two)));
         if missing < 0.0 {
             order.reverse();

@@ -28,7 +28,9 @@
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
-use super::gram::{PairGram, Product, gamma};
+use super::gram::{PairGram, Product};
+use crate::error::Error;
+use crate::rounding::gamma;
 
 /// Slots beyond which the reference path does not factor `M`.
 pub const MOST_SLOTS: usize = 1536;
@@ -160,8 +162,8 @@ impl PairGram for Convexified<'_> {
         self.gram.slots()
     }
 
-    fn product(&self, x: &[f64]) -> Product {
-        let mut product = self.gram.product(x);
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        let mut product = self.gram.product(x)?;
         let (mut linear, mut moved) = (0.0, 0.0);
         for ((value, error), (lambda, share)) in
             product.values.iter_mut().zip(&mut product.errors).zip(self.lambda.iter().zip(x))
@@ -178,7 +180,7 @@ impl PairGram for Convexified<'_> {
             product.squared_norm -= moved * (1.0 - 2.0 * gamma(x.len() + 4));
             product.root_loss = product.drift;
         }
-        product
+        Ok(product)
     }
 
     fn diagonal(&self) -> &[f64] {

@@ -13,8 +13,9 @@ use crate::error::Error;
 
 use super::block::Block;
 use super::bound::{Decision, LowerBound};
-use super::gram::{PairGram, gamma, indicator};
+use super::gram::{PairGram, indicator};
 use super::swap::Eviction;
+use crate::rounding::gamma;
 
 /// Slots beyond which there are too many sets.
 pub const MOST_SLOTS: usize = 24;
@@ -23,7 +24,8 @@ pub const MOST_SLOTS: usize = 24;
 /// what that proves of all others.
 ///
 /// # Errors
-/// [`Error::Shape`] when there are more than [`MOST_SLOTS`] slots, or fewer than `count`.
+/// [`Error::Shape`] when there are more than [`MOST_SLOTS`] slots, or fewer than `count`; otherwise as
+/// [`PairGram::product`].
 pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<(Eviction, LowerBound), Error> {
     let slots = gram.slots();
     if slots > MOST_SLOTS || count > slots {
@@ -33,7 +35,7 @@ pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<(Eviction, LowerB
             found: slots.to_string(),
         });
     }
-    Ok(best_set(gram, &vec![Decision::Open; slots], count))
+    best_set(gram, &vec![Decision::Open; slots], count)
 }
 
 /// How many sets of `count` slots respect the decisions, up to `most`.
@@ -53,10 +55,16 @@ pub fn set_count(decisions: &[Decision], count: usize, most: usize) -> usize {
 
 /// The best of all sets of `count` slots that respect the decisions.
 ///
+/// # Errors
+/// As [`PairGram::product`].
+///
 /// # Panics
 /// When there is none.
-#[must_use]
-pub fn best_set(gram: &dyn PairGram, decisions: &[Decision], count: usize) -> (Eviction, LowerBound) {
+pub fn best_set(
+    gram: &dyn PairGram,
+    decisions: &[Decision],
+    count: usize,
+) -> Result<(Eviction, LowerBound), Error> {
     let slots: Vec<usize> = (0..gram.slots()).filter(|&slot| decisions[slot] != Decision::Retained).collect();
     let mut search = Search::new(Block::new(gram.blocks(&slots)), count);
     let mut gradient = vec![0.0; slots.len()];
@@ -74,8 +82,8 @@ pub fn best_set(gram: &dyn PairGram, decisions: &[Decision], count: usize) -> (E
     evicted.sort_unstable();
     let rounding = rounding(gram, &slots, count);
     let value = (best.error - rounding).max(0.0);
-    let squared_error = gram.product(&indicator(gram.slots(), &evicted)).value;
-    (Eviction { evicted, squared_error }, LowerBound { value, rounding })
+    let squared_error = gram.product(&indicator(gram.slots(), &evicted))?.value;
+    Ok((Eviction { evicted, squared_error }, LowerBound { value, rounding }))
 }
 
 /// How far the sum over any `count` of `slots` may be off.

@@ -16,19 +16,13 @@ use std::ops::Range;
 use nalgebra::{DMatrix, DMatrixView};
 
 use crate::attend::Attention;
+use crate::error::Error;
 use crate::layer::Layer;
+use crate::output_error::Form;
+use crate::rounding::gamma;
 use crate::shape::{KvHead, QueryHead};
 
 use super::convexify;
-
-/// Which heads' errors may cancel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// All of a layer's: the error of what the layer puts out.
-    LayerWise,
-    /// None: each query head's error counts alone.
-    HeadWise,
-}
 
 /// Whose attention weighs the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +31,24 @@ pub enum Rows {
     Window,
     /// The later queries.
     Future,
+}
+
+impl Rows {
+    /// The attention of these rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer holds no such rows.
+    pub fn attention(self, layer: &Layer) -> Result<&Attention, Error> {
+        let missing = || Error::Shape {
+            what: "later queries",
+            expected: "at least one, from a dump captured with a future".into(),
+            found: "none".into(),
+        };
+        match self {
+            Self::Window => Ok(&layer.attention),
+            Self::Future => layer.future_attention.as_ref().ok_or_else(missing),
+        }
+    }
 }
 
 /// `M x`, with what a proof needs to know about its rounding.
@@ -63,7 +75,10 @@ pub trait PairGram: Send + Sync {
     fn slots(&self) -> usize;
 
     /// `M x`.
-    fn product(&self, x: &[f64]) -> Product;
+    ///
+    /// # Errors
+    /// [`Error::Path`] when a device that computes it fails.
+    fn product(&self, x: &[f64]) -> Result<Product, Error>;
 
     /// `M_ii` for every slot.
     fn diagonal(&self) -> &[f64];
@@ -95,21 +110,13 @@ pub struct LayerGram<'a> {
     value_norms: Vec<Vec<f64>>,
 }
 
-/// The factor of a sum of `terms` rounded products: `k u / (1 - k u)` with the unit roundoff `u`.
-#[must_use]
-pub fn gamma(terms: usize) -> f64 {
-    let rounding = terms as f64 * (f64::EPSILON / 2.0);
-    rounding / (1.0 - rounding)
-}
-
 impl<'a> LayerGram<'a> {
-    /// The quadratic form of one layer; `None` where it holds no such rows.
-    #[must_use]
-    pub fn new(layer: &'a Layer, form: Form, rows: Rows) -> Option<Self> {
-        let attention = match rows {
-            Rows::Window => &layer.attention,
-            Rows::Future => layer.future_attention.as_ref()?,
-        };
+    /// The quadratic form of one layer's `drop` error.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer holds no such rows.
+    pub fn of(layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
+        let attention = rows.attention(layer)?;
         let candidates = layer.shape.candidate_len();
         let columns = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
         let value_norms = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
@@ -122,7 +129,28 @@ impl<'a> LayerGram<'a> {
             value_norms: layer.values.iter().map(value_norms).collect(),
         };
         gram.diagonal = layer.query_groups().flat_map(|(_, group)| gram.group_diagonal(&group)).collect();
-        Some(gram)
+        Ok(gram)
+    }
+
+    /// `M x`.
+    #[must_use]
+    pub fn product(&self, x: &[f64]) -> Product {
+        let errors = self.errors(x);
+        let entries = errors.len() * errors[0].len();
+        let value = errors.iter().map(DMatrix::norm_squared).sum::<f64>();
+        let mut product = Product {
+            values: vec![0.0; PairGram::slots(self)],
+            errors: vec![0.0; PairGram::slots(self)],
+            value,
+            squared_norm: value * (1.0 + 2.0 * gamma(entries)),
+            drift: self.drift(x),
+            root_loss: 0.0,
+        };
+        for head in self.layer.shape.query_heads() {
+            let error = &errors[if self.form == Form::HeadWise { head.0 } else { 0 }];
+            self.add_share(head, error, &mut product);
+        }
+        product
     }
 
     fn candidate_len(&self) -> usize {
@@ -224,23 +252,8 @@ impl PairGram for LayerGram<'_> {
         self.layer.shape.kv_heads * self.candidate_len()
     }
 
-    fn product(&self, x: &[f64]) -> Product {
-        let errors = self.errors(x);
-        let entries = errors.len() * errors[0].len();
-        let value = errors.iter().map(DMatrix::norm_squared).sum::<f64>();
-        let mut product = Product {
-            values: vec![0.0; self.slots()],
-            errors: vec![0.0; self.slots()],
-            value,
-            squared_norm: value * (1.0 + 2.0 * gamma(entries)),
-            drift: self.drift(x),
-            root_loss: 0.0,
-        };
-        for head in self.layer.shape.query_heads() {
-            let error = &errors[if self.form == Form::HeadWise { head.0 } else { 0 }];
-            self.add_share(head, error, &mut product);
-        }
-        product
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        Ok(Self::product(self, x))
     }
 
     fn diagonal(&self) -> &[f64] {
@@ -359,7 +372,7 @@ impl<'a> StackedGram<'a> {
         self.layers.iter().map(AsRef::as_ref).zip(ranges)
     }
 
-    /// The layers' products as one, whoever computed them.
+    /// The layers' products as one.
     #[must_use]
     pub fn join(&self, products: Vec<Product>) -> Product {
         let mut joined = Product {
@@ -387,8 +400,9 @@ impl PairGram for StackedGram<'_> {
         self.diagonal.len()
     }
 
-    fn product(&self, x: &[f64]) -> Product {
-        self.join(self.parts().map(|(layer, range)| layer.product(&x[range])).collect())
+    fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        let products = self.parts().map(|(layer, range)| layer.product(&x[range]));
+        Ok(self.join(products.collect::<Result<_, _>>()?))
     }
 
     fn diagonal(&self) -> &[f64] {

@@ -28,11 +28,9 @@ pub mod exhaustive;
 pub mod gram;
 pub mod relax;
 pub mod renormalised;
-mod search;
 pub mod swap;
 
 pub use branch::{Certified, Limits, certify};
 pub use exhaustive::exhaustive;
-pub use gram::{Form, LayerGram, PairGram, Rows, StackedGram};
-pub use search::{Found, Oracle, search};
+pub use gram::{LayerGram, PairGram, Rows, StackedGram};
 pub use swap::Eviction;

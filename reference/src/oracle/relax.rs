@@ -12,6 +12,7 @@ use super::active_set::ActiveSet;
 use super::block::Block;
 use super::bound::{Decision, LowerBound, lower_bound};
 use super::gram::{PairGram, Product};
+use crate::error::Error;
 
 /// How long a relaxation is worked on.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +36,11 @@ pub struct Relaxed {
     pub lower_bound: LowerBound,
 }
 
-/// Improves on `start` until the effort is spent, or `watch`, which hears of every new bound, returns false. Slots
+/// Improves on `start` until the effort is spent, or `watch`, which receives every new bound, returns false. Slots
 /// that are decided must already have their value in `start`.
-#[must_use]
+///
+/// # Errors
+/// As [`PairGram::product`].
 pub fn relax(
     gram: &dyn PairGram,
     decisions: &[Decision],
@@ -45,8 +48,8 @@ pub fn relax(
     start: Vec<f64>,
     effort: Effort,
     watch: &mut dyn FnMut(f64) -> bool,
-) -> Relaxed {
-    let product = gram.product(&start);
+) -> Result<Relaxed, Error> {
+    let product = gram.product(&start)?;
     let bound = lower_bound(&product, decisions, count);
     let mut relaxed = Relaxed { x: start, product, lower_bound: bound };
     for _ in 1..effort.products {
@@ -55,14 +58,14 @@ pub fn relax(
         if !watch(bound.value) || near || !relaxed.improve(gram, decisions, effort) {
             break;
         }
-        relaxed.product = gram.product(&relaxed.x);
+        relaxed.product = gram.product(&relaxed.x)?;
         relaxed.lower_bound = bound.max(lower_bound(&relaxed.product, decisions, count));
         if relaxed.product.value >= value && relaxed.lower_bound == bound {
             // What is left to gain is rounding.
             break;
         }
     }
-    relaxed
+    Ok(relaxed)
 }
 
 impl Relaxed {

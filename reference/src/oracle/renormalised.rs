@@ -25,8 +25,8 @@ use crate::layer::Layer;
 use crate::retained::LayerRetained;
 use crate::shape::KvHead;
 
-use super::gram::Form;
 use super::relax::keep_first;
+use crate::output_error::Form;
 use change::{ChosenPairs, GroupGrams, flip_changes};
 use state::State;
 

@@ -4,6 +4,7 @@ use super::block::{Block, Swaps};
 use super::bound::Decision;
 use super::gram::{PairGram, indicator};
 use super::relax::{Relaxed, keep_first};
+use crate::error::Error;
 
 /// A set of evicted slots with its squared `drop` error.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +34,18 @@ pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
 ///
 /// `most` slots are looked at together: those whose swap would gain most were it not for the pair's own product,
 /// which is then taken in full.
-#[must_use]
+///
+/// # Errors
+/// As [`PairGram::product`].
 pub fn swap(
     gram: &dyn PairGram,
     decisions: &[Decision],
     start: &[usize],
     most: usize,
     rounds: usize,
-) -> Eviction {
+) -> Result<Eviction, Error> {
     let mut x = indicator(gram.slots(), start);
-    let mut product = gram.product(&x);
+    let mut product = gram.product(&x)?;
     for _ in 0..rounds {
         let slots = promising(gram, decisions, &x, &product.values, most);
         let block = Block::new(gram.blocks(&slots));
@@ -63,10 +66,10 @@ pub fn swap(
         for (&slot, &evicted) in slots.iter().zip(&swaps.evicted) {
             x[slot] = f64::from(u8::from(evicted));
         }
-        product = gram.product(&x);
+        product = gram.product(&x)?;
     }
     let evicted = (0..x.len()).filter(|&slot| x[slot] == 1.0).collect();
-    Eviction { evicted, squared_error: product.value }
+    Ok(Eviction { evicted, squared_error: product.value })
 }
 
 /// The open slots whose own change is least: `M_ii + 2 (M x)_i` to evict one, `M_ii - 2 (M x)_i` to retain one.

@@ -1,36 +1,39 @@
 //! CAKE: mean attention, and more for what is attended to unsteadily.
 //!
 //! `var_t` divides by `w - 1`, as the published code does (the paper does not say); a single query has none. The layers'
-//! budgets and the temperatures are described under [`allocation=cake`](crate::allocate::cake).
+//! budgets and the temperatures are described under [`allocation=cake`](crate::allocations::cake).
 
 use nalgebra::DVector;
 
-use crate::allocate::Allocation;
+use crate::allocations::Allocation;
+use crate::group::grouped;
 use crate::layer::Layer;
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::parameter::Parameter;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::grouped;
-use crate::spread::variance;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::statistic::variance;
 
 /// What the variance counts.
 static GAMMA: Parameter = Parameter { name: "gamma", least: 0.0, most: 1e6, default: 200.0 };
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "cake",
     formula: "s_i = mean over the group of (mean_t A_h[t,i] + gamma var_t A_h[t,i])",
     source: "arXiv 2503.12491",
     caveat: "cake's temperatures are tuned by model in the paper; here tau1 = tau2 = 1 unless given.",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
         OptionKey::Number(&GAMMA),
-    ],
+    ]),
     defaults: PolicyOptions {
-        allocation: Allocation::Cake,
+        allocation: Allocation::CAKE,
         pool: Pool::of_score(Pooling::Average(5)),
         ..PolicyOptions::PLAIN
     },

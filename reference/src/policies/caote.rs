@@ -6,23 +6,27 @@
 
 use nalgebra::{DVector, RowDVector};
 
+use crate::columns::{attended_values, weights_without};
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
-use crate::score::{attended_values, grouped, weights_without};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::shape::QueryHead;
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "caote",
     formula: "s_i = mean over the group of A_h[w-1,i] / (1 - A_h[w-1,i]) * norm2(o_{h,w-1} - v_i)",
     source: "arXiv 2504.14051",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Pool(&[PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-    ],
+    ]),
     defaults: PolicyOptions::PLAIN,
 };
 

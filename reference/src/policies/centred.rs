@@ -2,23 +2,26 @@
 
 use nalgebra::{DMatrix, DVector, RowDVector};
 
-use crate::allocate::Allocation;
+use crate::allocations::Allocation;
+use crate::columns::weights_without;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
 use crate::project::{head_output, projected_values};
-use crate::score::weights_without;
+use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::shape::QueryHead;
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Centred, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "centred",
     formula: "root of sum over rows t of norm2(sum over the group of A[t,i] / (1 - A[t,i]) * (b_{h,i} - o_{h,t}))^2",
     source: "this project",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Window, OptionKey::Pool(&[PoolStage::Score])],
-    defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Window, OptionKey::Pool(&[PoolStage::Score])]),
+    defaults: PolicyOptions { allocation: Allocation::MODEL, ..PolicyOptions::PLAIN },
 };
 
 fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {

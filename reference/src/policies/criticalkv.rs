@@ -8,12 +8,15 @@
 //! published code (NVIDIA's kvpress) takes half of the whole budget in its first stage and counts the window into
 //! that half; here the window is outside all shares, and the half is one of the candidates.
 
+use crate::columns::projected_value_sizes;
+use crate::group::grouped;
 use crate::layer::Layer;
+use crate::options::{Base, GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::parameter::Parameter;
-use crate::policies::{h2o, ranking, snapkv, tova};
-use crate::policy::{Base, GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule, TwoStage};
+use crate::policies::{h2o, snapkv, tova};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{grouped, projected_value_sizes};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 
 /// How much of a head's share the base score fills.
 static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, default: 0.5 };
@@ -21,21 +24,26 @@ static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, defa
 /// What a candidate without attention counts.
 static EPS: Parameter = Parameter { name: "eps", least: 0.0, most: 1.0, default: 1e-4 };
 
+static SCORE: ScoreEntry = ScoreEntry {
+    family: Family::Other,
+    rule: ScoreRule::Twice { first: base, second: weighted, ratio: &RATIO },
+};
+
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "criticalkv",
     formula: "the first `ratio` of a head's share: base score; the rest: (base + eps) * mean over the group of \
               norm1(v_i W_h)",
     source: "arXiv 2502.03805",
     caveat: "",
-    rule: Rule::TwoStage(TwoStage { first: base, second: weighted, ratio: &RATIO }),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Attention]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
         OptionKey::Base(&[Base::SnapKv, Base::H2o, Base::Tova]),
         OptionKey::Number(&RATIO),
         OptionKey::Number(&EPS),
-    ],
+    ]),
     defaults: PolicyOptions { pool: Pool::of_attention(Pooling::Average(7)), ..PolicyOptions::PLAIN },
 };
 

@@ -12,17 +12,21 @@
 
 use nalgebra::DVector;
 
-use crate::allocate::Allocation;
+use crate::allocations::Allocation;
+use crate::columns::{mean_attention, pooled, projected_value_sizes};
+use crate::group::grouped;
 use crate::layer::Layer;
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::parameter::Parameter;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{grouped, mean_attention, pooled, projected_value_sizes};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::shape::QueryHead;
 
 /// The part of the attention whose entries come first.
 static MASS: Parameter = Parameter { name: "mass", least: 0.0, most: 1.0, default: 0.9 };
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "defensivekv",
@@ -30,10 +34,14 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
               window, u_i = mean over the group of norm1(v_i W_h); entries of the first `mass` of attention before all others",
     source: "arXiv 2510.13334; allocation=model-raw is its Layer-DefensiveKV",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Window, OptionKey::Pool(&[PoolStage::Attention]), OptionKey::Number(&MASS),],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
+        OptionKey::Window,
+        OptionKey::Pool(&[PoolStage::Attention]),
+        OptionKey::Number(&MASS),
+    ]),
     defaults: PolicyOptions {
-        allocation: Allocation::Ada,
+        allocation: Allocation::ADA,
         pool: Pool::of_attention(Pooling::Average(5)),
         ..PolicyOptions::PLAIN
     },

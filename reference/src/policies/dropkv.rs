@@ -9,28 +9,32 @@
 
 use nalgebra::DVector;
 
+use crate::columns::attended_values;
+use crate::group::grouped;
 use crate::layer::Layer;
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::parameter::Parameter;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{attended_values, grouped};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 
 /// What is added to `1 - A`.
 static EPS: Parameter = Parameter { name: "eps", least: 1e-12, most: 1.0, default: 1e-6 };
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "dropkv",
     formula: "s_i = mean over the group of sum_t (A_h[t,i] / (1 - A_h[t,i] + eps))^2 norm2(o_{h,t} - v_i)^2",
     source: "ICML 2026, openreview MqfNzH3TVH",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
         OptionKey::Number(&EPS),
-    ],
+    ]),
     defaults: PolicyOptions {
         window: Some(8),
         pool: Pool::of_score(Pooling::Max(11)),

@@ -11,7 +11,8 @@
 //! a layer beside the others, which the dump format does not have yet; the manifest's `extra` is no place for them, at a
 //! million numbers for a small model.
 
-use crate::policy::{PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "expected_attention",
@@ -22,6 +23,6 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
         "needs the mean [H, d] and covariance [H, d, d] of each layer's queries over the whole context, before RoPE, \
          which dumps do not hold: capture them with a hook on the model's q_proj, from all context positions",
     ),
-    options: &[],
+    options: OptionList::Only(&[]),
     defaults: PolicyOptions::PLAIN,
 };

@@ -1,6 +1,7 @@
 //! The full cache: the error of everything else is measured against it.
 
-use crate::policy::{PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "full",
@@ -8,6 +9,6 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     source: "",
     caveat: "",
     rule: Rule::Everything,
-    options: &[],
+    options: OptionList::Only(&[]),
     defaults: PolicyOptions::PLAIN,
 };

@@ -7,23 +7,26 @@
 
 use nalgebra::DVector;
 
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
-use crate::score::grouped;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "h2o",
     formula: "s_i = mean over the group of sum_t A_h[t,i]",
     source: "arXiv 2306.14048",
     caveat: "h2o sums over the window's queries, all that a dump holds; the paper sums over all of the context's.",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-    ],
+    ]),
     defaults: PolicyOptions::PLAIN,
 };
 

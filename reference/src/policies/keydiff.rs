@@ -6,17 +6,20 @@
 use nalgebra::{DMatrix, RowDVector};
 
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "keydiff",
     formula: "s_i = -cos(k_i, mean_j k_j / norm2(k_j))",
     source: "arXiv 2504.15364",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Pool(&[PoolStage::Score])]),
     defaults: PolicyOptions::PLAIN,
 };
 

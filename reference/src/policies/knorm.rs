@@ -4,17 +4,20 @@
 //! budget rule does not allow for.
 
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "knorm",
     formula: "s_i = -norm2(k_i)",
     source: "arXiv 2406.11430",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Pool(&[PoolStage::Score])]),
     defaults: PolicyOptions::PLAIN,
 };
 

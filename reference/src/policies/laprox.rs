@@ -5,14 +5,18 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::allocate::Allocation;
+use crate::allocations::Allocation;
+use crate::columns::{attention_norms, pooled};
+use crate::group::mean_over;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::project::{projected_value_norms, projected_values};
-use crate::score::{attention_norms, mean_over, pooled};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::shape::QueryHead;
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::PairNorms, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "laprox",
@@ -20,14 +24,14 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
               mean of norm2(b_{h,i}); gqa=exact: norm_F(sum over the group of a_{h,i} b_{h,i}^T)",
     source: "arXiv 2605.07234 (gqa=exact: this project)",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Attention, GroupRule::Exact]),
-    ],
+    ]),
     defaults: PolicyOptions {
-        allocation: Allocation::Model,
+        allocation: Allocation::MODEL,
         pool: Pool::of_score(Pooling::Average(7)),
         ..PolicyOptions::PLAIN
     },

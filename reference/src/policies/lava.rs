@@ -2,28 +2,32 @@
 //!
 //! `max_j norm1(v_j)` runs over the candidates of the KV head, as in the published code. Attention is pooled before the
 //! group's maximum is taken; `pool=avg:7@score` pools after it. The published runs use the maximum over 7, `pool=max:7`, the paper
-//! says 7. The budgets are described under [`allocation=lava`](crate::allocate::lava).
+//! says 7. The budgets are described under [`allocation=lava`](crate::allocations::lava).
 
-use crate::allocate::Allocation;
+use crate::allocations::Allocation;
+use crate::columns::{mean_attention, pooled, value_sizes};
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{grouped, mean_attention, pooled, value_sizes};
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "lava",
     formula: "s_i = max_j norm1(v_j) * max over the group of pool(sum_t A_h[t,i] / w)",
     source: "arXiv 2509.09754",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Attention, PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-    ],
+    ]),
     defaults: PolicyOptions {
-        allocation: Allocation::Lava,
+        allocation: Allocation::LAVA,
         group_rule: GroupRule::Max,
         pool: Pool::of_attention(Pooling::Average(7)),
         ..PolicyOptions::PLAIN

@@ -26,26 +26,11 @@ mod streaming;
 mod tova;
 mod vatp;
 
-use crate::policy::PolicyEntry;
+use std::str::FromStr;
 
-/// The options of a policy that ranks: what divides the budget, its own, and what comes first in every ranking.
-macro_rules! ranking {
-    ($($own:expr),* $(,)?) => {
-        &[
-            $crate::policy::OptionKey::Allocation(&$crate::allocate::Allocation::ALL),
-            $crate::policy::OptionKey::Norm,
-            $crate::policy::OptionKey::Number(&$crate::allocate::pyramid::BETA),
-            $crate::policy::OptionKey::Number(&$crate::allocate::ada::ALPHA),
-            $crate::policy::OptionKey::Number(&$crate::allocate::cake::TAU1),
-            $crate::policy::OptionKey::Number(&$crate::allocate::cake::TAU2),
-            $($own,)*
-            $crate::policy::OptionKey::Sinks,
-            $crate::policy::OptionKey::MinPerHead,
-        ]
-    };
-}
-
-use ranking;
+use crate::error::Error;
+use crate::options::OptionKey;
+use crate::policy::{Policy, PolicyEntry};
 
 /// Every policy, in the order in which tables list them.
 pub static POLICIES: [PolicyEntry; 28] = [
@@ -78,3 +63,46 @@ pub static POLICIES: [PolicyEntry; 28] = [
     oracle::RENORMALISED,
     oracle::FUTURE,
 ];
+
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refuse = |reason| Error::Policy { policy: text.to_owned(), reason };
+        let (name, options) = split_name(text);
+        let entry = POLICIES.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let names: Vec<_> = POLICIES.iter().map(|entry| entry.name).collect();
+            refuse(format!("no such policy, expected one of {}", names.join(", ")))
+        })?;
+        let mut policy = Self::by_default(entry);
+        let mut given = Vec::new();
+        for option in options.into_iter().flat_map(|options| options.split(',')) {
+            let pair = option.split_once('=');
+            let (key, value) = pair.ok_or_else(|| refuse(format!("expected key=value, found '{option}'")))?;
+            if given.contains(&key) {
+                return Err(refuse(format!("option {key} is given twice")));
+            }
+            given.push(key);
+            policy = policy.with(key, value)?;
+        }
+        let given = |option: &&OptionKey| given.contains(&option.name());
+        if let Some(reason) = entry.options.keys().iter().filter(given).find_map(|option| policy.idle(option))
+        {
+            return Err(refuse(reason));
+        }
+        policy.check()?;
+        Ok(policy)
+    }
+}
+
+/// The name and what follows its colon; an oracle's name has a colon of its own.
+fn split_name(text: &str) -> (&str, Option<&str>) {
+    let skipped = if text.starts_with(ORACLE) { ORACLE.len() } else { 0 };
+    match text[skipped..].find(':') {
+        Some(colon) => (&text[..skipped + colon], Some(&text[skipped + colon + 1..])),
+        None => (text, None),
+    }
+}
+
+/// What an oracle's name begins with.
+const ORACLE: &str = "oracle:";

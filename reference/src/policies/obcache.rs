@@ -12,24 +12,32 @@
 
 use nalgebra::{DMatrix, DVector, RowDVector};
 
+use crate::columns::attended_values;
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{attended_values, grouped};
+use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::shape::QueryHead;
+
+static VALUE_SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(value) };
+
+static KEY_SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(key) };
+
+static JOINT_SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(joint) };
 
 pub(super) const VALUE: PolicyEntry = PolicyEntry {
     name: "obcache_v",
     formula: "s_i = sum over the group of sum_t A_h[t,i]^2 norm2(v_i)^2",
     source: "arXiv 2510.07651",
     caveat: "",
-    rule: Rule::Score(value),
-    options: ranking![
+    rule: Rule::Score(&VALUE_SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score]),
         OptionKey::Gqa(&[GroupRule::Sum, GroupRule::Max]),
-    ],
+    ]),
     defaults: PolicyOptions {
         group_rule: GroupRule::Sum,
         pool: Pool::of_score(Pooling::Max(7)),
@@ -40,14 +48,14 @@ pub(super) const VALUE: PolicyEntry = PolicyEntry {
 pub(super) const KEY: PolicyEntry = PolicyEntry {
     name: "obcache_k",
     formula: "s_i = sum over the group of sum_t (A_h[t,i] Z_h[t,i])^2 norm2(v_i - o_{h,t})^2, Z the scaled logits",
-    rule: Rule::Score(key),
+    rule: Rule::Score(&KEY_SCORE),
     ..VALUE
 };
 
 pub(super) const JOINT: PolicyEntry = PolicyEntry {
     name: "obcache_joint",
     formula: "s_i = obcache_v + obcache_k + 2 sum over the group of sum_t A^2 Z (norm2(v_i)^2 - <v_i, o_{h,t}>)",
-    rule: Rule::Score(joint),
+    rule: Rule::Score(&JOINT_SCORE),
     ..VALUE
 };
 

@@ -1,8 +1,8 @@
 //! The oracles as policies: they search for the best set where others rank.
 
-use crate::allocate::Allocation;
-use crate::oracle::Oracle;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::allocations::Allocation;
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{Oracle, PolicyEntry, Rule};
 
 const PLAIN: PolicyEntry = PolicyEntry {
     name: "",
@@ -10,8 +10,11 @@ const PLAIN: PolicyEntry = PolicyEntry {
     source: "this project",
     caveat: "",
     rule: Rule::Everything,
-    options: &[OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]), OptionKey::Form],
-    defaults: PolicyOptions { allocation: Allocation::Model, ..PolicyOptions::PLAIN },
+    options: OptionList::Only(&[
+        OptionKey::Allocation(&[Allocation::LAYER, Allocation::MODEL]),
+        OptionKey::Form,
+    ]),
+    defaults: PolicyOptions { allocation: Allocation::MODEL, ..PolicyOptions::PLAIN },
 };
 
 pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
@@ -20,12 +23,12 @@ pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
               swaps, best-first branching over at most `nodes` relaxations; convexify=yes tightens these by a dense factorisation a \
               layer",
     rule: Rule::Oracle(Oracle::Certified),
-    options: &[
-        OptionKey::Allocation(&[Allocation::Layer, Allocation::Model]),
+    options: OptionList::Only(&[
+        OptionKey::Allocation(&[Allocation::LAYER, Allocation::MODEL]),
         OptionKey::Form,
         OptionKey::Nodes,
         OptionKey::Convexify,
-    ],
+    ]),
     ..PLAIN
 };
 
@@ -47,8 +50,8 @@ pub(super) const RENORMALISED: PolicyEntry = PolicyEntry {
     name: "oracle:renormalised",
     formula: "a set whose renormalised error no swap among the most promising slots lowers, layer by layer",
     rule: Rule::Oracle(Oracle::Renormalised),
-    options: &[OptionKey::Form],
-    defaults: PolicyOptions { allocation: Allocation::Layer, ..PolicyOptions::PLAIN },
+    options: OptionList::Only(&[OptionKey::Form]),
+    defaults: PolicyOptions { allocation: Allocation::LAYER, ..PolicyOptions::PLAIN },
     ..PLAIN
 };
 

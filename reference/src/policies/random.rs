@@ -4,17 +4,20 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Unseen, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "random",
     formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
     source: "",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Pool(&[PoolStage::Score]), OptionKey::Seed],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Pool(&[PoolStage::Score]), OptionKey::Seed]),
     defaults: PolicyOptions::PLAIN,
 };
 

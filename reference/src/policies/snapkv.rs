@@ -4,28 +4,33 @@
 //! average over 7 is what the paper under study gives to all policies. Its code repeats keys for grouped queries and so
 //! keeps another set for every query head; the group's mean is what its successors made of that.
 
+use crate::columns::{mean_attention, pooled};
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{grouped, mean_attention, pooled};
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+pub(super) static SCORE: ScoreEntry =
+    ScoreEntry { family: Family::MeanAttention, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "snapkv",
     formula: "s_i = mean over the group of sum_t A_h[t,i] / w; gqa=max: the largest of the group",
     source: "arXiv 2404.14469",
     caveat: "",
-    rule: Rule::Score(score),
+    rule: Rule::Score(&SCORE),
     options: OPTIONS,
     defaults: DEFAULTS,
 };
 
 /// What the policies that change only the allocation have, too.
-pub(super) const OPTIONS: &[OptionKey] = ranking![
+pub(super) const OPTIONS: OptionList = OptionList::Ranking(&[
     OptionKey::Window,
     OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
     OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-];
+]);
 
 /// What they start from.
 pub(super) const DEFAULTS: PolicyOptions =

@@ -1,17 +1,20 @@
 //! StreamingLLM: the first positions and the most recent ones, whatever they hold.
 
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Unseen, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "streaming",
     formula: "s_i = i + 1; the first `sinks` positions come before all others",
     source: "arXiv 2309.17453",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Pool(&[PoolStage::Score])]),
     defaults: PolicyOptions { sinks: 4, ..PolicyOptions::PLAIN },
 };
 

@@ -1,17 +1,20 @@
 //! TOVA: the last query's attention, one set for all heads of a layer.
 
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::LastQuery, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "tova",
     formula: "s_i = mean over all query heads of A_h[w-1,i], the same for every KV head of the layer",
     source: "arXiv 2401.06104",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![OptionKey::Pool(&[PoolStage::Score])],
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[OptionKey::Pool(&[PoolStage::Score])]),
     defaults: PolicyOptions::PLAIN,
 };
 

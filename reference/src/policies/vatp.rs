@@ -4,23 +4,27 @@
 //! this on top of H2O's sum or of the mean attention of the last 400 queries (its code's SnapKV, unpooled); a dump's window is
 //! shorter. Grouped queries came after the paper: the group's mean is this project's choice.
 
+use crate::columns::{mean_attention, pooled, value_sizes};
+use crate::group::grouped;
 use crate::layer::Layer;
-use crate::policies::ranking;
-use crate::policy::{GroupRule, OptionKey, PolicyEntry, PolicyOptions, Rule};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::policy::{PolicyEntry, Rule};
 use crate::pool::PoolStage;
-use crate::score::{grouped, mean_attention, pooled, value_sizes};
+use crate::score::{Family, ScoreEntry, ScoreRule};
+
+static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "vatp",
     formula: "s_i = norm1(v_i) * mean over the group of sum_t A_h[t,i] / w; the first `sinks` positions before all others",
     source: "arXiv 2406.12335",
     caveat: "",
-    rule: Rule::Score(score),
-    options: ranking![
+    rule: Rule::Score(&SCORE),
+    options: OptionList::Ranking(&[
         OptionKey::Window,
         OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
         OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-    ],
+    ]),
     defaults: PolicyOptions { sinks: 20, ..PolicyOptions::PLAIN },
 };
 

@@ -1,14 +1,13 @@
 //! B7: the group's sum of complete scores bounds what a slot costs, the `attention` form does not.
 
-use laprox_reference::layer::Layer;
-use laprox_reference::oracle::{Form, PairGram};
+use laprox_reference::oracle::PairGram;
 use laprox_reference::project::projected_value_norms;
-use laprox_reference::{LayerIndex, PreparedLayer};
+use laprox_reference::{Form, LayerIndex, ReferenceLayer};
 use nalgebra::DVector;
 
 use crate::common::hostile::{layer, window_gram};
-use crate::common::policy;
 use crate::common::problem::{Problem, Sizes};
+use crate::common::{policy, scored};
 
 const SIZES: Sizes = Sizes {
     kv_heads: 1,
@@ -53,9 +52,9 @@ fn the_attention_form_pairs_one_heads_attention_with_anothers_values() {
     problem.projection = vec![1.0, 0.0];
     let (form, cost) = attention_form_and_cost(&problem);
     assert_eq!((form, cost), (4.0, 8.0));
-    let layer = Layer::new(&problem.layer_problem(LayerIndex(0)));
+    let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)));
     let score = |rule: &str| {
-        layer.score(&policy(&format!("laprox:pool=none,gqa={rule}"))).unwrap().values().next().unwrap()
+        scored(&layer, &policy(&format!("laprox:pool=none,gqa={rule}"))).unwrap().values().next().unwrap()
     };
     assert_eq!((score("attention"), score("mean"), score("exact")), (2.0, 4.0, 8.0));
 }

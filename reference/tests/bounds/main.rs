@@ -9,6 +9,7 @@ mod hold;
 mod renormalised;
 mod wrong;
 
+use laprox_reference::LayerOrdinal;
 use laprox_reference::RetainedSet;
 use laprox_reference::bounds::{Bound, CHECKS, Case, Draws, LayerPairs};
 use laprox_reference::layer::Layer;
@@ -18,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 /// Every statement about one eviction.
 fn all(layer: &Layer, retained: &RetainedSet, draws: Draws) -> Vec<Bound> {
     let pairs = LayerPairs::new(layer).unwrap();
-    let case = Case::new(&pairs, retained.layer(0), draws).unwrap();
+    let case = Case::new(&pairs, retained.layer(LayerOrdinal(0)), draws).unwrap();
     CHECKS.iter().flat_map(|check| check(&case)).collect()
 }
 

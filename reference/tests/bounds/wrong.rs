@@ -1,5 +1,6 @@
 //! What is not true is found out.
 
+use laprox_reference::LayerOrdinal;
 use laprox_reference::bounds::sampling::{Trials, expected_error, proportional, uniform};
 use laprox_reference::bounds::{Bound, Case, Draws, Evidence, LayerPairs};
 use rand::{RngExt, SeedableRng};
@@ -55,7 +56,7 @@ fn the_largest_score_in_place_of_the_sum_is_violated() {
     let pairs = LayerPairs::new(&layer).unwrap();
     let evicted = some_slots(24, 18, &mut ChaCha8Rng::seed_from_u64(0));
     let retained = without(&layer, &evicted);
-    let case = Case::new(&pairs, retained.layer(0), Draws { seed: 0, trials: 2 }).unwrap();
+    let case = Case::new(&pairs, retained.layer(LayerOrdinal(0)), Draws { seed: 0, trials: 2 }).unwrap();
     let largest = |head: &laprox_reference::bounds::HeadPairs| {
         (0..12).map(|i| head.scores[i]).fold(0.0, f64::max) / 4.0
     };

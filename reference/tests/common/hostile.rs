@@ -1,8 +1,8 @@
 //! Small problems that are hard on a search or a bound, and evictions of them.
 
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::{Form, LayerGram, Rows};
-use laprox_reference::{LayerIndex, RetainedSet};
+use laprox_reference::oracle::{LayerGram, Rows};
+use laprox_reference::{Form, LayerIndex, ReferenceLayer, RetainedSet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -47,13 +47,13 @@ pub fn hostile(sizes: Sizes, seed: u64) -> Problem {
 }
 
 #[must_use]
-pub fn layer(problem: &Problem) -> Layer {
-    Layer::new(&problem.layer_problem(LayerIndex(0)))
+pub fn layer(problem: &Problem) -> ReferenceLayer {
+    ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)))
 }
 
 #[must_use]
 pub fn window_gram(layer: &Layer, form: Form) -> LayerGram<'_> {
-    LayerGram::new(layer, form, Rows::Window).unwrap()
+    LayerGram::of(layer, form, Rows::Window).unwrap()
 }
 
 /// `count` slots in random order.

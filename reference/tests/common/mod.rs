@@ -14,12 +14,11 @@ pub mod statement;
 pub use laprox_reference::conformance::{compare, problem};
 
 use laprox_reference::{
-    Backend, Error, LayerIndex, ModelScores, POLICIES, Policy, PolicyEntry, PreparedLayer, Reference,
-    RetainedSet, evict,
+    Backend, CandidatesPerHead, Error, HeadScores, LayerIndex, LayerScores, ModelScores, POLICIES, Policy,
+    PolicyEntry, PreparedLayer, Reference, ReferenceLayer, RetainedSet, Statistic, cut,
 };
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-use laprox_reference::layer::Layer;
 use problem::Problem;
 
 /// A configuration that runs `cases` cases and keeps failing seeds in `file`, relative to the crate.
@@ -47,10 +46,21 @@ pub fn policy(text: &str) -> Policy {
 /// The crate's scores of one policy, `[Hkv][n - w]`.
 #[must_use]
 pub fn scores(problem: &Problem, text: &str) -> Vec<Vec<f64>> {
-    let scores = prepare(problem).score(&policy(text)).unwrap();
+    let scores = scored(prepare(problem).as_ref(), &policy(text)).unwrap();
     let [kv_heads, candidates] = [problem.sizes.kv_heads, problem.sizes.candidate_len];
     assert_eq!((scores.values().count(), scores.candidate_len()), (kv_heads * candidates, candidates));
     scores.heads().map(<[f64]>::to_vec).collect()
+}
+
+/// The scores of a policy that ranks.
+pub fn scored(layer: &dyn PreparedLayer, policy: &Policy) -> Result<HeadScores, Error> {
+    layer.score(&policy.score().expect("a policy that ranks")).and_then(LayerScores::into_host)
+}
+
+/// `norm_F(O)` of a layer.
+#[must_use]
+pub fn output_norm(layer: &dyn PreparedLayer) -> f64 {
+    layer.statistic(Statistic::OutputNorm, layer.shape().window_len).unwrap()
 }
 
 /// The policies that keep what their scores say.
@@ -80,18 +90,22 @@ pub fn with_options(name: &str, options: &str) -> String {
 #[must_use]
 pub fn model_scores(layers: &[Problem], policy: &Policy) -> ModelScores {
     let problems = layers.iter().enumerate().map(|(index, layer)| layer.layer_problem(LayerIndex(index)));
-    let prepared: Vec<_> = problems.map(|problem| Layer::new(&problem)).collect();
-    let scores = prepared.iter().map(|layer| layer.score(policy).unwrap()).collect();
-    let norms = prepared.iter().map(PreparedLayer::output_norm).collect();
-    let spreads = prepared.iter().map(|layer| layer.attention_spread(policy).unwrap()).collect();
-    ModelScores::new(scores, norms, layers[0].sizes.kv_heads).unwrap().with_spreads(spreads).unwrap()
+    let prepared: Vec<_> = problems.map(|problem| ReferenceLayer::new(&problem)).collect();
+    let scores = prepared.iter().map(|layer| scored(layer, policy).unwrap()).collect();
+    let queries = policy.queries_read(layers[0].sizes.window_len).unwrap();
+    let statistics = [Statistic::OutputNorm, Statistic::AttentionEntropy, Statistic::AttentionVariance];
+    statistics.into_iter().fold(ModelScores::new(scores).unwrap(), |scores, statistic| {
+        let of_layers = prepared.iter().map(|layer| layer.statistic(statistic, queries).unwrap());
+        scores.with(statistic, of_layers.collect()).unwrap()
+    })
 }
 
 /// What a policy keeps of layers, from its own scores.
 #[must_use]
 pub fn evicted(layers: &[Problem], text: &str, per_head: usize) -> RetainedSet {
     let policy = policy(text);
-    evict(&policy, &model_scores(layers, &policy), per_head, layers[0].sizes.window_len).unwrap()
+    let per_head = CandidatesPerHead(per_head);
+    cut(&policy, &model_scores(layers, &policy), per_head, layers[0].sizes.window_len).unwrap()
 }
 
 /// The positions that each head keeps.

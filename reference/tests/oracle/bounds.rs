@@ -3,16 +3,16 @@
 use laprox_reference::oracle::bound::{Decision, lower_bound};
 use laprox_reference::oracle::convexify::Convexified;
 use laprox_reference::oracle::gram::indicator;
-use laprox_reference::oracle::{PairGram, Rows, certify};
-use laprox_reference::{ModelScores, POLICIES, Policy, PreparedLayer, Rule, evict};
+use laprox_reference::oracle::{PairGram, Rows};
+use laprox_reference::{CandidatesPerHead, LayerOrdinal, ModelScores, POLICIES, Policy, PreparedLayer, cut};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::config;
 use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram, without};
 use crate::common::problem::problems_with_candidates;
-use crate::problems::{FORMS, Rounding, dropped, early};
+use crate::common::{config, scored};
+use crate::problems::{FORMS, Rounding, certify, dropped, early};
 
 /// Decides some slots of a set as the set has them.
 fn decide(slots: usize, evicted: &[usize], rng: &mut ChaCha8Rng) -> Vec<Decision> {
@@ -38,11 +38,12 @@ fn lower_bound_is_below_every_admissible_set() {
             let count = rng.random_range(0..=slots);
             let evicted = some_slots(slots, count, &mut rng);
             let decisions = decide(slots, &evicted, &mut rng);
-            let error = dropped(&layer.evaluate(without(&layer, &evicted).layer(0)).unwrap(), form);
+            let error =
+                dropped(&layer.evaluate(without(&layer, &evicted).layer(LayerOrdinal(0))).unwrap(), form);
             let allowed = error.squared_error + rounding.of_set(&evicted);
             let random: Vec<f64> = (0..slots).map(|_| rng.random_range(-0.5..1.5)).collect();
             for x in [indicator(slots, &evicted), random, vec![0.0; slots], vec![1.0; slots]] {
-                for product in [gram.product(&x), convexified.product(&x)] {
+                for product in [gram.product(&x), convexified.product(&x).unwrap()] {
                     let bound = lower_bound(&product, &decisions, count).value;
                     assert!(bound >= 0.0 && bound <= allowed, "seed {seed}: {bound} is above {allowed}");
                 }
@@ -76,7 +77,7 @@ fn lower_bound_of_a_decided_set_is_its_error() {
 
 /// Every score policy under either allocation that keeps the budget within the layer.
 fn layer_policies() -> Vec<Policy> {
-    let scoring = POLICIES.iter().filter(|entry| matches!(entry.rule, Rule::Score(_)));
+    let scoring = POLICIES.iter().filter(|entry| entry.rule.ranks());
     let policies = scoring.flat_map(|entry| {
         let policy: Policy = entry.name.parse().unwrap();
         let pools = if policy.has_option("pool") { vec!["none", "avg:3"] } else { vec![] };
@@ -118,12 +119,11 @@ proptest! {
             certify(&window_gram(&layer, form), evicted_len, &start, early(8), &mut |_| true).squared_lower_bound
         });
         for policy in layer_policies() {
-            let scores = vec![layer.score(&policy).unwrap()];
-            let scores = ModelScores::new(scores, vec![1.0], shape.kv_heads).unwrap();
-            let retained = evict(&policy, &scores, per_head, shape.window_len).unwrap();
+            let scores = ModelScores::new(vec![scored(&layer, &policy).unwrap()]).unwrap();
+            let retained = cut(&policy, &scores, CandidatesPerHead(per_head), shape.window_len).unwrap();
             let kept = retained.positions().len();
             prop_assert_eq!(kept, shape.kv_heads * (per_head + shape.window_len), "{} keeps the budget", policy);
-            let errors = layer.evaluate(retained.layer(0)).unwrap();
+            let errors = layer.evaluate(retained.layer(LayerOrdinal(0))).unwrap();
             for (form, bound) in FORMS.into_iter().zip(bounds) {
                 let error = dropped(&errors, form).squared_error;
                 prop_assert!(error.is_finite());

@@ -1,7 +1,9 @@
 //! `oracle:future` is `oracle:certified` with the later queries in the window's place.
 
-use laprox_reference::oracle::{Form, Oracle, PairGram, Rows, exhaustive, search};
-use laprox_reference::{Backend, LayerIndex, PreparedLayer, Reference};
+use laprox_reference::Form;
+use laprox_reference::oracle::{LayerGram, PairGram, Rows, exhaustive};
+use laprox_reference::pipeline::search_together;
+use laprox_reference::{Backend, CandidatesPerHead, LayerIndex, PreparedLayer, Reference};
 
 use crate::common::hostile::layer;
 use crate::common::policy;
@@ -59,8 +61,8 @@ fn the_form_of_later_queries_is_the_windows_after_they_arrived() {
         let (before, after) = (layer(&problem), layer(&arrived(&problem)));
         let rounding = Rounding::of(&before, Rows::Future).of_any() * 1e3;
         for form in FORMS {
-            let expected = after.layer_gram(form, Rows::Window).unwrap();
-            let gram = before.layer_gram(form, Rows::Future).unwrap();
+            let expected = LayerGram::of(&after, form, Rows::Window).unwrap();
+            let gram = LayerGram::of(&before, form, Rows::Future).unwrap();
             let slots: Vec<usize> = (0..gram.slots()).collect();
             assert_eq!(gram.slots(), expected.slots());
             let difference = &gram.blocks(&slots)[0] - &expected.blocks(&slots)[0];
@@ -76,17 +78,17 @@ fn the_future_oracle_is_the_certified_one_after_the_future_arrived() {
         let later = arrived(&problem);
         let search = |problem: &Problem, oracle, per_head| {
             let layer = Reference.prepare(&problem.layer_problem(LayerIndex(0))).unwrap();
-            let options = *policy("oracle:certified").options();
             let layers: [&dyn PreparedLayer; 1] = [layer.as_ref()];
-            let found = search(oracle, &Reference, &layers, &options, per_head, &mut |_| true);
+            let per_head = CandidatesPerHead(per_head);
+            let found = search_together(&Reference, &layers, &policy(oracle), per_head, &mut |_| true);
             found.unwrap().certified.unwrap()
         };
         let before = layer(&problem);
-        let gram = before.layer_gram(Form::LayerWise, Rows::Future).unwrap();
+        let gram = LayerGram::of(&before, Form::LayerWise, Rows::Future).unwrap();
         let rounding = Rounding::of(&before, Rows::Future).of_any() * 1e3;
         for per_head in 0..=SIZES.candidate_len {
-            let future = search(&problem, Oracle::Future, per_head);
-            let certified = search(&later, Oracle::Certified, per_head);
+            let future = search(&problem, "oracle:future", per_head);
+            let certified = search(&later, "oracle:certified", per_head);
             let evicted = future.eviction.evicted.len();
             assert_eq!(evicted, certified.eviction.evicted.len());
             let least = exhaustive(&gram, evicted).unwrap().0.squared_error;

@@ -1,9 +1,8 @@
 //! The quadratic form against `M` by its definition.
 
-use laprox_reference::PreparedLayer;
-use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::indicator;
-use laprox_reference::oracle::{Form, PairGram, Rows, StackedGram};
+use laprox_reference::oracle::{PairGram, Rows, StackedGram};
+use laprox_reference::{Form, LayerOrdinal, PreparedLayer, ReferenceLayer};
 use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +12,7 @@ use crate::common::problem::{Problem, Sizes};
 use crate::problems::{FORMS, Rounding, dropped};
 
 /// `E(e_i)`, entry by entry: for the layer, or head after head.
-fn removed(layer: &Layer, form: Form, slot: usize) -> Vec<f64> {
+fn removed(layer: &ReferenceLayer, form: Form, slot: usize) -> Vec<f64> {
     let (shape, candidates) = (layer.shape, layer.shape.candidate_len());
     let (kv_head, i) = (slot / candidates, slot % candidates);
     let mut entries = Vec::new();
@@ -39,7 +38,7 @@ fn removed(layer: &Layer, form: Form, slot: usize) -> Vec<f64> {
 }
 
 /// `M_ij = <E(e_i), E(e_j)>`.
-fn naive(layer: &Layer, form: Form) -> DMatrix<f64> {
+fn naive(layer: &ReferenceLayer, form: Form) -> DMatrix<f64> {
     let slots = layer.shape.kv_heads * layer.shape.candidate_len();
     let removed: Vec<Vec<f64>> = (0..slots).map(|slot| removed(layer, form, slot)).collect();
     DMatrix::from_fn(slots, slots, |i, j| {
@@ -55,7 +54,7 @@ fn assert_near(what: &str, found: f64, expected: f64, allowed: f64) {
     );
 }
 
-fn problems() -> impl Iterator<Item = (Layer, ChaCha8Rng)> {
+fn problems() -> impl Iterator<Item = (ReferenceLayer, ChaCha8Rng)> {
     (0..150).map(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let slots = rng.random_range(1..=20);
@@ -113,7 +112,7 @@ fn the_form_is_the_squared_drop_error() {
         for form in FORMS {
             let gram = window_gram(&layer, form);
             let evicted = some_slots(gram.slots(), rng.random_range(0..=gram.slots()), &mut rng);
-            let errors = layer.evaluate(without(&layer, &evicted).layer(0)).unwrap();
+            let errors = layer.evaluate(without(&layer, &evicted).layer(LayerOrdinal(0))).unwrap();
             let value = gram.product(&indicator(gram.slots(), &evicted)).value;
             assert_near("x^T M x", value, dropped(&errors, form).squared_error, rounding.of_set(&evicted));
         }
@@ -143,7 +142,7 @@ fn head_wise_drops_the_products_of_different_heads() {
 
 #[test]
 fn a_stack_is_block_diagonal() {
-    let layers: Vec<Layer> = problems().skip(40).take(3).map(|(layer, _)| layer).collect();
+    let layers: Vec<ReferenceLayer> = problems().skip(40).take(3).map(|(layer, _)| layer).collect();
     for form in FORMS {
         let grams: Vec<_> = layers.iter().map(|layer| window_gram(layer, form)).collect();
         let stack =
@@ -155,7 +154,7 @@ fn a_stack_is_block_diagonal() {
 
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let x: Vec<f64> = (0..slots).map(|_| rng.random_range(0.0..1.0)).collect();
-        let product = stack.product(&x);
+        let product = stack.product(&x).unwrap();
         let chosen: Vec<usize> = (0..slots).step_by(2).collect();
         let blocks = stack.blocks(&chosen);
         assert_eq!(blocks.len(), layers.len());

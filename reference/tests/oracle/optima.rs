@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use laprox_reference::oracle::{Form, PairGram, Rows, certify, exhaustive};
+use laprox_reference::Form;
+use laprox_reference::oracle::{PairGram, Rows, exhaustive};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram};
 use crate::common::problem::{Problem, Sizes};
-use crate::problems::{FORMS, Rounding, TOLERANCE, to_the_end};
+use crate::problems::{FORMS, Rounding, TOLERANCE, certify, to_the_end};
 
 /// Every 40th problem has 20 slots, every 8th 16; the others up to 12.
 fn slot_count(problem: u64, rng: &mut ChaCha8Rng) -> usize {

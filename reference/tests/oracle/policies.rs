@@ -1,8 +1,10 @@
 //! Oracles as policies: their names, and their searches over several layers under one budget.
 
-use laprox_reference::oracle::{Form, Found, Oracle, Rows, search};
+use laprox_reference::oracle::Rows;
+use laprox_reference::pipeline::{Found, search_together};
 use laprox_reference::{
-    Allocation, Backend, LayerIndex, OutputErrors, Policy, PreparedLayer, Reference, RetainedSet, Rule,
+    Allocation, Backend, CandidatesPerHead, Error, Form, LayerIndex, LayerOrdinal, OutputErrors, Policy,
+    PreparedLayer, Reference, RetainedSet, Rule,
 };
 
 use crate::common::hostile::{hostile, layer};
@@ -31,7 +33,7 @@ fn oracles_print_as_they_are_written() {
         assert!(matches!(policy(text).rule(), Rule::Oracle(_)));
     }
     let certified = policy("oracle:certified:allocation=layer,nodes=8");
-    assert_eq!((certified.options().allocation, certified.options().nodes), (Allocation::Layer, 8));
+    assert_eq!((certified.options().allocation, certified.options().nodes), (Allocation::LAYER, 8));
     assert_eq!(policy("oracle:certified:allocation=model").to_string(), "oracle:certified");
 }
 
@@ -78,10 +80,13 @@ impl Model {
     }
 
     fn search(&self, text: &str, per_head: usize) -> Found {
-        let Rule::Oracle(oracle) = policy(text).rule() else { panic!("{text} is no oracle") };
+        self.try_search(text, per_head).unwrap()
+    }
+
+    fn try_search(&self, text: &str, per_head: usize) -> Result<Found, Error> {
         let layers = self.prepared();
         let layers: Vec<&dyn PreparedLayer> = layers.iter().map(AsRef::as_ref).collect();
-        search(oracle, &Reference, &layers, policy(text).options(), per_head, &mut |_| true).unwrap()
+        search_together(&Reference, &layers, &policy(text), CandidatesPerHead(per_head), &mut |_| true)
     }
 
     /// The set, as every other policy's, and its errors over all layers.
@@ -90,7 +95,10 @@ impl Model {
         let (context, window) = (sizes.context_len(), sizes.window_len);
         let set = RetainedSet::from_candidates(sizes.kv_heads, context, window, &found.retained).unwrap();
         let layers = self.prepared();
-        let errors = layers.iter().enumerate().map(|(slot, layer)| layer.evaluate(set.layer(slot)).unwrap());
+        let errors = layers
+            .iter()
+            .enumerate()
+            .map(|(slot, layer)| layer.evaluate(set.layer(LayerOrdinal(slot))).unwrap());
         let total = OutputErrors::total(errors).unwrap();
         (set, total)
     }
@@ -167,10 +175,7 @@ fn an_oracle_reports_the_error_of_the_set_that_it_returns() {
 #[test]
 fn too_many_slots_are_refused_by_the_exhaustive_search() {
     let model = Model::new(1, 1, 25, 0);
-    let layers = model.prepared();
-    let options = *policy("oracle:exhaustive").options();
-    let found = search(Oracle::Exhaustive, &Reference, &[layers[0].as_ref()], &options, 3, &mut |_| true);
-    assert!(refusal(found).contains("25"));
+    assert!(refusal(model.try_search("oracle:exhaustive", 3)).contains("25"));
 }
 
 #[test]
@@ -178,8 +183,5 @@ fn later_queries_that_were_not_captured_are_refused() {
     let mut model = Model::new(1, 1, 4, 0);
     model.problems[0].sizes.future_len = 0;
     model.problems[0] = hostile(model.problems[0].sizes, 0);
-    let layers = model.prepared();
-    let options = *policy("oracle:future").options();
-    let found = search(Oracle::Future, &Reference, &[layers[0].as_ref()], &options, 3, &mut |_| true);
-    assert!(refusal(found).contains("later queries"));
+    assert!(refusal(model.try_search("oracle:future", 3)).contains("later queries"));
 }

@@ -1,8 +1,9 @@
 //! How far searches go, and how far rounding may carry their numbers.
 
+use laprox_reference::Form;
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::relax::Effort;
-use laprox_reference::oracle::{Form, Limits, Rows};
+use laprox_reference::oracle::{Certified, Limits, PairGram, Rows};
 use laprox_reference::{OutputError, OutputErrors};
 
 use crate::common::compare::gamma;
@@ -102,4 +103,15 @@ impl Rounding {
     pub fn of_a_bound(&self) -> f64 {
         16.0 * self.factor * self.coarse_weights.iter().sum::<f64>().powi(2)
     }
+}
+
+/// The search, on grams that the reference computes and that cannot fail.
+pub fn certify(
+    gram: &dyn PairGram,
+    count: usize,
+    start: &[usize],
+    limits: Limits,
+    watch: &mut dyn FnMut(&Certified) -> bool,
+) -> Certified {
+    laprox_reference::oracle::certify(gram, count, start, limits, watch).unwrap()
 }

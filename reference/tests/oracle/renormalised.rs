@@ -1,9 +1,7 @@
 //! The local search on the `renormalised` objective.
 
-use laprox_reference::layer::Layer;
-use laprox_reference::oracle::Form;
 use laprox_reference::oracle::renormalised::{Limits, improve, improve_within};
-use laprox_reference::{PreparedLayer, RetainedSet};
+use laprox_reference::{Form, LayerOrdinal, PreparedLayer, ReferenceLayer, RetainedSet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -17,18 +15,18 @@ const NOISE: f64 = 1e-12;
 /// A swap that would leave a row less than this share of its mass is not looked at.
 const LEAST_SHARE: f64 = 1e-6;
 
-fn error(layer: &Layer, form: Form, evicted: &[usize]) -> f64 {
-    renormalised(&layer.evaluate(without(layer, evicted).layer(0)).unwrap(), form).squared_error
+fn error(layer: &ReferenceLayer, form: Form, evicted: &[usize]) -> f64 {
+    renormalised(&layer.evaluate(without(layer, evicted).layer(LayerOrdinal(0))).unwrap(), form).squared_error
 }
 
-fn evicted(layer: &Layer, retained: &[Vec<u32>]) -> Vec<usize> {
+fn evicted(layer: &ReferenceLayer, retained: &[Vec<u32>]) -> Vec<usize> {
     let candidates = layer.shape.candidate_len();
     let kept = |slot: usize| retained[slot / candidates].contains(&((slot % candidates) as u32));
     (0..layer.shape.kv_heads * candidates).filter(|&slot| !kept(slot)).collect()
 }
 
 /// The sum of the squares of all magnitudes that meet in the output: what rounding is measured by.
-fn magnitude(layer: &Layer) -> f64 {
+fn magnitude(layer: &ReferenceLayer) -> f64 {
     let head = |head: laprox_reference::QueryHead| {
         let values = layer.values_of(head).abs();
         (values * layer.output_projection[head.0].abs()).row_iter().map(|row| row.norm()).fold(0.0, f64::max)
@@ -38,13 +36,13 @@ fn magnitude(layer: &Layer) -> f64 {
 }
 
 /// Whether swapping leaves every row a safe share of the mass that it has.
-fn is_safe(layer: &Layer, evicted: &[usize], evict: usize, retain: usize) -> bool {
+fn is_safe(layer: &ReferenceLayer, evicted: &[usize], evict: usize, retain: usize) -> bool {
     let candidates = layer.shape.candidate_len();
     let set = without(layer, evicted);
     layer.shape.query_heads().all(|head| {
         let kv_head = layer.shape.kv_head_of(head);
         let logits = &layer.attention.logits[head.0];
-        let keeps = set.layer(0).keeps(kv_head);
+        let keeps = set.layer(LayerOrdinal(0)).keeps(kv_head);
         let inside = |slot: usize| (slot / candidates == kv_head.0).then_some(slot % candidates);
         logits.row_iter().all(|row| {
             let largest = row.max();
@@ -59,7 +57,7 @@ fn is_safe(layer: &Layer, evicted: &[usize], evict: usize, retain: usize) -> boo
 }
 
 struct Case {
-    layer: Layer,
+    layer: ReferenceLayer,
     form: Form,
     start: Vec<usize>,
 }
@@ -75,7 +73,7 @@ impl Case {
 
     fn improved(&self, limits: Limits) -> Vec<usize> {
         let start = without(&self.layer, &self.start);
-        evicted(&self.layer, &improve_within(&self.layer, self.form, start.layer(0), limits))
+        evicted(&self.layer, &improve_within(&self.layer, self.form, start.layer(LayerOrdinal(0)), limits))
     }
 
     fn error(&self, evicted: &[usize]) -> f64 {
@@ -167,7 +165,7 @@ fn swaps_cross_kv_heads() {
     let layer = layer(&problem);
     for form in FORMS {
         let start = RetainedSet::from_candidates(2, 2, 1, &[vec![0], vec![]]).unwrap();
-        assert_eq!(improve(&layer, form, start.layer(0)), [vec![], vec![0]]);
+        assert_eq!(improve(&layer, form, start.layer(LayerOrdinal(0))), [vec![], vec![0]]);
     }
 }
 
@@ -190,7 +188,7 @@ fn a_retained_mass_that_underflows_is_improved() {
     problem.projection = vec![1.0];
     let layer = layer(&problem);
     let start = RetainedSet::from_candidates(1, 3, 1, &[vec![1]]).unwrap();
-    let retained = improve(&layer, Form::LayerWise, start.layer(0));
+    let retained = improve(&layer, Form::LayerWise, start.layer(LayerOrdinal(0)));
     assert_eq!(retained, [vec![0]]);
     assert_eq!(error(&layer, Form::LayerWise, &[1]), 0.0);
 }
@@ -208,5 +206,5 @@ fn a_layer_without_candidates_stays_as_it_is() {
     };
     let layer = layer(&Problem::alive(sizes, 1));
     let start = RetainedSet::everything(1, 2, 4).unwrap();
-    assert_eq!(improve(&layer, Form::LayerWise, start.layer(0)), [vec![], Vec::<u32>::new()]);
+    assert_eq!(improve(&layer, Form::LayerWise, start.layer(LayerOrdinal(0))), [vec![], Vec::<u32>::new()]);
 }

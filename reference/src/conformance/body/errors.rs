@@ -2,27 +2,31 @@
 
 use proptest::prelude::*;
 
-use super::{Used, prepare, report, run};
+use super::{Used, output_norm, prepare, report, run};
 use crate::backend::PreparedLayer;
+use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
 use crate::conformance::problem::{Problem, Sizes, around_tiles, problems};
 use crate::conformance::rounding::Bounds;
 use crate::conformance::whole::whole_problems;
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output_error::{ObjectiveError, OutputErrors};
 use crate::problem::LayerProblem;
 use crate::retained::{LayerRetained, RetainedSet};
-use crate::shape::LayerIndex;
+use crate::shape::{LayerIndex, LayerOrdinal};
 
 /// Evictions of whole-number problems cost the same to the bit.
 pub fn whole_number_errors_are_equal_to_the_bit(paths: &[Path]) {
     run(96, &whole_problems(60), |whole| {
         let problem = whole.problem.layer_problem(LayerIndex(0));
         let retained = whole.problem.retained(&whole.keeps);
-        let expected = Layer::new(&problem).evaluate(retained.layer(0)).expect("a set of these sizes");
+        let expected = ReferenceLayer::new(&problem)
+            .evaluate(retained.layer(LayerOrdinal(0)))
+            .expect("a set of these sizes");
         for path in paths {
-            let found = prepare(path, &problem).evaluate(retained.layer(0)).expect("a set of these sizes");
+            let found = prepare(path, &problem)
+                .evaluate(retained.layer(LayerOrdinal(0)))
+                .expect("a set of these sizes");
             assert_eq!(found, expected, "{}: {whole:?}", path.name);
         }
     });
@@ -32,7 +36,7 @@ pub fn whole_number_errors_are_equal_to_the_bit(paths: &[Path]) {
 pub fn hold_errors(
     path: &Path,
     problem: &LayerProblem<'_>,
-    reference: &Layer,
+    reference: &ReferenceLayer,
     retained: LayerRetained<'_>,
     used: &mut Used,
 ) {
@@ -55,7 +59,7 @@ pub fn hold_errors(
         }
     }
     let output = bounds.output_norm();
-    let norms = [layer.output_norm(), found[0].layer_wise.squared_norm.sqrt()];
+    let norms = [output_norm(layer.as_ref()), found[0].layer_wise.squared_norm.sqrt()];
     norms.into_iter().for_each(|norm| {
         used.hold(|| format!("{}: output", path.name), norm, output.value, output.magnitude);
     });
@@ -69,12 +73,12 @@ fn hold_errors_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
     let mut used = vec![Used::default(); paths.len()];
     run(cases, strategy, |problem| {
         let layer_problem = problem.layer_problem(LayerIndex(0));
-        let reference = Layer::new(&layer_problem);
+        let reference = ReferenceLayer::new(&layer_problem);
         let seed = problem.seed.unwrap_or_default();
         for keeps in [problem.some_kept(seed), problem.all_kept(), problem.all_evicted()] {
             let retained = problem.retained(&keeps);
             for (path, used) in paths.iter().zip(&mut used) {
-                hold_errors(path, &layer_problem, &reference, retained.layer(0), used);
+                hold_errors(path, &layer_problem, &reference, retained.layer(LayerOrdinal(0)), used);
             }
         }
     });
@@ -116,7 +120,11 @@ pub fn a_set_of_another_size_is_refused(paths: &[Path]) {
         for (kv_heads, context) in [(1, 8), (2, 7), (2, 9)] {
             let set = RetainedSet::everything(1, kv_heads, context).expect("a set");
             let layer = prepare(path, &problem);
-            assert!(matches!(layer.evaluate(set.layer(0)), Err(Error::Shape { .. })), "{}", path.name);
+            assert!(
+                matches!(layer.evaluate(set.layer(LayerOrdinal(0))), Err(Error::Shape { .. })),
+                "{}",
+                path.name
+            );
         }
     }
 }

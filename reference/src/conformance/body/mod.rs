@@ -12,9 +12,12 @@ use super::Path;
 use super::compare::{Stated, assert_agrees};
 use crate::backend::PreparedLayer;
 use crate::policies::POLICIES;
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
 use crate::problem::LayerProblem;
+use crate::score::Score;
+use crate::scored::LayerScores;
 use crate::scores::HeadScores;
+use crate::statistic::Statistic;
 
 pub use errors::{
     a_set_of_another_size_is_refused, errors_are_within_their_bounds,
@@ -44,11 +47,10 @@ const SCORES: [&str; 11] = [
     "tova:pool=avg:3",
 ];
 
-/// Every policy that ranks or keeps everything: those that paths compute on their own, and each entry's defaults.
+/// Every policy that ranks: those that paths compute on their own, and each entry's defaults.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
-    let scores = |rule| !matches!(rule, Rule::Oracle(_) | Rule::Unavailable(_));
-    let defaults = POLICIES.iter().filter(|entry| scores(entry.rule)).map(|entry| entry.name);
+    let defaults = POLICIES.iter().filter(|entry| entry.rule.ranks()).map(|entry| entry.name);
     let mut policies: Vec<Policy> = Vec::new();
     for name in SCORES.into_iter().chain(defaults) {
         let policy: Policy = name.parse().expect("a policy of the table parses");
@@ -102,5 +104,16 @@ fn heads(scores: &HeadScores) -> Vec<Vec<f64>> {
 }
 
 fn scored(layer: &dyn PreparedLayer, policy: &Policy) -> HeadScores {
-    layer.score(policy).unwrap_or_else(|error| panic!("{policy}: {error}"))
+    let scores = layer.score(&score(policy)).and_then(LayerScores::into_host);
+    scores.unwrap_or_else(|error| panic!("{policy}: {error}"))
+}
+
+/// The score of a policy that ranks.
+fn score(policy: &Policy) -> Score {
+    policy.score().expect("a policy that ranks")
+}
+
+fn output_norm(layer: &dyn PreparedLayer) -> f64 {
+    let norm = layer.statistic(Statistic::OutputNorm, layer.shape().window_len);
+    norm.unwrap_or_else(|error| panic!("{error}"))
 }

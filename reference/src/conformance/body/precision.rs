@@ -6,7 +6,7 @@ use super::{policies, prepare, run, scored};
 use crate::conformance::Path;
 use crate::conformance::problem::{Problem, problems};
 use crate::problem::{Activations, LayerProblem};
-use crate::shape::LayerIndex;
+use crate::shape::{LayerIndex, LayerOrdinal};
 use crate::tensor::{Elements, TensorView};
 
 /// Numbers that f16 and f32 hold score the same from files of those precisions.
@@ -26,7 +26,7 @@ pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
                     path.name
                 );
             }
-            let [one, two] = [one, two].map(|layer| layer.evaluate(retained.layer(0)));
+            let [one, two] = [one, two].map(|layer| layer.evaluate(retained.layer(LayerOrdinal(0))));
             assert_eq!(one, two, "{}", path.name);
         }
     });

@@ -2,13 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{Used, heads, policies, prepare, report, run, scored};
-use crate::backend::PreparedLayer;
+use super::{Used, heads, output_norm, policies, prepare, report, run, score, scored};
+use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
 use crate::conformance::problem::{Problem, around_tiles, problems};
 use crate::conformance::rounding::{Bounds, ScoreBounds};
 use crate::conformance::whole::{WholeProblem, whole_problems};
-use crate::layer::Layer;
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::scores::HeadScores;
@@ -18,7 +17,7 @@ use crate::shape::LayerIndex;
 pub fn whole_number_scores_are_equal_to_the_bit(paths: &[Path]) {
     run(96, &whole_problems(60), |whole| {
         let problem = whole.problem.layer_problem(LayerIndex(2));
-        let reference = Layer::new(&problem);
+        let reference = ReferenceLayer::new(&problem);
         for path in paths {
             let layer = prepare(path, &problem);
             for policy in policies().iter().filter(|policy| is_whole(policy, &whole)) {
@@ -26,7 +25,7 @@ pub fn whole_number_scores_are_equal_to_the_bit(paths: &[Path]) {
                 let what = || format!("{}: {policy}, {whole:?}: {found:?}, not {expected:?}", path.name);
                 assert!(is_equal(path, &found, &expected), "{}", what());
             }
-            assert_eq!(layer.output_norm(), reference.output_norm(), "{}: {whole:?}", path.name);
+            assert_eq!(output_norm(layer.as_ref()), output_norm(&reference), "{}: {whole:?}", path.name);
         }
     });
 }
@@ -51,7 +50,7 @@ pub struct Expected {
 impl Expected {
     /// Scores a layer.
     #[must_use]
-    pub fn new(reference: &Layer) -> Self {
+    pub fn new(reference: &ReferenceLayer) -> Self {
         let score = |policy: Policy| (policy, scored(reference, &policy));
         Self { scores: policies().into_iter().map(score).collect() }
     }
@@ -68,7 +67,7 @@ pub fn hold_scores(
     let layer = prepare(path, problem);
     let hold = |(policy, expected): &(Policy, HeadScores)| {
         let (found, expected) = (scored(layer.as_ref(), policy), heads(expected));
-        let bounds = bounds.scores(policy, &expected);
+        let bounds = bounds.scores(&score(policy), &expected);
         for (head, found) in found.heads().enumerate() {
             assert_eq!(found.len(), expected[head].len(), "{}: {policy}", path.name);
             for (position, &found) in found.iter().enumerate() {
@@ -85,7 +84,7 @@ fn hold_scores_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
     let mut used = vec![Used::default(); paths.len()];
     run(cases, strategy, |problem| {
         let layer_problem = problem.layer_problem(LayerIndex(1));
-        let reference = Layer::new(&layer_problem);
+        let reference = ReferenceLayer::new(&layer_problem);
         let expected = Expected::new(&reference);
         for (path, used) in paths.iter().zip(&mut used) {
             let bounds = Bounds::new(&layer_problem, &reference, path.arithmetic);
@@ -144,7 +143,7 @@ pub fn scores_do_not_depend_on_what_is_shared(paths: &[Path]) {
         let policies = policies();
         for path in paths {
             let (mut shared, alone) = (prepare(path, &problem), prepare(path, &problem));
-            shared.share(&policies.iter().collect::<Vec<_>>());
+            shared.share(&policies.iter().map(score).collect::<Vec<_>>());
             for policy in &policies {
                 assert_eq!(
                     scored(shared.as_ref(), policy),

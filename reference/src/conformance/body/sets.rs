@@ -2,42 +2,44 @@
 
 use proptest::prelude::*;
 
-use super::{heads, policies, prepare, run, scored};
+use super::{heads, policies, prepare, run, score, scored};
+use crate::backend::ReferenceLayer;
 use crate::backend::{Backend, Reference};
+use crate::budget::CandidatesPerHead;
 use crate::conformance::Path;
 use crate::conformance::problem::problems_with_candidates;
 use crate::conformance::rounding::{Bounds, ScoreBounds};
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::retained::RetainedSet;
+use crate::scored::Scored;
 use crate::scores::{HeadScores, ModelScores};
-use crate::shape::{KvHead, LayerIndex};
+use crate::shape::{KvHead, LayerIndex, LayerOrdinal};
 
 /// Two paths' sets differ only in candidates whose score is within twice the bound of the cut.
 pub fn retained_sets_agree_up_to_near_ties(paths: &[Path]) {
     run(64, &(problems_with_candidates(), any::<u64>()), |(problem, seed)| {
         let layer_problem = problem.layer_problem(LayerIndex(0));
-        let reference = Layer::new(&layer_problem);
-        let per_head = (seed % (problem.sizes.candidate_len as u64 + 1)) as usize;
+        let reference = ReferenceLayer::new(&layer_problem);
+        let per_head = CandidatesPerHead((seed % (problem.sizes.candidate_len as u64 + 1)) as usize);
         for path in paths {
             let layer = prepare(path, &layer_problem);
             let bounds = Bounds::new(&layer_problem, &reference, path.arithmetic);
             for policy in policies() {
                 let expected = scored(&reference, &policy);
                 let found = scored(layer.as_ref(), &policy);
-                let bounds = bounds.scores(&policy, &heads(&expected));
+                let bounds = bounds.scores(&score(&policy), &heads(&expected));
                 for allocation in ["head", "layer", "model-raw"] {
                     let Ok(policy) = policy.with("allocation", allocation) else { continue };
                     let keep = |backend: &dyn Backend, scores: &HeadScores| {
-                        let scores =
-                            ModelScores::new(vec![scores.clone()], vec![1.0], problem.sizes.kv_heads)?;
-                        backend.evict(&policy, &scores, per_head, problem.sizes.window_len)
+                        let scores = ModelScores::new(vec![scores.clone()])?;
+                        let scores = Scored::of_host(scores, problem.sizes.window_len);
+                        backend.cut(&policy, &scores, per_head)
                     };
                     let sets = [keep(&Reference, &expected), keep(path.backend.as_ref(), &found)];
                     let [one, two] =
                         sets.map(|set: Result<RetainedSet, Error>| set.expect("finite scores are cut"));
                     let margins = Margins { scores: heads(&expected), bounds: bounds.clone() };
-                    let what = format!("{}: {policy} at {per_head}, {problem:?}", path.name);
+                    let what = format!("{}: {policy} at {per_head:?}, {problem:?}", path.name);
                     margins.assert_agree(&what, &one, &two, allocation == "head");
                 }
             }
@@ -61,7 +63,7 @@ impl Margins {
         let kept = self.scores.iter().enumerate().map(|(head, scores)| {
             let of = |set: &RetainedSet| {
                 let (layer, head) = (head / self.kv_heads(set), head % self.kv_heads(set));
-                let keeps = set.layer(layer).keeps(KvHead(head));
+                let keeps = set.layer(LayerOrdinal(layer)).keeps(KvHead(head));
                 keeps[..scores.len()].to_vec()
             };
             [of(one), of(two)]

@@ -12,7 +12,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use crate::layer::Layer;
-use crate::oracle::gram::Form;
+use crate::output_error::Form;
 use crate::shape::{KvHead, QueryHead};
 
 use super::state::State;

@@ -13,7 +13,7 @@ use nalgebra::{DMatrix, DVector};
 
 use crate::attend::softmax_of_retained;
 use crate::layer::Layer;
-use crate::oracle::gram::Form;
+use crate::output_error::Form;
 use crate::project::head_output;
 use crate::shape::{KvHead, QueryHead};
 

@@ -8,18 +8,26 @@
 //! the least share is below the window, which the paper does not say and which is not done here.
 
 use super::shares::rounded;
-use super::{Supply, for_each_head};
+use super::{AllocationEntry, Division, Request};
+use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::scores::ModelScores;
 
 /// How many times the mean share is the last layer's.
 pub static BETA: Parameter = Parameter { name: "beta", least: 1.0, most: 1000.0, default: 20.0 };
 
-pub(super) const FORMULA: &str =
-    "layer l of L: max - l (max - min) / (L - 1), min = (b-w) / beta, max = 2 (b-w) - min; heads alike";
+pub(super) static ENTRY: AllocationEntry = AllocationEntry {
+    name: "pyramid",
+    formula: "layer l of L: max - l (max - min) / (L - 1), min = (b-w) / beta, max = 2 (b-w) - min; heads alike",
+    source: "arXiv 2406.02069",
+    parameters: &[&BETA],
+    wants: &[],
+    within_layers: false,
+    division: Division::Quotas(quotas),
+};
 
-pub(super) fn quotas(scores: &ModelScores, supply: Supply, beta: f64) -> Vec<usize> {
-    let layers = scores.layers().len();
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+    let (supply, beta) = (request.supply, request.parameters.get(&BETA));
+    let layers = request.scores.layers().len();
     let (mean, room) = (supply.free() as f64, supply.room() as f64);
     let first = (2.0 * mean - mean / beta).min(room);
     let last = 2.0 * mean - first;
@@ -28,7 +36,5 @@ pub(super) fn quotas(scores: &ModelScores, supply: Supply, beta: f64) -> Vec<usi
         first + way * (last - first)
     };
     let targets: Vec<f64> = (0..layers).map(on_the_line).collect();
-    let shares = rounded(&targets, layers * supply.free(), supply.room());
-    let with_least: Vec<usize> = shares.into_iter().map(|share| share + supply.least).collect();
-    for_each_head(&with_least, scores.kv_heads())
+    Ok(request.alike(&rounded(&targets, layers * supply.free(), supply.room())))
 }

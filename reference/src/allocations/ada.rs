@@ -7,25 +7,37 @@
 //! NVIDIA's kvpress has another safeguard, `alpha b` best entries of each head before the cut: that is
 //! `allocation=layer` with `min_per_head`.
 
-use super::Supply;
+use std::ops::Range;
+
 use super::shares::rounded;
+use super::{AllocationEntry, Division, Request, Supply};
+use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::select::Ranking;
 
 /// How much of a share is even.
 pub static ALPHA: Parameter = Parameter { name: "alpha", least: 0.0, most: 1.0, default: 0.2 };
 
-pub(super) const FORMULA: &str =
-    "head g of a layer: (1-alpha) f_g + alpha (b-w), f_g its part of allocation=layer, largest remainder";
+pub(super) static ENTRY: AllocationEntry = AllocationEntry {
+    name: "ada",
+    formula: "head g of a layer: (1-alpha) f_g + alpha (b-w), f_g its part of allocation=layer, largest remainder",
+    source: "arXiv 2407.11550",
+    parameters: &[&ALPHA],
+    wants: &[],
+    within_layers: true,
+    division: Division::Quotas(quotas),
+};
 
-pub(super) fn quotas(ranking: &Ranking<'_>, supply: Supply, alpha: f64) -> Vec<usize> {
-    let heads: Vec<usize> = (0..ranking.heads().len()).collect();
-    heads.chunks(ranking.kv_heads()).flat_map(|layer| of_layer(ranking, layer, supply, alpha)).collect()
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+    let ranking = request.ranking();
+    let alpha = request.parameters.get(&ALPHA);
+    let layers = request.scores.layer_heads();
+    Ok(layers.flat_map(|heads| of_layer(&ranking, heads, request.supply, alpha)).collect())
 }
 
 /// The shares of one layer's heads.
-pub(super) fn of_layer(ranking: &Ranking<'_>, heads: &[usize], supply: Supply, alpha: f64) -> Vec<usize> {
-    let cut = ranking.counts_in_top(heads, heads.len() * supply.per_head, supply.least);
+pub(super) fn of_layer(ranking: &Ranking<'_>, heads: Range<usize>, supply: Supply, alpha: f64) -> Vec<usize> {
+    let cut = ranking.counts_in_top(heads.clone(), heads.len() * supply.per_head, supply.least);
     let even = alpha * supply.free() as f64;
     let targets: Vec<f64> =
         cut.iter().map(|&count| (1.0 - alpha) * (count - supply.least) as f64 + even).collect();

@@ -1,7 +1,7 @@
 //! `allocation=cake`: layers in proportion to how widely and how unsteadily their window attends, heads alike.
 //!
 //! A layer's weight is `H^(1/tau1) V^(1/tau2)`, with the entropy `H` and the variance `V` of
-//! [`AttentionSpread`]. What a layer cannot take goes to the others in proportion (the published code deals it out
+//! [`Statistic`]s of those names. What a layer cannot take goes to the others in proportion (the published code deals it out
 //! evenly), and whole numbers are made by the largest remainder.
 //!
 //! The paper (arXiv 2503.12491) tunes the temperatures by model and budget and gives no rule for others. Its code has,
@@ -10,10 +10,10 @@
 //! Here both are 1 by default, which means nothing but that no model is favoured.
 
 use super::shares::proportional;
-use super::{Supply, for_each_head};
+use super::{AllocationEntry, Division, Request};
+use crate::error::Error;
 use crate::parameter::Parameter;
-use crate::scores::ModelScores;
-use crate::spread::AttentionSpread;
+use crate::statistic::Statistic;
 
 /// The entropy's temperature.
 pub static TAU1: Parameter = Parameter { name: "tau1", least: 0.05, most: 20.0, default: 1.0 };
@@ -21,20 +21,27 @@ pub static TAU1: Parameter = Parameter { name: "tau1", least: 0.05, most: 20.0, 
 /// The variance's temperature.
 pub static TAU2: Parameter = Parameter { name: "tau2", least: 0.05, most: 20.0, default: 1.0 };
 
-pub(super) const FORMULA: &str = "layers in proportion to H^(1/tau1) V^(1/tau2), H the entropy of the window's attention, \
-                                  V its variance over the window; heads alike";
+pub(super) static ENTRY: AllocationEntry = AllocationEntry {
+    name: "cake",
+    formula: "layers in proportion to H^(1/tau1) V^(1/tau2), H the entropy of the window's attention, V its variance over \
+              the window; heads alike",
+    source: "arXiv 2503.12491",
+    parameters: &[&TAU1, &TAU2],
+    wants: &[Statistic::AttentionEntropy, Statistic::AttentionVariance],
+    within_layers: false,
+    division: Division::Quotas(quotas),
+};
 
-pub(super) fn quotas(
-    scores: &ModelScores,
-    supply: Supply,
-    spreads: &[AttentionSpread],
-    [tau1, tau2]: [f64; 2],
-) -> Vec<usize> {
-    let logarithm = |spread: &AttentionSpread| spread.entropy.ln() / tau1 + spread.variance.ln() / tau2;
-    let logarithms: Vec<f64> = spreads.iter().map(logarithm).collect();
-    let shares = proportional(&scaled(&logarithms), spreads.len() * supply.free(), supply.room());
-    let with_least: Vec<usize> = shares.into_iter().map(|share| share + supply.least).collect();
-    for_each_head(&with_least, scores.kv_heads())
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+    let [tau1, tau2] = [&TAU1, &TAU2].map(|parameter| request.parameters.get(parameter));
+    let entropies = request.scores.statistic(Statistic::AttentionEntropy)?;
+    let variances = request.scores.statistic(Statistic::AttentionVariance)?;
+    let layers = entropies.iter().zip(variances);
+    let logarithms: Vec<f64> =
+        layers.map(|(entropy, variance)| entropy.ln() / tau1 + variance.ln() / tau2).collect();
+    let supply = request.supply;
+    let shares = proportional(&scaled(&logarithms), logarithms.len() * supply.free(), supply.room());
+    Ok(request.alike(&shares))
 }
 
 /// Weights by their logarithms, the largest 1: powers of small numbers would vanish. No weight at all is all zeros.

@@ -8,27 +8,32 @@
 //! does this rule: `alpha=0` is the paper's. The code also settles the layers one by one during the prefill, each
 //! time dividing among those seen so far; the outcome differs only by the rounding, which does not keep the budget there.
 
-use super::Supply;
-use super::ada;
 use super::shares::proportional;
-use crate::scores::{HeadScores, ModelScores};
-use crate::select::Ranking;
-use crate::spread::entropy_term;
+use super::{AllocationEntry, Division, Request, Supply, ada};
+use crate::error::Error;
+use crate::scores::HeadScores;
+use crate::statistic::entropy_term;
 
-pub(super) const FORMULA: &str =
-    "layers in proportion to the entropy of their scores over their sum, then as allocation=ada";
+pub(super) static ENTRY: AllocationEntry = AllocationEntry {
+    name: "lava",
+    formula: "layers in proportion to the entropy of their scores over their sum, then as allocation=ada",
+    source: "arXiv 2509.09754",
+    parameters: &[&ada::ALPHA],
+    wants: &[],
+    within_layers: false,
+    division: Division::Quotas(quotas),
+};
 
-pub(super) fn quotas(scores: &ModelScores, ranking: &Ranking<'_>, supply: Supply, alpha: f64) -> Vec<usize> {
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+    let (scores, supply, ranking) = (request.scores, request.supply, request.ranking());
+    let alpha = request.parameters.get(&ada::ALPHA);
     let entropies: Vec<f64> = scores.layers().iter().map(entropy).collect();
     let shares = proportional(&entropies, entropies.len() * supply.free(), supply.room());
-    let heads: Vec<usize> = (0..ranking.heads().len()).collect();
-    let layers = heads.chunks(scores.kv_heads()).zip(shares);
-    layers
-        .flat_map(|(layer, share)| {
-            let supply = Supply { per_head: supply.least + share, ..supply };
-            ada::of_layer(ranking, layer, supply, alpha)
-        })
-        .collect()
+    let of_layer = |(heads, share)| {
+        let supply = Supply { per_head: supply.least + share, ..supply };
+        ada::of_layer(&ranking, heads, supply, alpha)
+    };
+    Ok(scores.layer_heads().zip(shares).flat_map(of_layer).collect())
 }
 
 /// `-sum p ln p`, `p` the magnitudes over their sum.

@@ -1,0 +1,174 @@
+//! Stage *allocate*: one rule, one file; each fills an [`AllocationEntry`] with its formula, its source and its quotas.
+//!
+//! A cut over any range of candidates is a cut in each KV head of the range, so a rule only has to say how many candidates
+//! each head keeps; [`select`](crate::select) says which. Every rule hands out exactly `L * Hkv * (b - w)` candidates and
+//! gives no head more than it has. What a head or a layer cannot take goes to the others in the rule's own proportions.
+//! With `min_per_head`, each head has that many first, and the rule divides the rest.
+
+pub mod ada;
+pub mod cake;
+mod head;
+pub mod lava;
+mod layer;
+mod model;
+pub mod pyramid;
+mod shares;
+
+use std::hash::{Hash, Hasher};
+
+use crate::error::Error;
+use crate::parameter::{Parameter, Parameters};
+use crate::scores::{ModelScores, Reach};
+use crate::select::Ranking;
+use crate::statistic::Statistic;
+
+/// One row of the table of allocations.
+#[derive(Debug)]
+pub struct AllocationEntry {
+    /// The name in the policy syntax.
+    pub name: &'static str,
+    /// The rule in one line.
+    pub formula: &'static str,
+    /// Where it was published.
+    pub source: &'static str,
+    /// The numbers that the rule is tuned by.
+    pub parameters: &'static [&'static Parameter],
+    /// The statistics of each layer that the rule reads.
+    pub wants: &'static [Statistic],
+    /// Whether every layer keeps the same number of candidates, whatever the scores.
+    pub within_layers: bool,
+    /// The rule.
+    pub division: Division,
+}
+
+/// How a rule divides the budget.
+#[derive(Clone, Copy, Debug)]
+pub enum Division {
+    /// The highest scores stay.
+    Cut {
+        /// The candidates that share one cut.
+        over: Reach,
+        /// Whether each layer's scores are divided by its normaliser first.
+        normalised: bool,
+    },
+    /// So many candidates per KV head, `[L * Hkv]`.
+    Quotas(fn(&Request<'_>) -> Result<Vec<usize>, Error>),
+}
+
+/// How the budget is divided: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocation(&'static AllocationEntry);
+
+impl Allocation {
+    /// Every KV head alone.
+    pub const HEAD: Self = Self(&head::ENTRY);
+    /// The KV heads of a layer together.
+    pub const LAYER: Self = Self(&layer::ENTRY);
+    /// All layers together, each divided by its normaliser.
+    pub const MODEL: Self = Self(&model::ENTRY);
+    /// All layers together, scores as they are.
+    pub const MODEL_RAW: Self = Self(&model::RAW);
+    /// Layers in a falling line, heads of a layer alike.
+    pub const PYRAMID: Self = Self(&pyramid::ENTRY);
+    /// Heads of a layer between an even share and that of the layer's cut.
+    pub const ADA: Self = Self(&ada::ENTRY);
+    /// Layers by the spread of their attention, heads of a layer alike.
+    pub const CAKE: Self = Self(&cake::ENTRY);
+    /// Layers by the entropy of their scores, their heads as under [`Allocation::ADA`].
+    pub const LAVA: Self = Self(&lava::ENTRY);
+
+    /// The table, in the order in which it is listed.
+    pub const ALL: [Self; 8] = [
+        Self::HEAD,
+        Self::LAYER,
+        Self::MODEL,
+        Self::MODEL_RAW,
+        Self::PYRAMID,
+        Self::ADA,
+        Self::CAKE,
+        Self::LAVA,
+    ];
+
+    /// The row.
+    #[must_use]
+    pub fn entry(self) -> &'static AllocationEntry {
+        self.0
+    }
+
+    /// The name in the policy syntax.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Whether each layer's scores are divided by its normaliser first.
+    #[must_use]
+    pub fn normalises(self) -> bool {
+        matches!(self.0.division, Division::Cut { normalised: true, .. })
+    }
+}
+
+impl PartialEq for Allocation {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Allocation {}
+
+impl Hash for Allocation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+/// The question that [`Division::Quotas`] answers.
+pub struct Request<'a> {
+    /// The scores, with the statistics that the rule wants.
+    pub scores: &'a ModelScores,
+    /// How many first positions come before all others.
+    pub sinks: usize,
+    /// What there is to divide.
+    pub supply: Supply,
+    /// The numbers that the rule is tuned by.
+    pub parameters: &'a Parameters,
+}
+
+/// The candidates to divide, per KV head on average.
+#[derive(Clone, Copy, Debug)]
+pub struct Supply {
+    /// `b - w`.
+    pub per_head: usize,
+    /// How many every head has first; at most `per_head`.
+    pub least: usize,
+    /// `n - w`.
+    pub candidates: usize,
+}
+
+impl Supply {
+    /// `b - w` beyond what every head has first.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.per_head - self.least
+    }
+
+    /// How many candidates a head can take beyond those that it has first.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.candidates - self.least
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The order of all candidates.
+    #[must_use]
+    pub fn ranking(&self) -> Ranking<'a> {
+        Ranking::new(self.scores, self.sinks)
+    }
+
+    /// Quotas from each layer's share per head beyond the least: heads of a layer alike.
+    fn alike(&self, shares: &[usize]) -> Vec<usize> {
+        let layers = self.scores.layer_heads().zip(shares);
+        layers.flat_map(|(heads, share)| vec![share + self.supply.least; heads.len()]).collect()
+    }
+}

@@ -1,0 +1,71 @@
+//! Stages *allocate* and *select* together: from scores to the set that a policy keeps.
+
+use std::ops::Range;
+
+use crate::allocations::{Division, Request, Supply};
+use crate::budget::CandidatesPerHead;
+use crate::error::Error;
+use crate::options::PolicyOptions;
+use crate::policy::{Policy, Rule};
+use crate::retained::RetainedSet;
+use crate::scores::{ModelScores, Reach};
+use crate::select::{Ranking, select};
+
+/// The set that a policy keeps of one sample, `b - w = per_head` candidates per KV head on average.
+///
+/// # Errors
+/// [`Error::Score`] when a normaliser makes a score infinite; [`Error::Policy`] when the policy keeps by other means than scores.
+pub fn cut(
+    policy: &Policy,
+    scores: &ModelScores,
+    per_head: CandidatesPerHead,
+    window_len: usize,
+) -> Result<RetainedSet, Error> {
+    let reason = match policy.rule() {
+        Rule::Score(_) => {
+            let quotas = quotas(scores, policy.options(), per_head)?;
+            return select(scores, &quotas, policy.options().sinks, window_len);
+        }
+        Rule::Everything => {
+            let context_len = scores.candidate_len() + window_len;
+            return RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len);
+        }
+        Rule::Oracle(_) => "an oracle searches the layers themselves, scores do not say what it keeps",
+        Rule::Unavailable(missing) => missing,
+    };
+    Err(Error::Policy { policy: policy.to_string(), reason: reason.into() })
+}
+
+/// Candidates kept by each KV head, `[layers * Hkv]`, when every KV head keeps `per_head` of them on average.
+///
+/// # Errors
+/// [`Error::Shape`] when a statistic that the allocation wants is missing; [`Error::Score`] when a normaliser makes a score
+/// infinite.
+///
+/// # Panics
+/// When `per_head` exceeds the candidates.
+pub fn quotas(
+    scores: &ModelScores,
+    options: &PolicyOptions,
+    CandidatesPerHead(per_head): CandidatesPerHead,
+) -> Result<Vec<usize>, Error> {
+    let candidates = scores.candidate_len();
+    assert!(per_head <= candidates, "a head has no {per_head} candidates");
+    let least = options.min_per_head.min(per_head);
+    let top = |scores: &ModelScores, over: Reach| {
+        let ranking = Ranking::new(scores, options.sinks);
+        let cut = |heads: Range<usize>| ranking.counts_in_top(heads.clone(), heads.len() * per_head, least);
+        scores.heads_of(over).into_iter().flat_map(cut).collect()
+    };
+    match options.allocation.entry().division {
+        Division::Cut { over: Reach::Head, normalised: false } => Ok(vec![per_head; scores.head_count()]),
+        Division::Cut { over, normalised: false } => Ok(top(scores, over)),
+        Division::Cut { over, normalised: true } => Ok(top(&scores.normalised(options.norm)?, over)),
+        Division::Quotas(quotas) => quotas(&Request {
+            scores,
+            sinks: options.sinks,
+            supply: Supply { per_head, least, candidates },
+            parameters: &options.parameters,
+        }),
+    }
+}

@@ -1,0 +1,31 @@
+//! Stage *group*: the scores of a KV head's query heads become one.
+
+use nalgebra::DVector;
+
+use crate::layer::Layer;
+use crate::options::GroupRule;
+use crate::shape::QueryHead;
+
+/// The scores of a layer's query heads, made one score a KV head.
+///
+/// The group rules that are not one number a query head are their policy's own, and count as the mean here.
+#[must_use]
+pub fn grouped(layer: &Layer, rule: GroupRule, of_head: impl Fn(QueryHead) -> DVector<f64>) -> Vec<Vec<f64>> {
+    let group = |heads: Vec<QueryHead>| {
+        let scores = heads.iter().map(|&head| of_head(head));
+        let joined = match rule {
+            GroupRule::Max => scores.reduce(|most, next| most.sup(&next)),
+            GroupRule::Sum => scores.reduce(|sum, next| sum + next),
+            GroupRule::Mean | GroupRule::Attention | GroupRule::Exact => Some(mean_over(&heads, &of_head)),
+        };
+        joined.unwrap_or_default().as_slice().to_vec()
+    };
+    layer.query_groups().map(|(_, heads)| group(heads)).collect()
+}
+
+/// The mean of one vector per query head.
+#[must_use]
+pub fn mean_over(heads: &[QueryHead], per_head: impl Fn(QueryHead) -> DVector<f64>) -> DVector<f64> {
+    let sum = heads.iter().map(|&head| per_head(head)).reduce(|sum, next| sum + next);
+    sum.unwrap_or_default() / heads.len() as f64
+}

@@ -1,0 +1,108 @@
+//! The layers of one context, wherever they lie.
+
+use std::sync::OnceLock;
+
+use crate::backend::{Backend, PreparedLayer};
+use crate::error::Error;
+use crate::problem::LayerProblem;
+use crate::score::Score;
+use crate::shape::{LayerOrdinal, LayerShape};
+use crate::tasks::{self, Tasks};
+
+/// The layers of one context: streamed from a dump, or in memory.
+pub trait Layers: Tasks {
+    /// The errors of reading layers, and of the stages.
+    type Error: From<Error>;
+
+    /// The sizes of each layer; there is at least one.
+    fn shapes(&self) -> &[LayerShape];
+
+    /// Visits each layer once, in any order, ready for `scores`: the results in the order of the layers.
+    ///
+    /// # Errors
+    /// When a layer cannot be read or prepared, or a visit fails.
+    fn each<T: Send>(
+        &self,
+        scores: &[Score],
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync,
+    ) -> Result<Vec<T>, Self::Error>;
+
+    /// Visits all layers at once.
+    ///
+    /// # Errors
+    /// As [`Layers::each`].
+    fn together<T>(
+        &self,
+        visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T, Error>,
+    ) -> Result<T, Self::Error>;
+}
+
+/// Layers that are in memory together, prepared at the first visit.
+pub struct InMemory<'a, T> {
+    backend: &'a dyn Backend,
+    problems: Vec<LayerProblem<'a>>,
+    shapes: Vec<LayerShape>,
+    prepared: OnceLock<Vec<Box<dyn PreparedLayer + 'a>>>,
+    tasks: T,
+}
+
+impl<'a, T: Tasks> InMemory<'a, T> {
+    /// Takes layers for a path, and the threads that visit them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no layer.
+    pub fn new(backend: &'a dyn Backend, problems: Vec<LayerProblem<'a>>, tasks: T) -> Result<Self, Error> {
+        if problems.is_empty() {
+            let [expected, found] = ["at least one", "none"].map(String::from);
+            return Err(Error::Shape { what: "layers", expected, found });
+        }
+        let shapes = problems.iter().map(LayerProblem::shape).collect();
+        Ok(Self { backend, problems, shapes, prepared: OnceLock::new(), tasks })
+    }
+
+    /// The layers, ready for `scores` if this is the first visit.
+    fn prepared(&self, scores: &[Score]) -> Result<Vec<&dyn PreparedLayer>, Error> {
+        if self.prepared.get().is_none() {
+            let prepared = tasks::all(&self.tasks, self.problems.len(), |index| {
+                let mut layer = self.backend.prepare(&self.problems[index])?;
+                layer.share(scores);
+                Ok(layer)
+            })?;
+            self.prepared.get_or_init(|| prepared);
+        }
+        Ok(self
+            .prepared
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|layer| layer.as_ref() as &dyn PreparedLayer)
+            .collect())
+    }
+}
+
+impl<T: Tasks> Tasks for InMemory<'_, T> {
+    fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.tasks.run(count, task);
+    }
+}
+
+impl<T: Tasks> Layers for InMemory<'_, T> {
+    type Error = Error;
+
+    fn shapes(&self) -> &[LayerShape] {
+        &self.shapes
+    }
+
+    fn each<R: Send>(
+        &self,
+        scores: &[Score],
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<R, Error> + Sync,
+    ) -> Result<Vec<R>, Error> {
+        let layers = self.prepared(scores)?;
+        tasks::all(&self.tasks, layers.len(), |index| visit(LayerOrdinal(index), layers[index]))
+    }
+
+    fn together<R>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<R, Error>) -> Result<R, Error> {
+        visit(&self.prepared(&[])?)
+    }
+}

@@ -1,0 +1,284 @@
+//! From layers, policies and budgets to retained sets and their errors: the only place where the stages meet.
+//!
+//! Every command goes through [`evict`], [`search`] and [`evaluate`], whatever computes ([`Backend`]) and wherever the
+//! layers lie ([`Layers`]).
+
+use crate::allocations::Allocation;
+use crate::backend::{Backend, PreparedLayer};
+use crate::budget::CandidatesPerHead;
+use crate::error::Error;
+use crate::layers::Layers;
+use crate::oracle::branch::{Certified, Limits, certify};
+use crate::oracle::exhaustive::exhaustive;
+use crate::oracle::gram::Rows;
+use crate::oracle::relax::Effort;
+use crate::output_error::OutputErrors;
+use crate::policy::{Oracle, Policy, Rule};
+use crate::retained::RetainedSet;
+use crate::score::Score;
+use crate::scored::{LayerScores, Scored};
+use crate::scores::ModelScores;
+use crate::shape::{LayerOrdinal, LayerShape};
+use crate::statistic::Statistic;
+use crate::tasks;
+
+/// The set that an oracle retains, with a proof for each layer, or one for the model; none where it proves nothing.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// The retained set.
+    pub retained: RetainedSet,
+    /// The proofs.
+    pub certified: Vec<Option<Certified>>,
+}
+
+/// Receives the state of each independent part of a search, a layer or the model, and ends that part by returning false.
+pub type Watch<'a> = &'a (dyn Fn(usize, &Certified) -> bool + Sync);
+
+/// The set that each policy retains at each budget: `[policy][budget]`. Each distinct score and statistic is computed once
+/// per layer.
+///
+/// # Errors
+/// When a layer, a score or an oracle's problem is refused, or a policy does not fit the layers.
+pub fn evict<L: Layers>(
+    backend: &dyn Backend,
+    layers: &L,
+    policies: &[Policy],
+    per_heads: &[CandidatesPerHead],
+) -> Result<Vec<Vec<RetainedSet>>, L::Error> {
+    let shape = layers.shapes()[0];
+    let mut asked: Vec<Asked> = Vec::new();
+    for policy in policies {
+        if let Some(score) = checked_score(policy, shape.window_len)? {
+            Asked::add(&mut asked, score, policy, shape.window_len);
+        }
+    }
+    let scored = scored(layers, &asked)?;
+    let retain = |index: usize| -> Result<RetainedSet, L::Error> {
+        let (policy, per_head) = (&policies[index / per_heads.len()], per_heads[index % per_heads.len()]);
+        match (policy.score(), policy.rule()) {
+            (Some(score), _) => {
+                let place = asked.iter().position(|asked| asked.score == score);
+                Ok(backend.cut(policy, &scored[place.expect("every score was asked for")], per_head)?)
+            }
+            (None, Rule::Oracle(_)) => Ok(search(backend, layers, policy, per_head, &|_, _| true)?.retained),
+            (None, _) => {
+                let layers = layers.shapes().len();
+                Ok(RetainedSet::everything(layers, shape.kv_heads, shape.context_len)?)
+            }
+        }
+    };
+    let mut sets = (0..policies.len() * per_heads.len()).map(retain);
+    policies.iter().map(|_| sets.by_ref().take(per_heads.len()).collect()).collect()
+}
+
+/// One policy's scores over all layers.
+///
+/// # Errors
+/// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
+pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
+    let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
+        let reason = "it does not rank, so there are no scores of it".into();
+        return Err(Error::Policy { policy: policy.to_string(), reason }.into());
+    };
+    let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
+    Ok(ModelScores::new(heads)?)
+}
+
+/// The errors of every retained set, layer by layer: `[set][layer]`.
+///
+/// # Errors
+/// When a layer or a set is refused.
+pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
+    let by_layer = layers.each(&[], |ordinal, layer| {
+        tasks::all(layers, sets.len(), |set| layer.evaluate(sets[set].layer(ordinal)))
+    })?;
+    Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
+}
+
+/// Lets an oracle search: layer by layer, or the model as one, as its allocation says.
+///
+/// # Errors
+/// When the policy is no oracle, or a layer or the problem is refused.
+pub fn search<L: Layers>(
+    backend: &dyn Backend,
+    layers: &L,
+    policy: &Policy,
+    per_head: CandidatesPerHead,
+    watch: Watch<'_>,
+) -> Result<Searched, L::Error> {
+    let LayerShape { kv_heads, context_len, window_len, .. } = layers.shapes()[0];
+    let found = layers.together(|prepared| {
+        let is_by_layer = policy.options().allocation == Allocation::LAYER;
+        let parts: Vec<_> = prepared.chunks(if is_by_layer { 1 } else { prepared.len() }).collect();
+        tasks::all(layers, parts.len(), |part| {
+            search_together(backend, parts[part], policy, per_head, &mut |state| watch(part, state))
+        })
+    })?;
+    let heads: Vec<Vec<u32>> = found.iter().flat_map(|found| found.retained.iter().cloned()).collect();
+    let retained = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads)?;
+    Ok(Searched { retained, certified: found.into_iter().map(|found| found.certified).collect() })
+}
+
+/// The score of a policy that ranks.
+///
+/// # Errors
+/// [`Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it needs tensors that no
+/// dump holds.
+fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Error> {
+    policy.check()?;
+    policy.queries_read(window_len)?;
+    match policy.rule() {
+        Rule::Unavailable(missing) => {
+            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
+        }
+        _ => Ok(policy.score()),
+    }
+}
+
+/// A score, and the statistics that the allocations of the policies with this score want.
+struct Asked {
+    score: Score,
+    wants: Vec<Statistic>,
+    /// How many of the window's queries both read.
+    queries: usize,
+}
+
+impl Asked {
+    /// Asks for a policy's score and statistics, if no earlier policy has.
+    fn add(asked: &mut Vec<Self>, score: Score, policy: &Policy, window_len: usize) {
+        let place = asked.iter().position(|asked| asked.score == score).unwrap_or_else(|| {
+            asked.push(Self { score, wants: Vec::new(), queries: score.queries_read(window_len) });
+            asked.len() - 1
+        });
+        for statistic in policy.wants() {
+            if !asked[place].wants.contains(&statistic) {
+                asked[place].wants.push(statistic);
+            }
+        }
+    }
+}
+
+/// Every score over all layers, each with its statistics. A statistic that several scores want is computed once per layer.
+fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Error> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut distinct: Vec<(Statistic, usize)> = Vec::new();
+    for of_score in asked {
+        let wanted = of_score.wants.iter().map(|&statistic| (statistic, of_score.queries));
+        wanted.for_each(|wanted| {
+            if !distinct.contains(&wanted) {
+                distinct.push(wanted)
+            }
+        });
+    }
+    let list: Vec<Score> = asked.iter().map(|asked| asked.score).collect();
+    let by_layer = layers.each(&list, |_, layer| {
+        let scores = tasks::all(layers, list.len(), |index| layer.score(&list[index]))?;
+        let statistics = distinct.iter().map(|&(which, queries)| layer.statistic(which, queries));
+        Ok((scores, statistics.collect::<Result<Vec<_>, _>>()?))
+    })?;
+    let mut scores: Vec<Vec<LayerScores>> = asked.iter().map(|_| Vec::new()).collect();
+    let mut statistics = vec![Vec::new(); distinct.len()];
+    for (of_layer, numbers) in by_layer {
+        scores.iter_mut().zip(of_layer).for_each(|(scores, layer)| scores.push(layer));
+        statistics.iter_mut().zip(numbers).for_each(|(statistics, number)| statistics.push(number));
+    }
+    let window_len = layers.shapes()[0].window_len;
+    let join = |(asked, scores): (&Asked, Vec<LayerScores>)| {
+        let of = |&statistic: &Statistic| {
+            let place = distinct.iter().position(|&wanted| wanted == (statistic, asked.queries));
+            (statistic, statistics[place.expect("every statistic was asked for")].clone())
+        };
+        Scored::new(scores, asked.wants.iter().map(of).collect(), window_len)
+    };
+    Ok(asked.iter().zip(scores).map(join).collect::<Result<_, _>>()?)
+}
+
+/// What an oracle found for some layers under one budget.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The retained candidates of each KV head of each layer, ascending.
+    pub retained: Vec<Vec<u32>>,
+    /// The set with its proof; `None` for an oracle that proves nothing.
+    pub certified: Option<Certified>,
+}
+
+/// Searches for the best `per_head` candidates per KV head on average, over `layers` under one budget.
+///
+/// `watch` receives every new bound and ends the search by returning false.
+///
+/// # Errors
+/// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`];
+/// [`Error::Policy`] when the policy is no oracle; [`Error::Path`] when a device fails.
+pub fn search_together(
+    backend: &dyn Backend,
+    layers: &[&dyn PreparedLayer],
+    policy: &Policy,
+    per_head: CandidatesPerHead,
+    watch: &mut dyn FnMut(&Certified) -> bool,
+) -> Result<Found, Error> {
+    let Rule::Oracle(oracle) = policy.rule() else {
+        return Err(Error::Policy { policy: policy.to_string(), reason: "it is no oracle".into() });
+    };
+    let form = policy.options().form;
+    let start = laprox_set(layers, per_head)?;
+    if oracle == Oracle::Renormalised {
+        let improve = |(index, layer): (usize, &&dyn PreparedLayer)| {
+            layer.reference().improve(form, start.layer(LayerOrdinal(index)))
+        };
+        let retained = layers.iter().enumerate().map(improve).collect::<Result<Vec<_>, _>>()?.concat();
+        return Ok(Found { retained, certified: None });
+    }
+    let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
+    let grams = layers.iter().map(|layer| layer.gram(form, rows)).collect::<Result<Vec<_>, _>>()?;
+    let gram = backend.stack(grams);
+    let candidates = layers[0].shape().candidate_len();
+    let evicted = start.evicted(candidates);
+    let certified = if oracle == Oracle::Exhaustive {
+        let (eviction, bound) = exhaustive(gram.as_ref(), evicted.len())?;
+        let squared_lower_bound = bound.value.min(eviction.squared_error);
+        Certified { eviction, squared_lower_bound, nodes: 1 }
+    } else {
+        let limits = limits(oracle, policy, layers.len());
+        certify(gram.as_ref(), evicted.len(), &evicted, limits, watch)?
+    };
+    let heads = layers.len() * layers[0].shape().kv_heads;
+    let retained = retained_candidates(&certified.eviction.evicted, heads, candidates);
+    Ok(Found { retained, certified: Some(certified) })
+}
+
+fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
+    // A working set of a few hundred candidates per layer costs less than one product of the layer.
+    let block = 256 * layers.min(8);
+    match oracle {
+        Oracle::BranchAndBound => Limits::exact(block),
+        _ => Limits {
+            gap: 1e-3,
+            nodes: policy.options().nodes,
+            leaf_sets: 4096,
+            effort: Effort { tolerance: 1e-4, products: 200, block },
+            convexify: policy.options().convexify,
+            swap_rounds: 20,
+        },
+    }
+}
+
+/// Where the searches start: unpooled LaProx scores, cut over all the layers.
+fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet, Error> {
+    let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
+    let score = policy.score().expect("laprox ranks");
+    let heads = layers.iter().map(|layer| layer.score(&score)?.into_host());
+    let scores = ModelScores::new(heads.collect::<Result<_, _>>()?)?;
+    crate::cut::cut(&policy, &scores, per_head, layers[0].shape().window_len)
+}
+
+/// Each of `heads` KV heads' candidates outside the evicted ones, ascending.
+fn retained_candidates(evicted: &[usize], heads: usize, candidates: usize) -> Vec<Vec<u32>> {
+    let mut evicted = evicted.iter().copied().peekable();
+    let mut of_head = |head: usize| {
+        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidates + position)).is_none();
+        (0..candidates).filter(kept).map(|position| position as u32).collect()
+    };
+    (0..heads).map(&mut of_head).collect()
+}
