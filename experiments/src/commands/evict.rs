@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use laprox_fixtures::{Dump, npy};
+use laprox_fixtures::Dump;
 use laprox_reference::{OutputErrors, Policy, RetainedSet};
+use ndarray::ArrayView1;
+use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde::Serialize;
 
 use super::open_dump;
@@ -92,8 +94,8 @@ fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> R
     write_file(&folder.join("summary.json"), false, |file| Ok(file.write_all(json.as_bytes())?))
 }
 
-fn write_array<T: npy::NpyElement>(path: &Path, values: &[T]) -> Result<()> {
-    write_file(path, false, |file| Ok(npy::write_npy(file, &[values.len()], values)?))
+fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
+    write_file(path, false, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
 /// The layer-wise relative errors, a line a layer and one for the model, a table a sample.
