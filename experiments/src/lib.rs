@@ -21,6 +21,7 @@ pub mod report;
 pub mod sample;
 pub mod seed;
 pub mod statistics;
+pub mod streamed;
 pub mod tables;
 pub mod tasks;
 pub mod threads;

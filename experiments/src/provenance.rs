@@ -57,6 +57,13 @@ impl Provenance {
         Ok(Self { dumps, ..Self::bare(common, path) })
     }
 
+    /// The run over a dump whose digest is known.
+    #[must_use]
+    pub fn of_dump(common: &Common, path: &'static str, dump: &Dump, sha256: String) -> Self {
+        let model = dump.manifest().model.name.clone();
+        Self { dumps: vec![DumpSource { model, sha256 }], ..Self::bare(common, path) }
+    }
+
     /// The run of a model.
     #[must_use]
     pub fn of_model(common: &Common, path: &'static str, model: &Model) -> Self {

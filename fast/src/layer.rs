@@ -1,70 +1,96 @@
 //! One layer on the fast path: the captured numbers where they lie, and the statistics that its scores share.
 
-use laprox_reference::layer::Layer;
+use std::sync::OnceLock;
+
 use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::pool::PoolStage;
 use laprox_reference::{
-    Error, Form, LayerProblem, LayerRetained, LayerScores, OutputErrors, OwnStages, Pooling, Score, Statistic,
+    Error, Form, LayerProblem, LayerRetained, LayerScores, LayerShape, Lazy, OutputErrors, Pooling,
+    PreparedLayer, ReferenceLayer, Score, Statistic,
 };
 
 use crate::evaluate;
 use crate::gram::FastGram;
 use crate::score::{Kernel, Needs, Statistics};
 use crate::simd::Level;
+use crate::simd::widen::fits_f32;
 
-/// A layer on the fast path: nothing is computed before it is asked for.
+/// A layer on the fast path. Nothing is computed or looked at before it is asked for. A layer whose numbers f32 does not carry is
+/// the reference's.
 pub struct FastLayer<'a> {
     level: Level,
-    problem: LayerProblem<'a>,
-    /// Computed by [`OwnStages::share`].
+    layer: Lazy<'a>,
+    /// Computed by [`PreparedLayer::share`].
     shared: Statistics,
+    /// Whether f32 carries the layer's numbers.
+    fits: OnceLock<bool>,
 }
 
 impl<'a> FastLayer<'a> {
     /// Takes a layer.
     #[must_use]
     pub fn new(level: Level, problem: &LayerProblem<'a>) -> Self {
-        Self { level, problem: *problem, shared: Statistics::default() }
+        Self { level, layer: Lazy::new(problem), shared: Statistics::default(), fits: OnceLock::new() }
     }
 
     fn kernel(&self, score: &Score) -> Option<Kernel> {
-        Kernel::of(score, self.problem.shape().window_len)
+        Kernel::of(score, self.shape().window_len).filter(|_| self.fits())
+    }
+
+    fn problem(&self) -> &LayerProblem<'_> {
+        self.layer.problem()
+    }
+
+    fn fits(&self) -> bool {
+        *self.fits.get_or_init(|| fits_f32(self.problem()))
     }
 }
 
-impl OwnStages for FastLayer<'_> {
-    fn share(&mut self, scores: &[Score]) {
-        let needs = scores.iter().filter_map(|score| self.kernel(score)).map(Kernel::needs);
-        self.shared = Statistics::new(self.level, &self.problem, needs.fold(Needs::default(), Needs::union));
+impl PreparedLayer for FastLayer<'_> {
+    fn shape(&self) -> LayerShape {
+        self.layer.shape()
     }
 
-    fn score(&self, score: &Score) -> Result<Option<LayerScores>, Error> {
-        let Some(kernel) = self.kernel(score) else { return Ok(None) };
-        let (level, problem, pool) = (self.level, &self.problem, score.options().pool);
+    fn reference(&self) -> &ReferenceLayer {
+        self.layer.reference()
+    }
+
+    fn share(&mut self, scores: &[Score]) {
+        let needs = scores.iter().filter_map(|score| self.kernel(score)).map(Kernel::needs);
+        let needs = needs.fold(Needs::default(), Needs::union);
+        self.shared = Statistics::new(self.level, self.problem(), needs);
+    }
+
+    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+        let Some(kernel) = self.kernel(score) else { return self.layer.score(score) };
+        let (level, problem, pool) = (self.level, self.problem(), score.options().pool);
         let pooling = if pool.stage == PoolStage::Score { pool.pooling } else { Pooling::None };
         let scores = if self.shared.needs.covers(kernel.needs()) {
             self.shared.score(level, problem, kernel, pooling)
         } else {
             Statistics::new(level, problem, kernel.needs()).score(level, problem, kernel, pooling)
         };
-        Ok(Some(LayerScores::Host(scores?)))
+        scores.map(LayerScores::Host)
     }
 
-    fn statistic(&self, statistic: Statistic, _: usize) -> Result<Option<f64>, Error> {
-        let is_own = statistic == Statistic::OutputNorm;
-        Ok(is_own.then(|| evaluate::output_norm(self.level, &self.problem)))
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+        if statistic == Statistic::OutputNorm && self.fits() {
+            return Ok(evaluate::output_norm(self.level, self.problem()));
+        }
+        self.layer.statistic(statistic, queries)
     }
 
-    fn gram<'g>(
-        &'g self,
-        layer: &'g Layer,
-        form: Form,
-        rows: Rows,
-    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
-        Ok(Some(Box::new(FastGram::new(layer, form, rows)?)))
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        if self.fits() {
+            return Ok(Box::new(FastGram::new(self.reference(), form, rows)?));
+        }
+        self.layer.gram(form, rows)
     }
 
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<Option<OutputErrors>, Error> {
-        evaluate::evaluate(self.level, &self.problem, retained).map(Some)
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        if self.fits() {
+            return evaluate::evaluate(self.level, self.problem(), retained);
+        }
+        self.layer.evaluate(retained)
     }
 }

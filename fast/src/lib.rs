@@ -40,13 +40,11 @@ pub mod stack;
 use laprox_reference::oracle::PairGram;
 use laprox_reference::{
     Backend, CandidatesPerHead, Error, LayerProblem, Policy, PreparedLayer, RetainedSet, Scored,
-    WithReference,
 };
 
 pub use factor::Faer;
 pub use layer::FastLayer;
 pub use simd::Level;
-use simd::widen::fits_f32;
 pub use stack::ParallelStack;
 
 /// The path that `--path fast` takes.
@@ -69,11 +67,7 @@ impl Backend for Fast {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        if fits_f32(problem) {
-            Ok(Box::new(WithReference::new(problem, FastLayer::new(self.level, problem))))
-        } else {
-            Ok(Box::new(WithReference::new(problem, ())))
-        }
+        Ok(Box::new(FastLayer::new(self.level, problem)))
     }
 
     fn cut(

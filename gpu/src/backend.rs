@@ -1,21 +1,20 @@
 //! The path that `--path gpu` takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use laprox_reference::layer::Layer;
 use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::{
     Backend, CandidatesPerHead, Elements, Error, Form, HeadScores, LayerIndex, LayerProblem, LayerScores,
-    LayerShape, OnDevice, OwnStages, Policy, PreparedLayer, RetainedSet, Score, Scored, Statistic,
-    WithReference,
+    LayerShape, Lazy, OnDevice, Policy, PreparedLayer, ReferenceLayer, RetainedSet, Score, Scored, Statistic,
 };
 
+use crate::activations::once;
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
-use crate::score::DeviceScores;
+use crate::score::{DeviceScores, has_kernel};
 use crate::select::{self, ModelScores};
 
 /// The stages on an open device.
@@ -52,7 +51,8 @@ impl Backend for Gpu {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        Ok(Box::new(WithReference::new(problem, GpuLayer::new(&self.device, problem)?)))
+        let device = Arc::clone(&self.device);
+        Ok(Box::new(GpuLayer { device, layer: Lazy::new(problem), uploaded: OnceLock::new() }))
     }
 
     /// On the device if the scores are there and its cut is the policy's.
@@ -111,7 +111,9 @@ impl OnDevice for ScoredLayer {
 /// layer has none of them if f32 may not hold the squares of its numbers.
 struct GpuLayer<'a> {
     device: Arc<Device>,
-    layer: Option<DeviceLayer<'a>>,
+    layer: Lazy<'a>,
+    /// At the first question that a kernel answers.
+    uploaded: OnceLock<Option<DeviceLayer<'a>>>,
 }
 
 /// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
@@ -129,33 +131,45 @@ fn fits_f32(problem: &LayerProblem<'_>) -> bool {
 }
 
 impl<'a> GpuLayer<'a> {
-    /// Uploads a layer.
-    fn new(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
-        let layer = fits_f32(problem).then(|| DeviceLayer::upload(device, problem)).transpose()?;
-        Ok(Self { device: Arc::clone(device), layer })
+    /// The layer on the device, if f32 holds it.
+    fn uploaded(&self) -> Result<Option<&DeviceLayer<'a>>, DeviceError> {
+        let upload = || {
+            let fits = fits_f32(self.layer.problem());
+            fits.then(|| DeviceLayer::upload(&self.device, self.layer.problem())).transpose()
+        };
+        once(&self.uploaded, upload).map(Option::as_ref)
     }
 }
 
-impl OwnStages for GpuLayer<'_> {
-    fn score(&self, score: &Score) -> Result<Option<LayerScores>, Error> {
-        let Some(layer) = &self.layer else { return Ok(None) };
-        let Some(scores) = layer.score(score)? else { return Ok(None) };
-        let (device, shape) = (Arc::clone(&self.device), layer.shape());
-        let scored = ScoredLayer { device, layer: layer.problem.layer(), shape, scores };
-        Ok(Some(LayerScores::Device(Box::new(scored))))
+impl PreparedLayer for GpuLayer<'_> {
+    fn shape(&self) -> LayerShape {
+        self.layer.shape()
     }
 
-    fn statistic(&self, statistic: Statistic, _: usize) -> Result<Option<f64>, Error> {
-        let layer = self.layer.as_ref().filter(|_| statistic == Statistic::OutputNorm);
-        Ok(layer.map(evaluate::output_norm).transpose()?)
+    fn reference(&self) -> &ReferenceLayer {
+        self.layer.reference()
     }
 
-    fn gram<'g>(
-        &'g self,
-        layer: &'g Layer,
-        form: Form,
-        rows: Rows,
-    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
-        Ok(Some(Box::new(DeviceGram::new(&self.device, layer, form, rows)?)))
+    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+        let shape = self.shape();
+        if has_kernel(score, shape.window_len)
+            && let Some(layer) = self.uploaded()?
+            && let Some(scores) = layer.score(score)?
+        {
+            let (device, layer) = (Arc::clone(&self.device), self.layer.problem().layer());
+            return Ok(LayerScores::Device(Box::new(ScoredLayer { device, layer, shape, scores })));
+        }
+        self.layer.score(score)
+    }
+
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+        match self.uploaded()? {
+            Some(layer) if statistic == Statistic::OutputNorm => Ok(evaluate::output_norm(layer)?),
+            _ => self.layer.statistic(statistic, queries),
+        }
+    }
+
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        Ok(Box::new(DeviceGram::new(&self.device, self.reference(), form, rows)?))
     }
 }

@@ -37,6 +37,12 @@ impl Rule {
     }
 }
 
+/// Whether a score over a window has a kernel.
+#[must_use]
+pub(crate) fn has_kernel(score: &Score, window_len: usize) -> bool {
+    Rule::of(score, window_len).is_some()
+}
+
 /// One layer's scores on the device.
 pub struct DeviceScores {
     /// After pooling, before normalising, `[Hkv, n - w]`.

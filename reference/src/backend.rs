@@ -48,10 +48,14 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// One layer, ready to be scored and evaluated any number of times.
+/// One layer, ready to be scored and evaluated any number of times. The reference answers each question that a path does not
+/// answer itself.
 pub trait PreparedLayer: Send + Sync {
     /// The layer's sizes.
     fn shape(&self) -> LayerShape;
+
+    /// The same layer by definition, widened when it is first needed.
+    fn reference(&self) -> &ReferenceLayer;
 
     /// Computes once what these scores have in common, if the path has a use for that. Scores do not depend on it.
     fn share(&mut self, _scores: &[Score]) {}
@@ -60,28 +64,33 @@ pub trait PreparedLayer: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Score`] names a candidate whose score is NaN or infinite.
-    fn score(&self, score: &Score) -> Result<LayerScores, Error>;
+    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+        score.of(self.reference()).map(LayerScores::Host)
+    }
 
     /// A statistic of the layer, of the attention that the last `queries` rows of the window pay.
     ///
     /// # Errors
     /// Whatever the path cannot do.
-    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error>;
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+        Ok(statistic.of(self.reference(), queries))
+    }
 
     /// The quadratic form of the layer's `drop` error, for the oracles.
     ///
     /// # Errors
     /// [`Error::Shape`] when the layer holds no such rows.
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error>;
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+        Ok(Box::new(LayerGram::of(self.reference(), form, rows)?))
+    }
 
     /// The three objectives for one retained set.
     ///
     /// # Errors
     /// [`Error::Shape`] when the set was made for other sizes.
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error>;
-
-    /// The same layer by definition.
-    fn reference(&self) -> &ReferenceLayer;
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        self.reference().errors(retained)
+    }
 }
 
 /// A layer in f64, with the norms that the errors of all its retained sets share.
@@ -96,6 +105,11 @@ impl ReferenceLayer {
     #[must_use]
     pub fn new(problem: &LayerProblem<'_>) -> Self {
         Self { layer: Layer::new(problem), output_norms: OnceLock::new() }
+    }
+
+    /// The three objectives for one retained set.
+    fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+        evaluate::evaluate(self, self.output_norms.get_or_init(|| OutputNorms::new(self)), retained)
     }
 
     /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
@@ -122,102 +136,44 @@ impl PreparedLayer for ReferenceLayer {
         self.layer.shape
     }
 
-    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
-        score.of(self).map(LayerScores::Host)
-    }
-
-    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
-        Ok(statistic.of(self, queries))
-    }
-
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(LayerGram::of(self, form, rows)?))
-    }
-
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        let norms = self.output_norms.get_or_init(|| OutputNorms::new(self));
-        evaluate::evaluate(self, norms, retained)
-    }
-
     fn reference(&self) -> &Self {
         self
     }
 }
 
-/// The stages that a path computes itself. `None` hands a question on to the reference.
-pub trait OwnStages: Send + Sync {
-    /// As [`PreparedLayer::share`].
-    fn share(&mut self, _scores: &[Score]) {}
-
-    /// As [`PreparedLayer::score`]; never asked for [`Family::Unseen`].
-    ///
-    /// # Errors
-    /// As [`PreparedLayer::score`].
-    fn score(&self, _score: &Score) -> Result<Option<LayerScores>, Error> {
-        Ok(None)
-    }
-
-    /// As [`PreparedLayer::statistic`].
-    ///
-    /// # Errors
-    /// As [`PreparedLayer::statistic`].
-    fn statistic(&self, _statistic: Statistic, _queries: usize) -> Result<Option<f64>, Error> {
-        Ok(None)
-    }
-
-    /// As [`PreparedLayer::gram`], over attention in f64.
-    ///
-    /// # Errors
-    /// As [`PreparedLayer::gram`].
-    fn gram<'g>(
-        &'g self,
-        _layer: &'g Layer,
-        _form: Form,
-        _rows: Rows,
-    ) -> Result<Option<Box<dyn PairGram + 'g>>, Error> {
-        Ok(None)
-    }
-
-    /// As [`PreparedLayer::evaluate`].
-    ///
-    /// # Errors
-    /// As [`PreparedLayer::evaluate`].
-    fn evaluate(&self, _retained: LayerRetained<'_>) -> Result<Option<OutputErrors>, Error> {
-        Ok(None)
-    }
-}
-
-/// No stage of one's own.
-impl OwnStages for () {}
-
-/// A path's own stages on a layer, and the reference for all others, widened when it is first needed.
-pub struct WithReference<'a, S> {
+/// A layer that the reference widens when it is first needed.
+pub struct Lazy<'a> {
     problem: LayerProblem<'a>,
-    own: S,
-    reference: OnceLock<ReferenceLayer>,
+    layer: OnceLock<ReferenceLayer>,
 }
 
-impl<'a, S: OwnStages> WithReference<'a, S> {
-    /// Pairs a layer with a path's own stages.
+impl<'a> Lazy<'a> {
+    /// Takes a problem; nothing is looked at.
     #[must_use]
-    pub fn new(problem: &LayerProblem<'a>, own: S) -> Self {
-        Self { problem: *problem, own, reference: OnceLock::new() }
+    pub fn new(problem: &LayerProblem<'a>) -> Self {
+        Self { problem: *problem, layer: OnceLock::new() }
+    }
+
+    /// The problem.
+    #[must_use]
+    pub fn problem(&self) -> &LayerProblem<'a> {
+        &self.problem
     }
 
     /// Whether the reference has been asked for anything.
     #[must_use]
     pub fn is_widened(&self) -> bool {
-        self.reference.get().is_some()
+        self.layer.get().is_some()
     }
 }
 
-impl<S: OwnStages> PreparedLayer for WithReference<'_, S> {
+impl PreparedLayer for Lazy<'_> {
     fn shape(&self) -> LayerShape {
         self.problem.shape()
     }
 
-    fn share(&mut self, scores: &[Score]) {
-        self.own.share(scores);
+    fn reference(&self) -> &ReferenceLayer {
+        self.layer.get_or_init(|| ReferenceLayer::new(&self.problem))
     }
 
     fn score(&self, score: &Score) -> Result<LayerScores, Error> {
@@ -225,26 +181,7 @@ impl<S: OwnStages> PreparedLayer for WithReference<'_, S> {
             let unseen = Layer::unseen(self.problem.layer(), self.problem.shape());
             return score.of(&unseen).map(LayerScores::Host);
         }
-        self.own.score(score)?.map_or_else(|| self.reference().score(score), Ok)
-    }
-
-    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
-        let own = self.own.statistic(statistic, queries)?;
-        own.map_or_else(|| self.reference().statistic(statistic, queries), Ok)
-    }
-
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        let own = self.own.gram(self.reference(), form, rows)?;
-        own.map_or_else(|| self.reference().gram(form, rows), Ok)
-    }
-
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        let own = self.own.evaluate(retained)?;
-        own.map_or_else(|| self.reference().evaluate(retained), Ok)
-    }
-
-    fn reference(&self) -> &ReferenceLayer {
-        self.reference.get_or_init(|| ReferenceLayer::new(&self.problem))
+        self.reference().score(score)
     }
 }
 
@@ -258,6 +195,6 @@ impl Backend for Reference {
     }
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
-        Ok(Box::new(WithReference::new(problem, ())))
+        Ok(Box::new(Lazy::new(problem)))
     }
 }

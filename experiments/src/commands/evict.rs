@@ -2,10 +2,14 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use laprox_fixtures::{Dump, npy};
-use laprox_reference::{CandidatesPerHead, OutputErrors, Policy, RetainedSet, pipeline};
+use laprox_fixtures::{Dump, DumpDigest, DumpLayer};
+use laprox_reference::{Backend, CandidatesPerHead, OutputErrors, Policy, RetainedSet, pipeline};
+use ndarray::ArrayView1;
+use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde::Serialize;
 
 use super::open_dump;
@@ -16,6 +20,7 @@ use crate::progress::Progress;
 use crate::provenance::Provenance;
 use crate::report::{Row, Subject, caveats, table};
 use crate::sample::Sample;
+use crate::streamed::Streamed;
 
 #[derive(Serialize)]
 struct Summary {
@@ -41,22 +46,32 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         index,
         backend: backend.as_ref(),
     });
+    let digest = Mutex::new(DumpDigest::new(&dump));
+    let hash = |layer: &DumpLayer| Ok(digest.lock().expect("nothing panics here").update(layer)?);
+    let mut seconds = [0.0; 2];
     let mut sets = Vec::new();
     let mut rows = Vec::new();
     for sample in samples {
         let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
-        let (retained, errors) = evict_sample(&sample, arguments.policy, per_head, common, &progress)?;
+        let layers = sample.layers(&progress).read_by(&hash);
+        let policy = arguments.policy.reseeded(sample.seed(common.seed));
+        let (retained, errors) = evict(backend.as_ref(), &layers, policy, per_head, &mut seconds)?;
         let subject = Subject::new(&sample, arguments.policy, arguments.budget, per_head);
         rows.extend(subject.rows(&dump.manifest().layers, &errors));
         sets.push((sample.name().to_owned(), retained));
     }
     if common.times {
-        eprintln!("{}", progress.times());
+        eprintln!("{}; scores and cut {:.2} s, errors {:.2} s", progress.times(), seconds[0], seconds[1]);
     }
     drop(progress);
 
     let summary = Summary {
-        provenance: Provenance::new(common, backend.name(), &[&dump])?,
+        provenance: Provenance::of_dump(
+            common,
+            backend.name(),
+            &dump,
+            digest.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?,
+        ),
         policy: arguments.policy.to_string(),
         budget: arguments.budget.to_string(),
         notes: caveats([&arguments.policy]),
@@ -69,17 +84,20 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
     Sink::Stdout.write(&if common.json { json } else { text(&dump, &summary) })
 }
 
-fn evict_sample(
-    sample: &Sample<'_>,
+/// One sample's set and its errors; adds the seconds of either pass over the layers.
+fn evict(
+    backend: &dyn Backend,
+    layers: &Streamed<'_>,
     policy: Policy,
     per_head: CandidatesPerHead,
-    common: &Common,
-    progress: &Progress,
+    seconds: &mut [f64; 2],
 ) -> Result<(RetainedSet, Vec<OutputErrors>)> {
-    let policy = policy.reseeded(sample.seed(common.seed));
-    let layers = sample.layers(progress);
-    let retained = pipeline::evict(sample.backend, &layers, &[policy], &[per_head])?.concat();
-    let errors = pipeline::evaluate(&layers, &retained)?.concat();
+    let start = Instant::now();
+    let retained = pipeline::evict(backend, layers, &[policy], &[per_head])?.concat();
+    let cut = Instant::now();
+    let errors = pipeline::evaluate(layers, &retained)?.concat();
+    seconds[0] += (cut - start).as_secs_f64();
+    seconds[1] += cut.elapsed().as_secs_f64();
     let retained = retained.into_iter().next().context("one policy at one budget retains one set")?;
     Ok((retained, errors))
 }
@@ -93,8 +111,8 @@ fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> R
     write_file(&folder.join("summary.json"), false, |file| Ok(file.write_all(json.as_bytes())?))
 }
 
-fn write_array<T: npy::NpyElement>(path: &Path, values: &[T]) -> Result<()> {
-    write_file(path, false, |file| Ok(npy::write_npy(file, &[values.len()], values)?))
+fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
+    write_file(path, false, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
 /// The layer-wise relative errors, a line a layer and one for the model, a table a sample.

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use laprox_fixtures::npy;
 use laprox_reference::{HeadScores, ModelScores, pipeline};
+use ndarray::ArrayView3;
+use ndarray_npy::WriteNpyExt;
 
 use super::open_dump;
 use crate::backend;
@@ -49,5 +50,5 @@ fn say_times(common: &Common, progress: &Progress) -> Result<()> {
 fn write_scores(file: &mut impl Write, scores: &ModelScores) -> Result<()> {
     let shape = [scores.layers().len(), scores.kv_heads(), scores.candidate_len()];
     let values: Vec<f64> = scores.layers().iter().flat_map(HeadScores::values).collect();
-    Ok(npy::write_npy(file, &shape, &values)?)
+    Ok(ArrayView3::from_shape(shape, &values)?.write_npy(file)?)
 }

@@ -5,6 +5,7 @@ mod damaged;
 mod eval;
 mod given;
 mod naive;
+mod pipeline;
 mod sources;
 mod synthetic;
 mod tiny;
