@@ -81,8 +81,9 @@ impl Bench {
         let candidates = shape.candidate_len() as f64;
         let halves = 2.0 * kv_heads as f64 * n * d;
 
-        let mut parts = layers.iter().map(RowParts::allocate).collect::<Result<Vec<_>, _>>()?;
-        let squares = |layer| WindowStatistic::allocate(layer, Statistic::Squares);
+        let mut parts =
+            layers.iter().map(|layer| RowParts::allocate(layer)).collect::<Result<Vec<_>, _>>()?;
+        let squares = |layer: &DeviceLayer<'_>| WindowStatistic::allocate(layer, Statistic::Squares);
         let mut statistics = layers.iter().map(squares).collect::<Result<Vec<_>, _>>()?;
         let logits = 2.0 * heads * window_len as f64 * n * d;
         let rows = Work { bytes: halves, flops: logits };
@@ -100,7 +101,8 @@ impl Bench {
         })?;
 
         let factors = DeviceFactors::upload(&layers[0])?;
-        let mut norms = layers.iter().map(project::allocate_norms).collect::<Result<Vec<_>, _>>()?;
+        let mut norms =
+            layers.iter().map(|layer| project::allocate_norms(layer)).collect::<Result<Vec<_>, _>>()?;
         // Two parts, and of the square the blocks that are not above the diagonal.
         let inside = (head_dim / 32 + 1) as f64 / (2 * (head_dim / 32)) as f64;
         let products = Work {

@@ -2,10 +2,10 @@
 
 use cudarc::driver::CudaSlice;
 
+use crate::activations::DeviceActivations;
 use crate::device::Device;
 use crate::error::{DeviceError, require};
 use crate::launch::Grid;
-use crate::layer::DeviceLayer;
 
 /// Keys that a block of the tensor-core kernels takes at a time.
 const KEYS: usize = 64;
@@ -33,22 +33,22 @@ impl RowParts {
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
         Self::with_splits(layer, Self::splits_of(layer))
     }
 
-    fn splits_of(layer: &DeviceLayer<'_>) -> usize {
+    fn splits_of(layer: &DeviceActivations<'_>) -> usize {
         if layer.halves().is_some() { Division::of_rows(layer).splits } else { 1 }
     }
 
-    fn with_splits(layer: &DeviceLayer<'_>, splits: usize) -> Result<Self, DeviceError> {
+    fn with_splits(layer: &DeviceActivations<'_>, splits: usize) -> Result<Self, DeviceError> {
         let extents = [splits, layer.shape().query_heads, layer.shape().window_len];
         let allocate = || layer.device.allocate(&extents);
         Ok(Self { splits, largest: allocate()?, sums: allocate()? })
     }
 
     /// Of either buffer.
-    pub(crate) fn extents(&self, layer: &DeviceLayer<'_>) -> [usize; 3] {
+    pub(crate) fn extents(&self, layer: &DeviceActivations<'_>) -> [usize; 3] {
         [self.splits, layer.shape().query_heads, layer.shape().window_len]
     }
 
@@ -81,13 +81,13 @@ impl WindowStatistic {
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceLayer<'_>, statistic: Statistic) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceActivations<'_>, statistic: Statistic) -> Result<Self, DeviceError> {
         let (shape, row_tiles) = (layer.shape(), Self::row_tiles_of(layer));
         let columns = layer.device.allocate(&[row_tiles, shape.query_heads, shape.candidate_len()])?;
         Ok(Self { statistic, row_tiles, columns })
     }
 
-    fn row_tiles_of(layer: &DeviceLayer<'_>) -> usize {
+    fn row_tiles_of(layer: &DeviceActivations<'_>) -> usize {
         if layer.halves().is_some() { layer.shape().window_len.div_ceil(ROWS) } else { 1 }
     }
 
@@ -116,11 +116,11 @@ struct Division {
 }
 
 impl Division {
-    fn of_rows(layer: &DeviceLayer<'_>) -> Self {
+    fn of_rows(layer: &DeviceActivations<'_>) -> Self {
         Self::new(layer, layer.shape().context_len, ROW_BLOCKS)
     }
 
-    fn new(layer: &DeviceLayer<'_>, keys: usize, blocks_each: usize) -> Self {
+    fn new(layer: &DeviceActivations<'_>, keys: usize, blocks_each: usize) -> Self {
         let shape = layer.shape();
         let head_blocks = shape.group_size().div_ceil(MOST_WARPS);
         let warps = shape.group_size().div_ceil(head_blocks);
@@ -138,7 +138,7 @@ impl Division {
 }
 
 /// `attend_rows_bf16_d128`
-fn kernel(pass: &str, layer: &DeviceLayer<'_>) -> String {
+fn kernel(pass: &str, layer: &DeviceActivations<'_>) -> String {
     format!("attend_{pass}_{}_d{}", layer.format().name(), layer.shape().head_dim)
 }
 
@@ -146,7 +146,7 @@ fn kernel(pass: &str, layer: &DeviceLayer<'_>) -> String {
 ///
 /// # Errors
 /// [`DeviceError`]
-pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
+pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
     require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
     let (shape, rows) = (layer.shape(), parts.extents(layer));
     let (launch, last) = match layer.halves() {
@@ -165,7 +165,7 @@ pub fn enqueue_rows(layer: &DeviceLayer<'_>, parts: &mut RowParts) -> Result<(),
 }
 
 /// Joins the splits, for kernels that do not join themselves.
-pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
+pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let rows = shape.query_heads * shape.window_len;
     let mut joined = RowParts::with_splits(layer, 1)?;
@@ -187,7 +187,7 @@ pub(crate) fn join(layer: &DeviceLayer<'_>, parts: &RowParts) -> Result<RowParts
 /// # Errors
 /// [`DeviceError`]
 pub fn enqueue_columns(
-    layer: &DeviceLayer<'_>,
+    layer: &DeviceActivations<'_>,
     parts: &RowParts,
     statistic: &mut WindowStatistic,
 ) -> Result<(), DeviceError> {
@@ -217,8 +217,11 @@ pub fn enqueue_columns(
 }
 
 /// `sum over rows of (mean over the group of A_h[t, i])^2`, `[Hkv, n - w]`.
-pub(crate) fn group_squares(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
-    let (shape, rows) = (layer.shape(), layer.joined_rows()?);
+pub(crate) fn group_squares(
+    layer: &DeviceActivations<'_>,
+    rows: &RowParts,
+) -> Result<CudaSlice<f32>, DeviceError> {
+    let shape = layer.shape();
     let columns = [shape.kv_heads, shape.candidate_len()];
     let mut squares = layer.device.allocate(&columns)?;
     let launch = layer.device.launch("attend_group_naive", layer.column_grid(shape.kv_heads))?;

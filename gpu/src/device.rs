@@ -11,7 +11,7 @@ use cudarc::nvrtc::Ptx;
 use crate::error::{DeviceError, doing};
 use crate::launch::{self, Grid, Kernel, Launch, Plain};
 use crate::ptx;
-use crate::upload::Staging;
+use crate::staging::Staging;
 
 /// Which of a kernel's versions runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

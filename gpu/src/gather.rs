@@ -2,10 +2,11 @@
 
 use cudarc::driver::{CudaSlice, CudaView};
 
+use crate::activations::Tensors;
 use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
 use crate::launch::{Grid, Plain};
-use crate::layer::{DeviceLayer, Tensors};
+use crate::layer::DeviceLayer;
 use crate::select::Selected;
 use crate::upload::Format;
 

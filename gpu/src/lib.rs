@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod activations;
 pub mod attend;
 pub mod backend;
 pub mod device;
@@ -27,9 +28,11 @@ pub mod project;
 pub mod ptx;
 pub mod score;
 pub mod select;
+mod staging;
 pub mod timing;
 pub mod upload;
 
+pub use activations::DeviceActivations;
 pub use backend::{Gpu, GpuLayer};
 pub use device::{Device, Version};
 pub use error::DeviceError;

@@ -3,10 +3,10 @@
 use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
 
+use crate::activations::DeviceActivations;
 use crate::error::{DeviceError, require};
 use crate::factor::{Factor, SplitFactor};
 use crate::launch::Grid;
-use crate::layer::DeviceLayer;
 use crate::upload::Format;
 
 /// Warps of a block.
@@ -45,7 +45,7 @@ impl DeviceFactors {
     ///
     /// # Errors
     /// [`DeviceError`]
-    pub fn upload(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+    pub fn upload(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
         let device = &layer.device;
         let factors = Factor::of_heads(&layer.problem.activations().output_projection, layer.shape());
         if layer.halves().is_none() {
@@ -68,7 +68,7 @@ impl DeviceFactors {
 ///
 /// # Errors
 /// [`DeviceError`]
-pub fn allocate_norms(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
+pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>, DeviceError> {
     layer.device.allocate(&[layer.shape().query_heads, layer.shape().candidate_len()])
 }
 
@@ -77,7 +77,7 @@ pub fn allocate_norms(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceE
 /// # Errors
 /// [`DeviceError`], also when there is no candidate or the factors are in another format.
 pub fn enqueue_norms(
-    layer: &DeviceLayer<'_>,
+    layer: &DeviceActivations<'_>,
     factors: &DeviceFactors,
     norms: &mut CudaSlice<f32>,
 ) -> Result<(), DeviceError> {

@@ -90,6 +90,17 @@ fn pooling(pool: Pooling) -> (usize, usize) {
     }
 }
 
+impl DeviceLayer<'_> {
+    /// A policy's scores, left on the device; `None` where there is no kernel for it.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn score(&self, policy: &Policy) -> Result<Option<DeviceScores>, DeviceError> {
+        let mut scores = DeviceScores::allocate(self)?;
+        Ok(enqueue_scores(self, policy, &mut scores)?.then_some(scores))
+    }
+}
+
 /// Scores of a layer by a policy, enqueued; false where there is no kernel for it. Without candidates there are none.
 ///
 /// # Errors
@@ -131,7 +142,8 @@ impl<'a> Inputs<'a> {
         let shape = layer.shape();
         let candidates = shape.candidate_len();
         if rule == Rule::LaproxAttention {
-            let parts: &CudaSlice<f32> = group_squares.insert(attend::group_squares(layer)?);
+            let parts: &CudaSlice<f32> =
+                group_squares.insert(attend::group_squares(layer, layer.joined_rows()?)?);
             let part_extents = [1, shape.kv_heads, candidates];
             return Ok(Self { parts, part_extents, norms: Some(layer.value_norms()?) });
         }

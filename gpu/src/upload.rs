@@ -1,16 +1,17 @@
 //! Activations on their way to the device: in the narrowest format that holds them, in chunks, from two pinned buffers in
 //! turn: while one is being copied, the next numbers are converted into the other.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
-use cudarc::driver::{CudaContext, CudaSlice, PinnedHostSlice};
+use cudarc::driver::CudaSlice;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use laprox_reference::{Activations, Elements, TensorView};
 
 use crate::device::Device;
 use crate::error::{DeviceError, doing};
-use crate::launch::{self, Grid, Plain};
+use crate::launch::{self, Grid};
+use crate::staging::{CHUNK, Staged};
 
 /// How numbers lie on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,42 +108,6 @@ fn write_singles(elements: Elements<'_>, singles: &mut [f32]) {
         Elements::F16(numbers) => numbers.convert_to_f32_slice(singles),
         Elements::F32(numbers) => singles.copy_from_slice(numbers),
         Elements::F64(numbers) => write(singles, numbers, |&number| number as f32),
-    }
-}
-
-/// Numbers of a chunk.
-const CHUNK: usize = 1 << 16;
-
-/// Two pinned buffers for each width.
-pub(crate) struct Staging {
-    halves: [PinnedHostSlice<u16>; 2],
-    singles: [PinnedHostSlice<f32>; 2],
-}
-
-impl Staging {
-    pub fn new(context: &Arc<CudaContext>) -> Result<Self, DeviceError> {
-        let halves = || launch::allocate_pinned(context, CHUNK);
-        let singles = || launch::allocate_pinned(context, CHUNK);
-        Ok(Self { halves: [halves()?, halves()?], singles: [singles()?, singles()?] })
-    }
-}
-
-/// Numbers that are uploaded through [`Staging`].
-trait Staged: Plain + cudarc::driver::ValidAsZeroBits {
-    fn buffers(staging: &mut Staging) -> &mut [PinnedHostSlice<Self>; 2]
-    where
-        Self: Sized;
-}
-
-impl Staged for u16 {
-    fn buffers(staging: &mut Staging) -> &mut [PinnedHostSlice<Self>; 2] {
-        &mut staging.halves
-    }
-}
-
-impl Staged for f32 {
-    fn buffers(staging: &mut Staging) -> &mut [PinnedHostSlice<Self>; 2] {
-        &mut staging.singles
     }
 }
 
