@@ -22,7 +22,7 @@ use crate::simd::widen::Source;
 
 /// How a policy's score comes about on this path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`
     PairNorms,
     /// `norm2(mean over the group of a_{h,i}) * mean over the group of norm2(b_{h,i})`
@@ -81,7 +81,7 @@ impl Family {
 
 /// Statistics that scores need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub(crate) struct Needs {
     /// Of the attention's columns.
     pub columns: Wanted,
     /// `norm2(b_{h,i})`
@@ -113,7 +113,7 @@ impl Needs {
 
 /// Statistics of a layer.
 #[derive(Default)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// What was computed.
     pub needs: Needs,
     columns: Vec<Columns>,
@@ -140,14 +140,14 @@ impl Statistics {
 
     /// Computes what joins the heads of a group, and what is needed of their columns on the way.
     fn add_joint(&mut self, level: Level, problem: &LayerProblem<'_>) {
-        for (head, factor) in group_factors(level, problem).iter().enumerate() {
-            Held::with(level, problem, head, |held| {
+        for (kv_head, factor) in problem.shape().kv_heads().zip(&group_factors(level, problem)) {
+            Held::with(level, problem, kv_head, |held| {
                 self.columns.push(held.columns(level, self.needs.columns));
                 if self.needs.removed {
-                    self.removed.push(removed(level, problem, head, held, factor));
+                    self.removed.push(removed(level, problem, kv_head, held, factor));
                 }
                 if self.needs.centred {
-                    self.centred.push(centred(level, problem, head, held, factor));
+                    self.centred.push(centred(level, problem, kv_head, held, factor));
                 }
             });
         }
@@ -167,7 +167,7 @@ impl Statistics {
         let (layer, shape) = (problem.layer(), problem.shape());
         let candidates = shape.candidate_len();
         let score = |(head, scores): (usize, Vec<f64>)| {
-            let raw = self.raw(family, shape, head);
+            let raw = self.raw(family, shape, KvHead(head));
             let scores = level.run(Combine { raw, pooling, candidates, scores });
             FiniteScores::new(layer, KvHead(head), scores)
         };
@@ -179,7 +179,7 @@ impl Statistics {
     }
 
     /// What the scores of one KV head are made of.
-    fn raw(&self, family: Family, shape: LayerShape, head: usize) -> Raw<'_> {
+    fn raw(&self, family: Family, shape: LayerShape, KvHead(head): KvHead) -> Raw<'_> {
         let values = || &self.value_norms[head * shape.group_size()..][..shape.group_size()];
         let sums = || self.columns[head].sums.iter().map(Vec::as_slice).collect();
         match family {
@@ -202,7 +202,7 @@ impl Statistics {
 fn removed(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {
@@ -218,7 +218,7 @@ fn removed(
 fn centred(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {

@@ -32,7 +32,7 @@ const CHUNK: usize = 1 << 16;
 ///
 /// # Errors
 /// [`Error::Score`] when a normaliser makes a score infinite.
-pub fn evict(
+pub(crate) fn evict(
     policy: &Policy,
     scores: &ModelScores,
     per_head: usize,
@@ -78,7 +78,7 @@ pub fn counts_in_top(heads: &[&[f64]], sinks: usize, count: usize) -> Vec<usize>
 
 /// The first `count` positions of one head, ascending.
 #[must_use]
-pub fn top(head: &[f64], sinks: usize, count: usize) -> Vec<u32> {
+pub(crate) fn top(head: &[f64], sinks: usize, count: usize) -> Vec<u32> {
     let sinks = sinks.min(head.len());
     let (part, first, mut kept) = match count.checked_sub(sinks) {
         Some(rest) => (&head[sinks..], sinks, (0..sinks as u32, rest)),

@@ -38,8 +38,8 @@ fn real_activations_are_within_their_bounds() {
 
 fn check(dump: &Dump, sample: usize) {
     let mut shown = Sample::new(paths());
-    for slot in 0..dump.manifest().layers.len() {
-        shown.hold_layer(&dump.layer(sample, slot).unwrap().problem().unwrap());
+    for ordinal in 0..dump.manifest().layers.len() {
+        shown.hold_layer(&dump.layer(sample, ordinal).unwrap().problem().unwrap());
     }
     let name = format!("{}, sample {}", dump.path().display(), dump.manifest().samples[sample].name);
     shown.hold_sets(&name, dump.manifest().layer_shape(sample).window_len);
