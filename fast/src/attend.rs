@@ -4,7 +4,7 @@
 //! a row of numbers, one a query row. Logits, exponentials and what is made of them stay in the first-level cache.
 //! Weights are powers of two: `scale * log2(e)` is multiplied into the queries.
 
-use laprox_reference::TensorView;
+use laprox_reference::{KvHead, LayerProblem, TensorView};
 use pulp::Simd;
 
 use crate::simd::widen::{Source, widen_to_f64};
@@ -31,25 +31,25 @@ pub struct GroupQueries {
 }
 
 impl GroupQueries {
-    /// Packs the queries `[H, rows, d]` of the `kv_head`-th group.
+    /// Packs the rows of `queries`, `[H, rows, d]`, that belong to a KV head's group.
     #[must_use]
     pub fn new(
         level: Level,
+        problem: &LayerProblem<'_>,
         queries: &TensorView<'_, 3>,
-        kv_head: usize,
-        group_size: usize,
-        scale: f64,
+        kv_head: KvHead,
     ) -> Self {
         let [_, rows, head_dim] = queries.shape();
+        let group_size = problem.shape().group_size();
         let lanes = level.registers().lanes;
         let head_lanes = rows.div_ceil(lanes) * lanes;
-        let first = kv_head * group_size;
         // Row by row, as many for each head as it has lanes.
         let mut numbers = vec![0.0; group_size * head_lanes * head_dim];
-        for (head, numbers) in numbers.chunks_exact_mut(head_lanes * head_dim).enumerate() {
-            widen_to_f64(queries.outer(first + head), &mut numbers[..rows * head_dim]);
+        let heads = numbers.chunks_exact_mut(head_lanes * head_dim);
+        for (head, numbers) in problem.shape().query_group(kv_head).zip(heads) {
+            widen_to_f64(queries.outer(head.0), &mut numbers[..rows * head_dim]);
         }
-        let factor = scale * std::f64::consts::LOG2_E;
+        let factor = problem.attention_scale() * std::f64::consts::LOG2_E;
         numbers.iter_mut().for_each(|number| *number *= factor);
         let entry = |k: usize, lane: usize| numbers[lane * head_dim + k] as f32;
         let panels = Panels::pack(level, head_dim, group_size * head_lanes, entry);

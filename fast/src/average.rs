@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use laprox_reference::LayerProblem;
+use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -89,7 +89,7 @@ impl Attended {
 pub fn average(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     queries: &GroupQueries,
     keys: Keys<'_>,
 ) -> Attended {
@@ -114,7 +114,7 @@ pub fn average(
 
 struct Average<'a> {
     problem: &'a LayerProblem<'a>,
-    kv_head: usize,
+    kv_head: KvHead,
     queries: &'a GroupQueries,
     positions: &'a [u32],
     own: bool,

@@ -10,7 +10,7 @@
 //!
 //! and at most one position of a row is so, so `c'` takes one more pass over the keys for all rows at once.
 
-use laprox_reference::LayerProblem;
+use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
 
 use crate::attend::{BLOCK, GroupQueries};
@@ -38,7 +38,7 @@ impl Centres {
     pub fn new(
         level: Level,
         problem: &LayerProblem<'_>,
-        kv_head: usize,
+        kv_head: KvHead,
         held: &Held,
         factor: &GroupFactor,
     ) -> Self {
@@ -47,7 +47,7 @@ impl Centres {
         let seen: Vec<u32> = (0..problem.shape().candidate_len() as u32).collect();
         let keys = Keys { seen: &seen, own: Some(problem.shape().candidate_len()), left_out: &heaviest };
         let without = average(level, problem, kv_head, queries, keys);
-        let values = problem.activations().value.outer(kv_head);
+        let values = problem.activations().value.outer(kv_head.0);
         let head_dim = queries.head_dim;
         let mut rows = [
             Buffer::filled(queries.lanes() * head_dim, 0.0),

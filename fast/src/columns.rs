@@ -1,6 +1,6 @@
 //! Statistics of the columns of `A_h` over the candidates: the weights that are held, rescaled and reduced block by block.
 
-use laprox_reference::LayerProblem;
+use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -27,7 +27,7 @@ pub struct Wanted {
 impl Wanted {
     /// What either wants.
     #[must_use]
-    pub fn union(self, other: Self) -> Self {
+    pub(crate) fn union(self, other: Self) -> Self {
         Self {
             norms: self.norms || other.norms,
             sums: self.sums || other.sums,
@@ -41,13 +41,13 @@ impl Wanted {
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     /// Per query head of the group.
-    pub norms: Vec<Vec<f32>>,
+    pub(crate) norms: Vec<Vec<f32>>,
     /// Per query head of the group.
-    pub sums: Vec<Vec<f32>>,
+    pub(crate) sums: Vec<Vec<f32>>,
     /// Per query head of the group.
-    pub last: Vec<Vec<f32>>,
+    pub(crate) last: Vec<Vec<f32>>,
     /// One for the group.
-    pub group_norms: Vec<Vec<f32>>,
+    pub(crate) group_norms: Vec<Vec<f32>>,
 }
 
 impl Columns {
@@ -77,12 +77,12 @@ impl Columns {
 /// The statistics of every KV head's candidates.
 #[must_use]
 pub fn columns(level: Level, problem: &LayerProblem<'_>, wanted: Wanted) -> Vec<Columns> {
-    let of_head = |head| Held::with(level, problem, head, |held| held.columns(level, wanted));
-    (0..problem.shape().kv_heads).into_par_iter().map(of_head).collect()
+    let of_head = |kv_head| Held::with(level, problem, kv_head, |held| held.columns(level, wanted));
+    (0..problem.shape().kv_heads).into_par_iter().map(KvHead).map(of_head).collect()
 }
 
 /// One number a candidate.
-pub type Scored = Vec<f64>;
+pub(crate) type Scored = Vec<f64>;
 
 impl Held {
     /// The statistics of the candidates.

@@ -12,7 +12,9 @@
 
 use bytemuck::Pod;
 use laprox_reference::retained::LayerRetained;
-use laprox_reference::{Error, KvHead, LayerProblem, ObjectiveError, OutputError, OutputErrors, TensorView};
+use laprox_reference::{
+    Error, KvHead, LayerProblem, LayerShape, ObjectiveError, OutputError, OutputErrors, QueryHead, TensorView,
+};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -58,9 +60,9 @@ fn objective(error: SquaredNorm, output: SquaredNorm) -> ObjectiveError {
 pub fn output_norm(level: Level, problem: &LayerProblem<'_>) -> f64 {
     let shape = problem.shape();
     let seen: Vec<u32> = (0..shape.candidate_len() as u32).collect();
-    let rows = Attentions::new(level, problem, &problem.activations().query, |queries, head| {
+    let rows = Attentions::new(level, problem, &problem.activations().query, |queries, kv_head| {
         let keys = Keys { seen: &seen, own: Some(shape.candidate_len()), left_out: &[] };
-        let attended = average(level, problem, head, queries, keys);
+        let attended = average(level, problem, kv_head, queries, keys);
         vec![per_lane(queries, |lane| attended.average(lane).collect())]
     });
     squared_norms::<1>(level, problem, &rows)[0].layer_wise.sqrt()
@@ -75,14 +77,14 @@ fn changes(
     retained: LayerRetained<'_>,
 ) -> Attentions {
     let shape = problem.shape();
-    Attentions::new(level, problem, queries, |queries, head| {
-        let keeps = retained.keeps(KvHead(head));
+    Attentions::new(level, problem, queries, |queries, kv_head| {
+        let keeps = retained.keeps(kv_head);
         let positions = |kept: bool| -> Vec<u32> {
             (0..own.min(shape.context_len)).filter(|&i| keeps[i] == kept).map(|i| i as u32).collect()
         };
         let attended = |kept: bool| {
             let keys = Keys { seen: &positions(kept), own: kept.then_some(own), left_out: &[] };
-            average(level, problem, head, queries, keys)
+            average(level, problem, kv_head, queries, keys)
         };
         let (stays, goes) = rayon::join(|| attended(true), || attended(false));
         changes_of_group(queries, &stays, &goes)
@@ -122,19 +124,17 @@ impl Attentions {
         level: Level,
         problem: &LayerProblem<'_>,
         queries: &TensorView<'_, 3>,
-        of_group: impl Fn(&GroupQueries, usize) -> Vec<Vec<Vec<f32>>> + Sync,
+        of_group: impl Fn(&GroupQueries, KvHead) -> Vec<Vec<Vec<f32>>> + Sync,
     ) -> Self {
-        let shape = problem.shape();
-        let group = |head: usize| {
-            let scale = problem.attention_scale();
-            of_group(&GroupQueries::new(level, queries, head, shape.group_size(), scale), head)
-        };
-        Self { groups: (0..shape.kv_heads).into_par_iter().map(group).collect(), rows: queries.shape()[1] }
+        let group = |head| of_group(&GroupQueries::new(level, problem, queries, head), head);
+        let heads = (0..problem.shape().kv_heads).into_par_iter().map(KvHead);
+        Self { groups: heads.map(group).collect(), rows: queries.shape()[1] }
     }
 
     /// Number `k` of one query head's row of one matrix.
-    fn entry(&self, group_size: usize, head: usize, matrix: usize, row: usize, k: usize) -> f32 {
-        self.groups[head / group_size][matrix][head % group_size * self.rows + row][k]
+    fn entry(&self, shape: LayerShape, head: QueryHead, matrix: usize, row: usize, k: usize) -> f32 {
+        let place = head.0 % shape.group_size();
+        self.groups[shape.kv_head_of(head).0][matrix][place * self.rows + row][k]
     }
 }
 
@@ -153,12 +153,11 @@ fn squared_norms<const N: usize>(
 ) -> [SquaredNorm; N] {
     let shape = problem.shape();
     let rows = attentions.rows;
-    let pack = |head: usize| {
-        let entry =
-            |k: usize, lane: usize| attentions.entry(shape.group_size(), head, lane / rows, lane % rows, k);
+    let pack = |head: QueryHead| {
+        let entry = |k: usize, lane: usize| attentions.entry(shape, head, lane / rows, lane % rows, k);
         Panels::pack(level, shape.head_dim, N * rows, entry)
     };
-    let heads: Vec<Panels> = (0..shape.query_heads).into_par_iter().map(pack).collect();
+    let heads: Vec<Panels> = (0..shape.query_heads).into_par_iter().map(QueryHead).map(pack).collect();
     let weight = &problem.activations().output_projection;
     let starts: Vec<usize> = (0..shape.hidden_dim).step_by(CHANNELS).collect();
     let channels = |first: usize| {

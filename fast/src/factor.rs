@@ -51,12 +51,6 @@ impl Factor {
         self.lower.nrows()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The power of two that the entries are over: the one below the longest row of `W`.
     #[must_use]
     pub fn scale(&self) -> f64 {

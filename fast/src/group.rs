@@ -14,15 +14,15 @@ pub struct GroupFactor {
     heads: Vec<Panels>,
     head_dim: usize,
     /// What norms of the packed numbers are to be multiplied by.
-    pub scale: f64,
+    pub(crate) scale: f64,
     /// Registers of a row.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
 impl GroupFactor {
     /// Packs a factor of `G d` columns.
     #[must_use]
-    pub fn new(level: Level, factor: &Factor, head_dim: usize) -> Self {
+    pub(crate) fn new(level: Level, factor: &Factor, head_dim: usize) -> Self {
         let pack = |first: usize| {
             Panels::pack(level, head_dim, first + head_dim, |k, column| factor.entry(first + k, column))
         };
@@ -33,26 +33,32 @@ impl GroupFactor {
 
     /// `G`.
     #[must_use]
-    pub fn group_size(&self) -> usize {
+    pub(crate) fn group_size(&self) -> usize {
         self.heads.len()
     }
 
-    /// Registers of the rows of one head; behind them are zeros.
+    /// Registers of the rows of the head at a place in the group. Behind them are zeros.
     #[must_use]
-    pub fn head_width(&self, head: usize) -> usize {
-        self.heads[head].width()
+    pub(crate) fn head_width(&self, place: usize) -> usize {
+        self.heads[place].width()
     }
 
-    /// `x L_h` for a tile of rows: register `v` of row `r` goes to `out[v][r]`.
+    /// `x L_h` of the head at a place in the group, for a tile of rows: register `v` of row `r` goes to `out[v][r]`.
     #[inline(always)]
-    pub fn project<S: Simd>(&self, simd: S, head: usize, rows: Rows<'_>, out: &mut [[S::f32s; ROWS]]) {
-        for (first, wide, panel) in self.heads[head].iter::<S>() {
+    pub(crate) fn project<S: Simd>(
+        &self,
+        simd: S,
+        place: usize,
+        rows: Rows<'_>,
+        out: &mut [[S::f32s; ROWS]],
+    ) {
+        for (first, wide, panel) in self.heads[place].iter::<S>() {
             let out = &mut out[first..first + wide];
             match wide {
-                1 => self.project_panel::<S, 1>(simd, head, rows, panel, first, out),
-                2 => self.project_panel::<S, 2>(simd, head, rows, panel, first, out),
-                3 => self.project_panel::<S, 3>(simd, head, rows, panel, first, out),
-                _ => self.project_panel::<S, 4>(simd, head, rows, panel, first, out),
+                1 => self.project_panel::<S, 1>(simd, place, rows, panel, first, out),
+                2 => self.project_panel::<S, 2>(simd, place, rows, panel, first, out),
+                3 => self.project_panel::<S, 3>(simd, place, rows, panel, first, out),
+                _ => self.project_panel::<S, 4>(simd, place, rows, panel, first, out),
             }
         }
     }
@@ -61,13 +67,13 @@ impl GroupFactor {
     fn project_panel<S: Simd, const C: usize>(
         &self,
         simd: S,
-        head: usize,
+        place: usize,
         rows: Rows<'_>,
         panel: &[S::f32s],
         first: usize,
         out: &mut [[S::f32s; ROWS]],
     ) {
-        let above = head * self.head_dim;
+        let above = place * self.head_dim;
         let sums = triangle::<S, C>(simd, rows, panel, first * S::F32_LANES, above, self.head_dim);
         for (r, sums) in sums.iter().enumerate() {
             for (out, &sum) in out.iter_mut().zip(sums) {

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use laprox_reference::LayerProblem;
+use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -42,7 +42,7 @@ impl Held {
     pub fn with<T>(
         level: Level,
         problem: &LayerProblem<'_>,
-        kv_head: usize,
+        kv_head: KvHead,
         make: impl FnOnce(&Self) -> T,
     ) -> T {
         let held = Self::new(level, problem, kv_head, MEMORY.take());
@@ -54,18 +54,10 @@ impl Held {
     fn new(
         level: Level,
         problem: &LayerProblem<'_>,
-        kv_head: usize,
+        kv_head: KvHead,
         (mut weights, mut maxima): (Buffer, Buffer),
     ) -> Self {
-        let shape = problem.shape();
-        let activations = problem.activations();
-        let queries = GroupQueries::new(
-            level,
-            &activations.query,
-            kv_head,
-            shape.group_size(),
-            problem.attention_scale(),
-        );
+        let queries = GroupQueries::new(level, problem, &problem.activations().query, kv_head);
         let state = attend(level, problem, kv_head, &queries, &mut weights, &mut maxima);
         Self { weights, maxima, state, queries }
     }
@@ -117,7 +109,7 @@ impl Held {
 fn attend(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     queries: &GroupQueries,
     weights: &mut Buffer,
     maxima: &mut Buffer,
@@ -157,12 +149,6 @@ impl Chunk<'_> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.weights.len() / self.queries.lanes()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.weights.is_empty()
     }
 
     /// How many blocks its candidates make.

@@ -6,11 +6,11 @@
 //! `laprox_reference::conformance::rounding` and tested there.
 //!
 //! ```text
-//! attend   columns of A, two passes over blocks of keys           [`attend`], [`columns`]
-//! project  norm2(v W_h) through the Cholesky factor of W_h W_h^T  [`project`], [`factor`]
-//! score    families of policies from these                        [`score`], [`removed`], [`centred`]
-//! select   exact cuts by radix selection                          [`select`]
-//! evaluate errors from two softmax averages a row                 [`evaluate`], [`average`]
+//! attend   columns of A, two passes over blocks of keys           attend, columns
+//! project  norm2(v W_h) through the Cholesky factor of W_h W_h^T  project, factor
+//! score    families of policies from these                        score, removed, centred
+//! select   exact cuts by radix selection                          select
+//! evaluate errors from two softmax averages per row               evaluate, average
 //! ```
 //!
 //! A policy that is in none of the families is scored by the reference, on the same layer, widened to f64 when it is first
@@ -18,34 +18,33 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod attend;
-pub mod average;
-pub mod centred;
+mod attend;
+mod average;
+mod centred;
 pub mod columns;
-pub mod combine;
-pub mod evaluate;
-pub mod factor;
+mod combine;
+mod evaluate;
+mod factor;
 pub mod gram;
-pub mod group;
-pub mod held;
-pub mod layer;
-pub mod pool;
+mod group;
+mod held;
+mod layer;
+mod pool;
 pub mod project;
-pub mod removed;
+mod removed;
 pub mod score;
 pub mod select;
 pub mod simd;
-pub mod stack;
+mod stack;
 
 use laprox_reference::oracle::PairGram;
 use laprox_reference::{
     Backend, CandidatesPerHead, Error, LayerProblem, Policy, PreparedLayer, RetainedSet, Scored,
 };
 
-pub use factor::Faer;
-pub use layer::FastLayer;
+use layer::FastLayer;
 pub use simd::Level;
-pub use stack::ParallelStack;
+use stack::ParallelStack;
 
 /// The path that `--path fast` takes.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@
 //! multiply-adds in place of `d D`. A panel of columns starts at its first row that is not zero, register by register,
 //! and the squares of the sums are added up where they are.
 
-use laprox_reference::LayerProblem;
+use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ pub struct PackedFactor {
 impl PackedFactor {
     /// Packs a factor.
     #[must_use]
-    pub fn new(level: Level, factor: &Factor) -> Self {
+    pub(crate) fn new(level: Level, factor: &Factor) -> Self {
         let entry = |k: usize, column: usize| factor.entry(k, column);
         Self { panels: Panels::pack(level, factor.len(), factor.len(), entry), scale: factor.scale() }
     }
@@ -38,9 +38,9 @@ impl PackedFactor {
 #[derive(Clone, Debug)]
 pub struct ValueNorms {
     /// One a candidate.
-    pub norms: Vec<f32>,
+    pub(crate) norms: Vec<f32>,
     /// The power of two.
-    pub scale: f64,
+    pub(crate) scale: f64,
 }
 
 /// `norm2(b_{h,i})` of every candidate, per query head.
@@ -51,8 +51,8 @@ pub fn projected_value_norms(
     factors: &[PackedFactor],
 ) -> Vec<ValueNorms> {
     let shape = problem.shape();
-    let of_kv_head = |kv_head: usize| {
-        let group = &factors[kv_head * shape.group_size()..][..shape.group_size()];
+    let of_kv_head = |kv_head: KvHead| {
+        let group = &factors[kv_head.0 * shape.group_size()..][..shape.group_size()];
         let chunk = |first: usize| {
             let values = Source::range(
                 &problem.activations().value,
@@ -69,7 +69,7 @@ pub fn projected_value_norms(
         };
         group.iter().enumerate().map(head).collect::<Vec<_>>()
     };
-    (0..shape.kv_heads).into_par_iter().flat_map_iter(of_kv_head).collect()
+    (0..shape.kv_heads).into_par_iter().map(KvHead).flat_map_iter(of_kv_head).collect()
 }
 
 /// The norms of some values under each factor of a group, over the factors' scales.
@@ -144,7 +144,7 @@ fn add_panel_squares<S: Simd, const C: usize>(
 /// Rows times a panel, whose first column is `column`, of rows `above..above + len` of a lower triangle: what lies above
 /// the diagonal is skipped, but for the corner inside a register.
 #[inline(always)]
-pub fn triangle<S: Simd, const C: usize>(
+pub(crate) fn triangle<S: Simd, const C: usize>(
     simd: S,
     rows: Rows<'_>,
     panel: &[S::f32s],

@@ -20,7 +20,7 @@ use crate::simd::widen::Source;
 
 /// The scores that this path computes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
+pub(crate) enum Kernel {
     /// `mean over the group of norm2(a_{h,i}) * norm2(b_{h,i})`
     PairNorms,
     /// `norm2(mean over the group of a_{h,i}) * mean over the group of norm2(b_{h,i})`
@@ -75,7 +75,7 @@ impl Kernel {
 
 /// Statistics that scores need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub(crate) struct Needs {
     /// Of the attention's columns.
     pub columns: Wanted,
     /// `norm2(b_{h,i})`
@@ -107,7 +107,7 @@ impl Needs {
 
 /// Statistics of a layer.
 #[derive(Default)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// What was computed.
     pub needs: Needs,
     columns: Vec<Columns>,
@@ -134,14 +134,14 @@ impl Statistics {
 
     /// Computes what joins the heads of a group, and what is needed of their columns on the way.
     fn add_joint(&mut self, level: Level, problem: &LayerProblem<'_>) {
-        for (head, factor) in group_factors(level, problem).iter().enumerate() {
-            Held::with(level, problem, head, |held| {
+        for (kv_head, factor) in problem.shape().kv_heads().zip(&group_factors(level, problem)) {
+            Held::with(level, problem, kv_head, |held| {
                 self.columns.push(held.columns(level, self.needs.columns));
                 if self.needs.removed {
-                    self.removed.push(removed(level, problem, head, held, factor));
+                    self.removed.push(removed(level, problem, kv_head, held, factor));
                 }
                 if self.needs.centred {
-                    self.centred.push(centred(level, problem, head, held, factor));
+                    self.centred.push(centred(level, problem, kv_head, held, factor));
                 }
             });
         }
@@ -161,7 +161,7 @@ impl Statistics {
         let (layer, shape) = (problem.layer(), problem.shape());
         let candidates = shape.candidate_len();
         let score = |(head, scores): (usize, Vec<f64>)| {
-            let raw = self.raw(kernel, shape, head);
+            let raw = self.raw(kernel, shape, KvHead(head));
             let scores = level.run(Combine { raw, pooling, candidates, scores });
             FiniteScores::new(layer, KvHead(head), scores)
         };
@@ -173,7 +173,7 @@ impl Statistics {
     }
 
     /// What the scores of one KV head are made of.
-    fn raw(&self, kernel: Kernel, shape: LayerShape, head: usize) -> Raw<'_> {
+    fn raw(&self, kernel: Kernel, shape: LayerShape, KvHead(head): KvHead) -> Raw<'_> {
         let values = || &self.value_norms[head * shape.group_size()..][..shape.group_size()];
         let sums = || self.columns[head].sums.iter().map(Vec::as_slice).collect();
         match kernel {
@@ -195,7 +195,7 @@ impl Statistics {
 fn removed(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {
@@ -211,7 +211,7 @@ fn removed(
 fn centred(
     level: Level,
     problem: &LayerProblem<'_>,
-    kv_head: usize,
+    kv_head: KvHead,
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {

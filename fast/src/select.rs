@@ -31,7 +31,7 @@ const CHUNK: usize = 1 << 16;
 ///
 /// # Errors
 /// As [`laprox_reference::cut`].
-pub fn cut(
+pub(crate) fn cut(
     policy: &Policy,
     scores: &ModelScores,
     per_head: CandidatesPerHead,
@@ -94,7 +94,7 @@ pub fn counts_in_top(heads: &[&[f64]], sinks: usize, count: usize) -> Vec<usize>
 
 /// The first `count` positions of one head, ascending.
 #[must_use]
-pub fn top(head: &[f64], sinks: usize, count: usize) -> Vec<u32> {
+pub(crate) fn top(head: &[f64], sinks: usize, count: usize) -> Vec<u32> {
     let sinks = sinks.min(head.len());
     let (part, first, mut kept) = match count.checked_sub(sinks) {
         Some(rest) => (&head[sinks..], sinks, (0..sinks as u32, rest)),

@@ -2,8 +2,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
-use laprox_reference::Form;
-use laprox_reference::QueryHead;
+use laprox_reference::{Form, KvHead, QueryHead};
 use nalgebra::DMatrix;
 
 use super::FastGram;
@@ -11,7 +10,7 @@ use super::group::column_of;
 
 /// The chosen slots of one KV head.
 struct Chosen {
-    kv_head: usize,
+    kv_head: KvHead,
     /// The first of them among all.
     first: usize,
     positions: Vec<usize>,
@@ -47,27 +46,27 @@ impl FastGram {
     /// The chosen slots, ascending, by KV head.
     fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
         let candidates = self.shape.candidate_len();
-        let of_group = |kv_head: usize| {
-            let first = slots.partition_point(|slot| slot / candidates < kv_head);
-            let last = slots.partition_point(|slot| slot / candidates <= kv_head);
+        let of_group = |kv_head: KvHead| {
+            let first = slots.partition_point(|slot| slot / candidates < kv_head.0);
+            let last = slots.partition_point(|slot| slot / candidates <= kv_head.0);
             let positions: Vec<usize> = slots[first..last].iter().map(|slot| slot % candidates).collect();
-            let values = &self.groups[kv_head].values;
+            let values = &self.groups[kv_head.0].values;
             let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
             Chosen { kv_head, first, positions, values }
         };
-        (0..self.shape.kv_heads).map(of_group).collect()
+        self.shape.kv_heads().map(of_group).collect()
     }
 
     /// The query head at a place in a group.
-    fn head_at(&self, kv_head: usize, place: usize) -> QueryHead {
-        QueryHead(kv_head * self.shape.group_size() + place)
+    fn head_at(&self, kv_head: KvHead, place: usize) -> QueryHead {
+        QueryHead(kv_head.0 * self.shape.group_size() + place)
     }
 
     /// `a_{h,i}` of the heads at a place, `[w, len]`.
     fn chosen_columns(&self, chosen: &[Chosen], place: usize, len: usize) -> Mat<f64> {
         let mut columns = Mat::zeros(self.rows, len);
         for Chosen { kv_head, first, positions, .. } in chosen {
-            let group = &self.groups[*kv_head];
+            let group = &self.groups[kv_head.0];
             for (column, &position) in positions.iter().enumerate() {
                 let weights = &group.column(position)[place * self.rows..(place + 1) * self.rows];
                 let target = columns.as_mut().col_mut(first + column);
@@ -101,7 +100,7 @@ impl FastGram {
 
     /// What heads at one place give, and what those at different places give in one order and in the other.
     fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
-        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
+        let kv_head = |index: usize| slots[index] / self.shape.candidate_len();
         for j in 0..slots.len() {
             for i in j..slots.len() {
                 let counts = self.form == Form::LayerWise || kv_head(i) == kv_head(j);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+use laprox_reference::KvHead;
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
 use nalgebra::DMatrix;
@@ -30,13 +31,13 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(layer: &Layer, attention: &Attention, kv_head: usize) -> Self {
+    pub fn new(layer: &Layer, attention: &Attention, kv_head: KvHead) -> Self {
         let shape = layer.shape;
         let (candidates, group_size) = (shape.candidate_len(), shape.group_size());
         let rows = attention.weights[0].nrows();
-        let weights = &attention.weights[kv_head * group_size..(kv_head + 1) * group_size];
+        let weights = &attention.weights[kv_head.0 * group_size..][..group_size];
         let norms = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
-        let values = &layer.values[kv_head];
+        let values = &layer.values[kv_head.0];
         Self {
             attention: Mat::from_fn(group_size * rows, candidates, |row, i| {
                 weights[row / rows][(row % rows, i)]

@@ -24,7 +24,7 @@ use laprox_reference::layer::Layer;
 use laprox_reference::oracle::convexify;
 use laprox_reference::oracle::gram::{PairGram, Product, Rows};
 use laprox_reference::rounding::gamma;
-use laprox_reference::{Error, Form, LayerShape, QueryHead};
+use laprox_reference::{Error, Form, KvHead, LayerShape, QueryHead};
 use nalgebra::DMatrix;
 
 use self::group::{Group, row_dots};
@@ -62,14 +62,14 @@ impl FastGram {
         let weight = Mat::from_fn(shape.hidden_dim, width, |channel, column| {
             layer.output_projection[column / head_dim][(column % head_dim, channel)]
         });
-        let groups = (0..shape.kv_heads).map(|head| Group::new(layer, attention, head)).collect();
+        let groups = shape.kv_heads().map(|head| Group::new(layer, attention, head)).collect();
         let rows = attention.weights[0].nrows();
         let projection_gram = product(weight.transpose(), weight.as_ref());
         let projection_norms = layer.output_projection.iter().map(DMatrix::norm).collect();
         let diagonal = Vec::new();
         let mut gram =
             Self { shape, form, rows, groups, weight, projection_norms, projection_gram, diagonal };
-        gram.diagonal = (0..shape.kv_heads).flat_map(|head| gram.group_diagonal(head)).collect();
+        gram.diagonal = shape.kv_heads().flat_map(|head| gram.group_diagonal(head)).collect();
         Ok(gram)
     }
 
@@ -90,14 +90,14 @@ impl FastGram {
     }
 
     /// The query heads of a group, each with its rows of `A_g`.
-    fn group_rows(&self, kv_head: usize) -> impl Iterator<Item = (QueryHead, usize)> + '_ {
-        let group_size = self.shape.group_size();
-        (0..group_size).map(move |head| (QueryHead(kv_head * group_size + head), head * self.rows))
+    fn group_rows(&self, kv_head: KvHead) -> impl Iterator<Item = (QueryHead, usize)> {
+        let rows = self.rows;
+        self.shape.query_group(kv_head).enumerate().map(move |(place, head)| (head, place * rows))
     }
 
     /// `M_ii = sum over pairs (h, h') of the group of <a_{h,i}, a_{h',i}> <b_{h,i}, b_{h',i}>`.
-    fn group_diagonal(&self, kv_head: usize) -> Vec<f64> {
-        let group = &self.groups[kv_head];
+    fn group_diagonal(&self, kv_head: KvHead) -> Vec<f64> {
+        let group = &self.groups[kv_head.0];
         let candidates = self.shape.candidate_len();
         let mut diagonal = vec![0.0; candidates];
         for (one, one_rows) in self.group_rows(kv_head) {
@@ -122,15 +122,15 @@ impl FastGram {
     }
 
     /// The share of `x` that belongs to a KV head.
-    fn part<'x>(&self, x: &'x [f64], kv_head: usize) -> &'x [f64] {
+    fn part<'x>(&self, x: &'x [f64], kv_head: KvHead) -> &'x [f64] {
         let candidates = self.shape.candidate_len();
-        &x[kv_head * candidates..(kv_head + 1) * candidates]
+        &x[kv_head.0 * candidates..(kv_head.0 + 1) * candidates]
     }
 
     /// `A_h diag x V` of every head side by side, `[rows, H d]`.
     fn attended(&self, x: &[f64]) -> Mat<f64> {
         let mut attended = Mat::zeros(self.rows, self.weight.ncols());
-        for (kv_head, group) in self.groups.iter().enumerate() {
+        for (kv_head, group) in self.shape.kv_heads().zip(&self.groups) {
             let sums = group.attended(self.part(x, kv_head));
             for (head, first) in self.group_rows(kv_head) {
                 let columns = self.head_columns(head);
@@ -160,9 +160,9 @@ impl FastGram {
     fn drift(&self, x: &[f64]) -> f64 {
         let shape = self.shape;
         let head = |head: QueryHead| {
-            let (kv_head, within) = (shape.kv_head_of(head).0, head.0 % shape.group_size());
-            let group = &self.groups[kv_head];
-            let norms = group.attention_norms[within].iter().zip(&group.value_norms);
+            let (kv_head, place) = (shape.kv_head_of(head), head.0 % shape.group_size());
+            let group = &self.groups[kv_head.0];
+            let norms = group.attention_norms[place].iter().zip(&group.value_norms);
             let pairs: f64 =
                 norms.zip(self.part(x, kv_head)).map(|((one, two), share)| one * two * share.abs()).sum();
             pairs * self.projection_norms[head.0]
@@ -192,8 +192,8 @@ impl FastGram {
     }
 
     /// One KV head's part of the values and of their errors.
-    fn group_values(&self, kv_head: usize, pulled: &Mat<f64>, magnitudes: &[f64], product: &mut Product) {
-        let (shape, group) = (self.shape, &self.groups[kv_head]);
+    fn group_values(&self, kv_head: KvHead, pulled: &Mat<f64>, magnitudes: &[f64], product: &mut Product) {
+        let (shape, group) = (self.shape, &self.groups[kv_head.0]);
         let mut stacked = Mat::zeros(group.attention.nrows(), shape.head_dim);
         for (head, first) in self.group_rows(kv_head) {
             let columns = self.head_columns(head);
@@ -229,7 +229,7 @@ impl PairGram for FastGram {
             root_loss: 0.0,
         };
         let (pulled, magnitudes) = self.pulled(&errors);
-        for kv_head in 0..self.shape.kv_heads {
+        for kv_head in self.shape.kv_heads() {
             self.group_values(kv_head, &pulled, &magnitudes, &mut product);
         }
         Ok(product)
@@ -250,15 +250,15 @@ impl PairGram for FastGram {
         let factor = gamma(self.rows + shape.hidden_dim + 2 * shape.head_dim + heads + 8).sqrt();
         let mut magnitudes = vec![0.0; self.slots()];
         for head in shape.query_heads() {
-            let (kv_head, within) = (shape.kv_head_of(head).0, head.0 % shape.group_size());
-            let group = &self.groups[kv_head];
+            let (kv_head, place) = (shape.kv_head_of(head), head.0 % shape.group_size());
+            let group = &self.groups[kv_head.0];
             let absolute = |matrix: MatRef<'_, f64>| {
                 Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, k| matrix[(i, k)].abs())
             };
             let (weight, values) = (absolute(self.projection(head)), absolute(group.values.as_ref()));
             let reach = product(weight.as_ref(), values.transpose());
-            let first = kv_head * shape.candidate_len();
-            for (i, norm) in group.attention_norms[within].iter().enumerate() {
+            let first = kv_head.0 * shape.candidate_len();
+            for (i, norm) in group.attention_norms[place].iter().enumerate() {
                 magnitudes[first + i] += factor * norm * reach.as_ref().col(i).norm_l2();
             }
         }

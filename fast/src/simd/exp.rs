@@ -6,14 +6,14 @@ use pulp::Simd;
 pub const EXP_ROUNDINGS: f64 = 3.0;
 
 /// What is below this has a power of two below the smallest normal number, and that becomes 0.
-pub const LEAST: f32 = -126.0;
+const LEAST: f32 = -126.0;
 
 /// `2^x` for `x <= 0`: exactly 1 for 0, exactly 0 below [`LEAST`], negative infinity included.
 ///
 /// `x = n + f` with a whole `n` and `|f| <= 1/2`, both exact; `2^f = 1 + f q(f)` by the minimax polynomial of degree 6,
 /// whose own relative error is 2.6e-9; `n` is added to the exponent.
 #[inline(always)]
-pub fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // 1.5 * 2^23: adding it leaves the nearest whole number in the last bits, and zeros in the eight above them.
     let magic = simd.splat_f32s(12_582_912.0);
     // What is not kept may be anything until the end.

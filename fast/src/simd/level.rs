@@ -64,7 +64,7 @@ impl Level {
 
 /// The registers of `S`: a panel leaves room for the rows' number and the panel's own row beside the sums.
 #[must_use]
-pub fn registers<S: Simd>() -> Registers {
+pub(crate) fn registers<S: Simd>() -> Registers {
     Registers { lanes: S::F32_LANES, panel: if S::REGISTER_COUNT >= 32 { 4 } else { 2 } }
 }
 

@@ -3,18 +3,18 @@
 //! Everything is one product, [`tile()`]: some rows times a packed panel, with the sums in registers. The stages differ in
 //! what the rows and the panel are, and in what becomes of the sums.
 
-pub mod buffer;
+mod buffer;
 pub mod exp;
-pub mod level;
-pub mod panel;
-pub mod prefetch;
-pub mod syrk;
-pub mod tile;
+mod level;
+mod panel;
+mod prefetch;
+pub(crate) mod syrk;
+mod tile;
 pub mod widen;
 
-pub use buffer::Buffer;
-pub use exp::exp2;
+pub(crate) use buffer::Buffer;
+pub(crate) use exp::exp2;
 pub use level::Level;
 pub use panel::Panels;
-pub use prefetch::prefetch;
+pub(crate) use prefetch::prefetch;
 pub use tile::{ROWS, Rows, tile};

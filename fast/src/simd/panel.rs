@@ -17,12 +17,16 @@ pub struct Panels {
 
 impl Panels {
     /// Packs `entry(k, column)`.
+    ///
+    /// # Panics
+    /// When a `usize` does not hold the number of entries.
     #[must_use]
     pub fn pack(level: Level, len: usize, columns: usize, entry: impl Fn(usize, usize) -> f32) -> Self {
         let registers = level.registers();
         let width = columns.div_ceil(registers.lanes);
-        let mut panels =
-            Self { numbers: Buffer::filled(len * width * registers.lanes, 0.0), len, registers, width };
+        let numbers = len.checked_mul(width).and_then(|numbers| numbers.checked_mul(registers.lanes));
+        let numbers = Buffer::filled(numbers.expect("panels that memory holds"), 0.0);
+        let mut panels = Self { numbers, len, registers, width };
         let numbers = panels.numbers.as_mut_slice();
         for first in (0..width).step_by(registers.panel) {
             let wide = registers.panel.min(width - first) * registers.lanes;
@@ -41,19 +45,13 @@ impl Panels {
 
     /// The rows, `len`.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are no rows.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Registers over all panels.
     #[must_use]
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
@@ -65,5 +63,16 @@ impl Panels {
             let wide = self.registers.panel.min(self.width - first);
             (first, wide, &numbers[first * self.len..][..wide * self.len])
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "panels that memory holds")]
+    fn a_size_that_overflows_is_refused() {
+        let _ = Panels::pack(Level::best(), 1 << (usize::BITS - 1), 2, |_, _| 0.0);
     }
 }

@@ -56,6 +56,8 @@ impl Number for f64 {
 pub const ROWS: usize = 6;
 
 /// Where a tile's rows lie: element `(r, k)` is `data[offsets[r] + k * step]`.
+///
+/// An offset that a `usize` does not hold becomes the largest one, which no data has: [`tile()`] refuses it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T = f32> {
     data: &'a [T],
@@ -64,40 +66,50 @@ pub struct Rows<'a, T = f32> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// Rows `first..` of `count`, `stride` apart, elements `step` apart; behind the last row it is repeated.
+    /// Rows `first..` of `count`, `stride` apart, elements `step` apart. Behind the last row it is repeated.
+    ///
+    /// # Panics
+    /// When there are no rows.
     #[inline(always)]
     #[must_use]
     pub fn new(data: &'a [T], first: usize, count: usize, stride: usize, step: usize) -> Self {
-        Self::at(data, first, count, step, |row| row * stride)
+        Self::at(data, first, count, step, |row| row.saturating_mul(stride))
     }
 
     /// Rows `first..` of `count`, each with its first element at its offset.
+    ///
+    /// # Panics
+    /// When there are no rows.
     #[inline(always)]
     #[must_use]
-    pub fn at(
+    pub(crate) fn at(
         data: &'a [T],
         first: usize,
         count: usize,
         step: usize,
         offset: impl Fn(usize) -> usize,
     ) -> Self {
-        let last = count - 1;
-        let mut offsets = [0; ROWS];
-        for (r, place) in offsets.iter_mut().enumerate() {
-            *place = offset((first + r).min(last));
-        }
+        let last = count.checked_sub(1).expect("a tile of at least one row");
+        let offsets = std::array::from_fn(|r| offset(first.saturating_add(r).min(last)));
         Self { data, offsets, step }
     }
 
     /// The rows from their element `k` on.
     #[inline(always)]
     #[must_use]
-    pub fn from(self, k: usize) -> Self {
-        Self { offsets: self.offsets.map(|offset| offset + k * self.step), ..self }
+    pub(crate) fn from(self, k: usize) -> Self {
+        let skipped = k.saturating_mul(self.step);
+        Self { offsets: self.offsets.map(|offset| offset.saturating_add(skipped)), ..self }
     }
 }
 
-/// Adds `len` products to the first `C` of the sums' columns; the panel's rows are `stride` registers apart.
+/// The index of the last of `len` elements, `step` apart; `None` where there is none, or a `usize` does not hold it.
+#[inline(always)]
+fn last_index(first: usize, len: usize, step: usize) -> Option<usize> {
+    len.checked_sub(1)?.checked_mul(step)?.checked_add(first)
+}
+
+/// Adds `len` products to the first `C` of the sums' columns. The panel's rows are `stride` registers apart.
 ///
 /// # Panics
 /// When the rows or the panel are shorter than `len`.
@@ -113,24 +125,101 @@ pub fn tile<S: Simd, T: Number, const C: usize, const WIDE: usize>(
     if len == 0 {
         return;
     }
-    let furthest = rows.offsets.iter().fold(0, |most, &offset| most.max(offset)) + (len - 1) * rows.step;
-    assert!(furthest < rows.data.len(), "rows end before the sum does");
-    assert!((len - 1) * stride + C <= panel.len(), "a panel ends before the sum does");
-    // SAFETY: an offset is at most the furthest element's place, below the length of the data.
+    let furthest = rows.offsets.iter().fold(0, |most, &offset| most.max(offset));
+    let last = last_index(furthest, len, rows.step);
+    assert!(last.is_some_and(|last| last < rows.data.len()), "rows end before the sum does");
+    let last = last_index(C - 1, len, stride);
+    assert!(last.is_some_and(|last| last < panel.len()), "a panel ends before the sum does");
+    // SAFETY: an offset is at most the furthest element's index, below the length of the data.
     let starts = rows.offsets.map(|offset| unsafe { rows.data.as_ptr().add(offset) });
     for k in 0..len {
         let mut columns = [T::splat(simd, T::zeroed()); C];
         for (c, column) in columns.iter_mut().enumerate() {
-            // SAFETY: k < len and c < C, so the index is at most (len - 1) * stride + C - 1, below the panel's length.
+            // SAFETY: k < len and c < C, so the index is at most the last one, which is below the panel's length.
             *column = unsafe { *panel.get_unchecked(k * stride + c) };
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: k < len, so the index is at most the furthest one, below the length of the data.
+            // SAFETY: k < len, so the index is at most the last one, which is below the length of the data.
             let number = unsafe { *starts[r].add(k * rows.step) };
             let number = T::splat(simd, number);
             for c in 0..C {
                 sums[c] = T::mul_add(simd, number, columns[c], sums[c]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use pulp::WithSimd;
+
+    use super::*;
+    use crate::simd::Level;
+
+    /// A product of one column of a panel of six registers.
+    struct Product<'a> {
+        rows: Rows<'a>,
+        stride: usize,
+        len: usize,
+    }
+
+    impl WithSimd for Product<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let panel = [simd.splat_f32s(1.0); 6];
+            let mut sums = [[simd.splat_f32s(0.0)]; ROWS];
+            tile::<S, f32, 1, 1>(simd, self.rows, &panel, self.stride, self.len, &mut sums);
+        }
+    }
+
+    /// The largest number whose double wraps around to 0.
+    const HALF: usize = 1 << (usize::BITS - 1);
+
+    fn refusal(rows: Rows<'_>, stride: usize, len: usize) -> Vec<Option<String>> {
+        let refused = |level: Level| {
+            let product = AssertUnwindSafe(|| level.run(Product { rows, stride, len }));
+            catch_unwind(product)
+                .err()
+                .and_then(|panic| panic.downcast::<&str>().ok())
+                .map(|text| text.to_string())
+        };
+        Level::all().into_iter().map(refused).collect()
+    }
+
+    #[test]
+    fn sizes_that_fit_are_not_refused() {
+        let data = [1.0; 12];
+        assert!(refusal(Rows::new(&data, 0, 6, 2, 1), 5, 2).iter().all(Option::is_none));
+        assert!(refusal(Rows::new(&data, 4, 6, 2, 1).from(1), 1, 1).iter().all(Option::is_none));
+    }
+
+    /// Each of these would pass if its product wrapped around.
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let data = [1.0; 12];
+        let rows = [
+            (Rows::new(&data, 2, 3, HALF, 1), 1),
+            (Rows::new(&data, 0, 1, 0, HALF), 3),
+            (Rows::new(&data, 0, 1, 0, HALF).from(2), 1),
+            (Rows::new(&data, 1, 2, 1, usize::MAX), 2),
+            (Rows::new(&data, 1, 2, 1, 1).from(usize::MAX), 1),
+        ];
+        for (rows, len) in rows {
+            for text in refusal(rows, 1, len) {
+                assert_eq!(text.as_deref(), Some("rows end before the sum does"), "{rows:?}, {len}");
+            }
+        }
+        for text in refusal(Rows::new(&data, 0, 1, 0, 1), HALF, 3) {
+            assert_eq!(text.as_deref(), Some("a panel ends before the sum does"));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "at least one row")]
+    fn a_tile_of_no_rows_is_refused() {
+        let _ = Rows::new(&[1.0], 0, 0, 1, 1);
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use half::f16;
-use laprox_reference::{Elements, LayerProblem, TensorView};
+use laprox_reference::{Elements, KvHead, LayerProblem, TensorView};
 use pulp::Simd;
 
 use super::prefetch::prefetch;
@@ -12,9 +12,9 @@ use super::prefetch::prefetch;
 /// The largest number whose products' squares stay inside f32: 2^24 squared, times a width of 2^12, has a square of 2^120.
 const LARGEST: f64 = (1_u64 << 24) as f64;
 
-/// Rows of one head of a tensor `[N, rows, width]` as they were captured: some in order, or those at some positions.
+/// Rows of one KV head's keys or values, `[Hkv, rows, width]`, as they were captured: some in order, or those at some positions.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     numbers: Elements<'a>,
     width: usize,
     places: Places<'a>,
@@ -29,15 +29,15 @@ enum Places<'a> {
 impl<'a> Source<'a> {
     /// The rows of `range`.
     #[must_use]
-    pub fn range(tensor: &TensorView<'a, 3>, head: usize, range: Range<usize>) -> Self {
+    pub fn range(tensor: &TensorView<'a, 3>, kv_head: KvHead, range: Range<usize>) -> Self {
         let places = Places::From { first: range.start, len: range.len() };
-        Self { numbers: tensor.outer(head), width: tensor.shape()[2], places }
+        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places }
     }
 
     /// The rows at `positions`.
     #[must_use]
-    pub fn at(tensor: &TensorView<'a, 3>, head: usize, positions: &'a [u32]) -> Self {
-        Self { numbers: tensor.outer(head), width: tensor.shape()[2], places: Places::At(positions) }
+    pub fn at(tensor: &TensorView<'a, 3>, kv_head: KvHead, positions: &'a [u32]) -> Self {
+        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places: Places::At(positions) }
     }
 
     /// How many rows.
@@ -48,12 +48,6 @@ impl<'a> Source<'a> {
             Places::From { len, .. } => len,
             Places::At(positions) => positions.len(),
         }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Some of the rows.
@@ -93,7 +87,7 @@ impl<'a> Source<'a> {
 
 /// Asks for numbers.
 #[inline(always)]
-pub fn prefetch_elements(numbers: Elements<'_>) {
+pub(crate) fn prefetch_elements(numbers: Elements<'_>) {
     match numbers {
         Elements::F16(halves) => prefetch(halves, 0, halves.len()),
         Elements::F32(singles) => prefetch(singles, 0, singles.len()),
@@ -154,7 +148,7 @@ fn widen_half(half: f16) -> f32 {
 
 /// Writes the numbers times a power of two to `wide`, exactly but for what falls out of f64's range.
 #[inline(always)]
-pub fn widen_scaled<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: &mut [f64]) {
+pub(crate) fn widen_scaled<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: &mut [f64]) {
     const PART: usize = 16;
     let (parts, rest) = wide.as_chunks_mut::<PART>();
     let last = parts.len() * PART;
@@ -180,7 +174,7 @@ pub fn widen_scaled<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: 
 /// # Panics
 /// When the lengths differ.
 #[inline(always)]
-pub fn widen_to_f64(numbers: Elements<'_>, wide: &mut [f64]) {
+pub(crate) fn widen_to_f64(numbers: Elements<'_>, wide: &mut [f64]) {
     assert_eq!(numbers.len(), wide.len(), "lengths differ");
     match numbers {
         Elements::F16(halves) => {
@@ -195,7 +189,7 @@ pub fn widen_to_f64(numbers: Elements<'_>, wide: &mut [f64]) {
 
 /// The largest magnitude; 0 of no numbers.
 #[must_use]
-pub fn largest(numbers: Elements<'_>) -> f64 {
+pub(crate) fn largest(numbers: Elements<'_>) -> f64 {
     // Without their signs, finite numbers are in the order of their bits.
     match numbers {
         Elements::F16(halves) => {
@@ -215,7 +209,7 @@ pub fn largest(numbers: Elements<'_>) -> f64 {
 
 /// Whether f32 holds the layer's numbers and what the stages make of them; halves always do.
 #[must_use]
-pub fn fits_f32(problem: &LayerProblem<'_>) -> bool {
+pub(crate) fn fits_f32(problem: &LayerProblem<'_>) -> bool {
     let activations = problem.activations();
     let tensors = [
         Some(activations.query.elements()),
