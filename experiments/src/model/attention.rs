@@ -1,4 +1,4 @@
-//! Causal attention of a query group over the slots of its KV head.
+//! Causal attention of a query group over the cache entries of its KV head.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
 use rayon::prelude::*;
@@ -6,11 +6,11 @@ use rayon::prelude::*;
 use super::cache::HeadCache;
 use super::error::Result;
 
-/// `out_i = sum_s softmax_s(scale * q_i . k_s) v_s` over the slots `s` that row `i` sees.
+/// `out_i = sum_s softmax_s(scale * q_i . k_s) v_s` over the entries `s` that the causal mask leaves to row `i`.
 ///
-/// `queries` is `[g, c, d]`: the chunk's rows of the query heads that share the KV head; so is the result. The chunk's
-/// own `c` keys and values are the last slots of the cache, and row `i` sees every slot but those of the rows after
-/// it. So nothing here depends on positions, and an evicted cache needs nothing else.
+/// `queries` and the result are `[g, c, d]`: the chunk's rows of the query heads that share the KV head. The chunk's own
+/// `c` keys and values are the last entries of the cache, and row `i` sees all entries except those of later rows. The
+/// mask does not depend on positions, so a full cache and an evicted one are the same here.
 pub(super) fn attend(queries: &Tensor, cache: &HeadCache, scale: f32) -> Result<Tensor> {
     let (group_size, chunk_len, head_dim) = queries.dims3()?;
     let rows = queries.reshape((group_size * chunk_len, head_dim))?;
@@ -19,7 +19,7 @@ pub(super) fn attend(queries: &Tensor, cache: &HeadCache, scale: f32) -> Result<
     Ok(weights.matmul(&cache.values()?)?.reshape(queries.shape())?)
 }
 
-/// Turns products `[g*c, slots]` into attention weights, row by row, in place.
+/// Turns products `[g*c, entries]` into attention weights, row by row, in place.
 struct CausalSoftmax {
     chunk_len: usize,
     scale: f32,
@@ -31,13 +31,13 @@ impl InplaceOp1 for CausalSoftmax {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (_, slots) = layout.shape().dims2()?;
+        let (_, entries) = layout.shape().dims2()?;
         let (CpuStorage::F32(products), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
             candle_core::bail!("{} is only implemented for contiguous f32", self.name());
         };
-        products[start..end].par_chunks_mut(slots).enumerate().for_each(|(row, products)| {
+        products[start..end].par_chunks_mut(entries).enumerate().for_each(|(row, products)| {
             let later_rows = self.chunk_len - 1 - row % self.chunk_len;
-            let (seen, hidden) = products.split_at_mut(slots - later_rows);
+            let (seen, hidden) = products.split_at_mut(entries - later_rows);
             softmax(seen, self.scale);
             hidden.fill(0.0);
         });

@@ -1,4 +1,4 @@
-//! The KV cache: per KV head its own slots, so that a full cache and an evicted, ragged one are the same type.
+//! The KV cache. Each KV head has its own number of entries, so a full cache and an evicted, ragged one are one type.
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use laprox_reference::{KvHead, LayerIndex};
@@ -8,14 +8,14 @@ use super::error::Result;
 
 /// Post-RoPE keys and values of every layer and KV head.
 ///
-/// Keys are rotated by the position at which they were computed, which eviction does not change: later tokens continue
-/// at [`KvCache::next_position`], whatever has been evicted.
+/// Keys are rotated by the position at which they were computed, and eviction does not change it: later tokens continue
+/// at [`KvCache::next_position`] in either case.
 pub struct KvCache {
     layers: Vec<Vec<HeadCache>>,
     next_position: usize,
 }
 
-/// The slots of one KV head, in the order of their positions.
+/// The entries of one KV head in one layer, in the order of their positions.
 pub struct HeadCache {
     keys: Tensor,
     values: Tensor,
@@ -33,13 +33,13 @@ impl KvCache {
         Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_>>()?, next_position: 0 })
     }
 
-    /// The position of the next token, which is how many tokens have been seen.
+    /// The position of the next token: the number of tokens seen so far.
     #[must_use]
     pub fn next_position(&self) -> usize {
         self.next_position
     }
 
-    /// The bytes of memory that the keys and values take as they are laid out, room for further tokens included.
+    /// The bytes allocated for keys and values, including the room for further tokens.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         self.layers
@@ -58,11 +58,11 @@ impl KvCache {
         &self.layers[layer.0][head.0]
     }
 
-    /// The cache that is left when every KV head keeps only the slots that `retained` lists, in that order, with room
-    /// for `spare` tokens more. On a cache from which nothing was evicted, slots are positions.
+    /// The cache in which every KV head keeps only the entries that `retained` lists by index, in that order, with room
+    /// for `spare` further tokens. An entry's index is its position as long as nothing was evicted.
     ///
     /// # Errors
-    /// [`super::Error::Compute`] when a slot does not exist.
+    /// [`super::Error::Compute`] when there is no such entry.
     pub fn retain<'a>(
         &self,
         retained: impl Fn(LayerIndex, KvHead) -> &'a [u32],
@@ -77,7 +77,7 @@ impl KvCache {
         Ok(Self { layers: layers.collect::<Result<_>>()?, next_position: self.next_position })
     }
 
-    /// Appends one layer's keys and values of a chunk, each `[Hkv, c, d]`.
+    /// Appends a chunk's keys and values of one layer, each `[Hkv, c, d]`.
     pub(super) fn append(&mut self, layer: LayerIndex, keys: &Tensor, values: &Tensor) -> Result<()> {
         for (head, cache) in self.layers[layer.0].iter_mut().enumerate() {
             cache.append(&keys.get(head)?, &values.get(head)?)?;
@@ -95,7 +95,7 @@ impl KvCache {
         &self.layers[layer.0]
     }
 
-    /// Moves on by a chunk that every layer has appended.
+    /// Advances the position after every layer has appended the chunk.
     pub(super) fn advance(&mut self, tokens: usize) {
         self.next_position += tokens;
     }
@@ -103,17 +103,17 @@ impl KvCache {
 
 impl HeadCache {
     fn new(capacity: usize, head_dim: usize) -> Result<Self> {
-        let slots = || Tensor::zeros((capacity, head_dim), DType::F32, &Device::Cpu);
-        Ok(Self { keys: slots()?, values: slots()?, len: 0 })
+        let entries = || Tensor::zeros((capacity, head_dim), DType::F32, &Device::Cpu);
+        Ok(Self { keys: entries()?, values: entries()?, len: 0 })
     }
 
-    /// How many slots are filled.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no slot is filled.
+    /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -122,7 +122,7 @@ impl HeadCache {
     /// The post-RoPE keys `[len, d]`, a view.
     ///
     /// # Errors
-    /// None in practice: the view lies inside the slots.
+    /// None in practice: the view lies inside the allocation.
     pub fn keys(&self) -> Result<Tensor> {
         Ok(self.keys.narrow(0, 0, self.len)?)
     }
@@ -130,7 +130,7 @@ impl HeadCache {
     /// The values `[len, d]`, a view.
     ///
     /// # Errors
-    /// None in practice: the view lies inside the slots.
+    /// None in practice: the view lies inside the allocation.
     pub fn values(&self) -> Result<Tensor> {
         Ok(self.values.narrow(0, 0, self.len)?)
     }
@@ -142,15 +142,15 @@ impl HeadCache {
         Ok(())
     }
 
-    fn retain(&self, slots: &[u32], spare: usize) -> Result<Self> {
-        let mut cache = Self::new(slots.len() + spare, self.keys.dim(1)?)?;
-        let slots = Tensor::new(slots, &Device::Cpu)?;
-        cache.append(&self.keys()?.index_select(&slots, 0)?, &self.values()?.index_select(&slots, 0)?)?;
+    fn retain(&self, entries: &[u32], spare: usize) -> Result<Self> {
+        let mut cache = Self::new(entries.len() + spare, self.keys.dim(1)?)?;
+        let entries = Tensor::new(entries, &Device::Cpu)?;
+        cache.append(&self.keys()?.index_select(&entries, 0)?, &self.values()?.index_select(&entries, 0)?)?;
         Ok(cache)
     }
 }
 
-/// The bytes behind a tensor, whatever part of them it shows.
+/// The bytes of a tensor's whole allocation, of which it may be a view.
 fn allocated_bytes(tensor: &Tensor) -> usize {
     let (storage, _) = tensor.storage_and_layout();
     match &*storage {

@@ -1,15 +1,15 @@
-//! The activations that an activation dump holds, of one text.
+//! One text's activations, as an activation dump holds them.
 
 use candle_core::Tensor;
 use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, TensorView};
 use ndarray::{Array2, Array3};
 
 use super::cache::{HeadCache, KvCache};
-use super::error::{Error, Result};
+use super::error::{Error, Quantity, Result};
 use super::forward::{Model, PREFILL_CHUNK};
 use super::observe::{Observer, QueryTap};
 
-/// How much of a text is captured.
+/// The part of a text to capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaptureShape {
     /// `n`, the tokens whose keys and values can be evicted.
@@ -20,7 +20,7 @@ pub struct CaptureShape {
     pub future_len: usize,
 }
 
-/// One text's activations; the arrays are made one layer at a time.
+/// One text's activations. The arrays are made one layer at a time.
 pub struct CapturedSample {
     shape: CaptureShape,
     queries: QueryTap,
@@ -40,10 +40,10 @@ pub struct CapturedLayer {
     pub future_queries: Array3<f32>,
 }
 
-/// Runs the model over the first `n + t` tokens of a text and keeps what a dump holds.
+/// Runs the model over the first `n + t` tokens of a text and keeps the activations of a dump.
 ///
-/// The future is the text's own, not the model's answer. `tokens` comes from [`super::Tokenizer::encode`], so it starts
-/// with a begin-of-sequence token only where the model's metadata asks for one.
+/// The future is the text's own continuation, not the model's answer. `tokens` comes from [`super::Tokenizer::encode`],
+/// so it starts with a begin-of-sequence token only if the model's metadata asks for one.
 ///
 /// # Errors
 /// [`Error::ShortText`] when the text is too short, [`Error::Request`] when the window is empty or longer than the
@@ -70,14 +70,14 @@ impl CaptureShape {
         let Self { context_len, window_len, future_len } = self;
         if window_len == 0 || window_len > context_len {
             let expected = format!("between 1 and the context's {context_len}");
-            return Err(Error::Request { what: "window", expected, found: window_len });
+            return Err(Error::Request { quantity: Quantity::Window, expected, found: window_len });
         }
         Ok(context_len.saturating_add(future_len))
     }
 }
 
 impl CapturedSample {
-    /// Takes what a run has left: `cache` with `n + t` tokens in every KV head, and the queries of their last `w + t`.
+    /// Takes a run's `cache`, `n + t` tokens in every KV head, and the queries of the last `w + t` tokens.
     #[must_use]
     pub fn new(shape: CaptureShape, queries: QueryTap, cache: KvCache) -> Self {
         Self { shape, queries, cache }
@@ -117,7 +117,7 @@ impl CapturedLayer {
     /// The layer's eviction problem, with its output projection `[D, H*d]`.
     ///
     /// # Errors
-    /// [`laprox_reference::Error`] when a number is not finite, or the projection is another layer's.
+    /// [`laprox_reference::Error`] when a number is not finite, or the projection has another layer's shape.
     pub fn problem<'a>(
         &'a self,
         layer: LayerIndex,

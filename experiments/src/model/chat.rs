@@ -1,4 +1,4 @@
-//! The chat template of the GGUF file, which turns a conversation into the text that the model was tuned on.
+//! The chat template of the GGUF file: it turns a conversation into text of the form that the model was tuned on.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
@@ -12,12 +12,12 @@ use super::tokenizer::Tokenizer;
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What was said.
+    /// The text of the turn.
     pub content: String,
 }
 
 impl Message {
-    /// What the user says.
+    /// A turn of the user.
     pub fn user(content: impl Into<String>) -> Self {
         Self { role: "user".to_owned(), content: content.into() }
     }

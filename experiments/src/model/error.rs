@@ -1,12 +1,13 @@
-//! What can be wrong with a model file or with what is asked of the model.
+//! The errors of a model file and of requests to the model.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of this module's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A refusal, one line long, that names the file wherever one is at fault.
+/// A refusal, one line long. It names the file if a file is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -26,20 +27,20 @@ pub enum Error {
         /// Why.
         source: zip::result::ZipError,
     },
-    /// A wheel or a folder that does not hold what it should.
+    /// A wheel or a folder with the wrong contents.
     #[error("{}: expected {expected}, found {found}", file.display())]
     Contents {
         /// The wheel or folder.
         file: PathBuf,
-        /// What should be inside.
+        /// The contents that a model needs.
         expected: String,
-        /// What is.
+        /// The contents that are there.
         found: String,
     },
-    /// A file that claims, by name or size, to be a model whose digest is known, and is not.
+    /// A file with the name or the size of a model whose digest is known, but with another digest.
     #[error("{}: is named or sized like {model}, whose sha256 is {expected}, but its own is {found}", file.display())]
     Digest {
-        /// Where the bytes came from.
+        /// The file, wheel or folder that was read.
         file: PathBuf,
         /// The model that the file claims to be.
         model: &'static str,
@@ -63,7 +64,7 @@ pub enum Error {
         file: PathBuf,
         /// The metadata key.
         key: String,
-        /// What is wrong with its value.
+        /// The fault of its value.
         reason: String,
     },
     /// A tensor that is missing, misshapen, cut short or left over.
@@ -73,7 +74,7 @@ pub enum Error {
         file: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// A text that the tokenizer refuses.
@@ -91,13 +92,13 @@ pub enum Error {
         found: usize,
     },
     /// A request that no text can satisfy.
-    #[error("{what}: expected {expected}, found {found}")]
+    #[error("{quantity}: expected {expected}, found {found}")]
     Request {
-        /// Which size.
-        what: &'static str,
-        /// The rule.
+        /// The quantity out of range.
+        quantity: Quantity,
+        /// Its range.
         expected: String,
-        /// What was asked for.
+        /// The requested value.
         found: usize,
     },
     /// A failure of the tensor library.
@@ -105,7 +106,31 @@ pub enum Error {
     Compute(#[from] candle_core::Error),
 }
 
-/// The message of a tensor library error without the backtrace that follows it where backtraces are switched on.
+/// A number that a caller chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// `w`, the observation window's length.
+    Window,
+    /// The tokens that a cache has to hold.
+    Tokens,
+    /// The tokens of a prompt.
+    PromptTokens,
+    /// The tokens per pass through the layers.
+    ChunkLen,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Window => "window",
+            Self::Tokens => "tokens",
+            Self::PromptTokens => "prompt tokens",
+            Self::ChunkLen => "chunk length",
+        })
+    }
+}
+
+/// The message of a tensor library error without the backtrace that may follow it.
 pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

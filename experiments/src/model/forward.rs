@@ -11,7 +11,7 @@ use super::attention::attend;
 use super::cache::KvCache;
 use super::chat::ChatTemplate;
 use super::config::Config;
-use super::error::{Error, Result};
+use super::error::{Error, Quantity, Result};
 use super::gguf::Gguf;
 use super::observe::Observer;
 use super::rope::{Rope, Rotation, split_heads};
@@ -19,10 +19,10 @@ use super::source::ModelFile;
 use super::tokenizer::Tokenizer;
 use super::weights::{LayerWeights, Weights};
 
-/// How many tokens [`Model::prefill`] takes through the layers at once, unless told otherwise.
+/// The number of tokens per pass of a prefill through the layers.
 pub const PREFILL_CHUNK: usize = 512;
 
-/// A model ready to run: everything that its GGUF file holds, with the weights dequantised to f32.
+/// A model ready to run: the contents of its GGUF file, with the weights dequantised to f32.
 pub struct Model {
     name: String,
     sha256: String,
@@ -34,11 +34,11 @@ pub struct Model {
     weights: Weights,
 }
 
-/// Further tokens of one sequence, and the cache that holds what came before them.
+/// Further tokens of one sequence, and the cache of the tokens before them.
 pub struct Segment<'a> {
     /// The tokens.
     pub tokens: &'a [u32],
-    /// The sequence's cache, which the tokens' keys and values join.
+    /// The sequence's cache; the tokens' keys and values are appended to it.
     pub cache: &'a mut KvCache,
 }
 
@@ -51,7 +51,7 @@ impl Segment<'_> {
 }
 
 impl Model {
-    /// Builds the model from its file, which is not needed afterwards.
+    /// Builds the model from its file. The file is not needed afterwards.
     ///
     /// # Errors
     /// [`Error::Gguf`], [`Error::Metadata`] and [`Error::Tensor`] when the file is damaged or asks for arithmetic that
@@ -84,7 +84,7 @@ impl Model {
         &self.sha256
     }
 
-    /// The element type in which the file stores most of the model, such as `q4_1`.
+    /// The element type of most of the file's matrix elements, such as `q4_1`.
     #[must_use]
     pub fn source_dtype(&self) -> &str {
         &self.source_dtype
@@ -96,13 +96,13 @@ impl Model {
         &self.config
     }
 
-    /// Text to token ids and back.
+    /// The tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// Conversations to text.
+    /// The chat template.
     #[must_use]
     pub fn chat(&self) -> &ChatTemplate {
         &self.chat
@@ -129,7 +129,7 @@ impl Model {
     pub fn cache(&self, capacity: usize) -> Result<KvCache> {
         if capacity > self.config.context_len {
             return Err(Error::Request {
-                what: "tokens",
+                quantity: Quantity::Tokens,
                 expected: format!("at most the model's context length {}", self.config.context_len),
                 found: capacity,
             });
@@ -148,9 +148,9 @@ impl Model {
         cache: &mut KvCache,
         observer: &mut dyn Observer,
     ) -> Result<Vec<f32>> {
-        for (what, found) in [("prompt tokens", tokens.len()), ("chunk length", chunk_len)] {
+        for (quantity, found) in [(Quantity::PromptTokens, tokens.len()), (Quantity::ChunkLen, chunk_len)] {
             if found == 0 {
-                return Err(Error::Request { what, expected: "at least 1".to_owned(), found });
+                return Err(Error::Request { quantity, expected: "at least 1".to_owned(), found });
             }
         }
         let mut last = None;
@@ -166,8 +166,8 @@ impl Model {
     /// Runs `c` further tokens and returns their residual stream after the last layer, `[c, D]`.
     ///
     /// # Errors
-    /// [`Error::Compute`] when a token is not in the vocabulary or the cache is full, and whatever the observer
-    /// returns. The cache is unusable after an error.
+    /// [`Error::Compute`] when a token is not in the vocabulary or the cache is full, and the observer's own errors. The
+    /// cache is unusable after an error.
     pub fn forward(
         &self,
         tokens: &[u32],
@@ -177,8 +177,8 @@ impl Model {
         self.forward_segments(&mut [Segment { tokens, cache }], observer)
     }
 
-    /// Runs further tokens of several sequences at once, so that the weights are read once for all of them, and returns
-    /// their residual streams one after another, `[sum of c, D]`. The observer is shown the sequences in turn.
+    /// Runs further tokens of several sequences at once, so that the weights are read once for all of them. Returns their
+    /// residual streams one after another, `[sum of c, D]`. The observer sees the sequences in turn.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -240,10 +240,10 @@ impl Model {
         Ok(weights.output_projection.forward(&rows)?)
     }
 
-    /// Each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
+    /// The attention of each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
     fn attend_groups(&self, queries: &Tensor, layer: LayerIndex, cache: &KvCache) -> Result<Tensor> {
         let (group_size, scale) = (self.config.group_size(), self.config.attention_scale());
-        let group = |(head, slots)| attend(&queries.narrow(0, head * group_size, group_size)?, slots, scale);
+        let group = |(head, cache)| attend(&queries.narrow(0, head * group_size, group_size)?, cache, scale);
         let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&groups, 0)?)
     }

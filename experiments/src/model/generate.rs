@@ -7,7 +7,7 @@ use super::forward::{Model, PREFILL_CHUNK, Segment};
 impl Model {
     /// Answers a prompt with the most probable token at every step, up to `max_new` tokens.
     ///
-    /// `on_token` hears each new token. The token that ends the answer is neither heard nor returned.
+    /// `on_token` is called with each new token. The token that ends the answer is neither passed to it nor returned.
     ///
     /// # Errors
     /// Those of [`Model::cache`], [`Model::prefill`] and [`Model::decode`].
@@ -17,11 +17,10 @@ impl Model {
         self.decode(logits, max_new, &mut cache, on_token)
     }
 
-    /// Continues from `logits`, those after the last token that went into `cache`; the rest is as in
-    /// [`Model::generate`]. The cache may be an evicted one and needs room for `max_new` tokens.
+    /// Continues from `logits`, the logits after the last token in `cache`, otherwise as [`Model::generate`] does. The
+    /// cache may be an evicted one and needs room for `max_new` tokens.
     ///
-    /// The tensor library multiplies a vector with a matrix on one thread, so several answers can be decoded beside
-    /// each other.
+    /// The tensor library multiplies a vector with a matrix on one thread, so several answers can be decoded in parallel.
     ///
     /// # Errors
     /// [`super::Error::Compute`] when the cache is full.
@@ -48,21 +47,20 @@ impl Model {
     }
 }
 
-/// A sequence to be continued.
+/// A sequence to continue.
 pub struct Continuation {
     /// The logits after its last token.
     pub logits: Vec<f32>,
-    /// What was kept of it, with room for what follows.
+    /// Its cache, full or evicted, with room for further tokens.
     pub cache: KvCache,
 }
 
 impl Model {
-    /// Continues every sequence with its most probable tokens, all at once: the weights are read once a step, however
-    /// many sequences there are. Ends each at its end token or after `max_new` tokens, as [`Model::decode`] does.
+    /// Continues all sequences at once with their most probable tokens: the weights are read once per step for all of
+    /// them. Each ends at its end token or after `max_new` tokens, as in [`Model::decode`].
     ///
-    /// A sequence's answer does not depend on the others'. That is because the tensor library sums the rows of a
-    /// product of these shapes in the same order, however many rows there are, from two on; so a sequence that is left
-    /// alone goes on in company.
+    /// A sequence's answer does not depend on the others: from two rows on, the tensor library sums each row of a product
+    /// of these shapes in the same order. With one sequence left, its row is therefore computed twice.
     ///
     /// # Errors
     /// [`super::Error::Compute`] when a cache is full.

@@ -1,4 +1,4 @@
-//! A parsed GGUF file: typed metadata and dequantised tensors, every refusal naming the file.
+//! A parsed GGUF file: typed metadata and dequantised tensors. Every refusal names the file.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,10 +9,10 @@ use candle_core::{Device, Tensor};
 use super::error::{Error, Result, first_line};
 use super::source::ModelFile;
 
-/// The largest metadata number that is taken for a size: the product of two still fits, with room for 4-byte elements.
+/// The largest size in the metadata: the product of two such sizes fits into 64 bits, even in bytes of f32.
 const MAX_SIZE: u64 = 1 << 24;
 
-/// The header of a GGUF file beside its bytes.
+/// A GGUF file's bytes and its parsed header.
 pub(super) struct Gguf<'a> {
     file: &'a Path,
     bytes: &'a [u8],
@@ -59,17 +59,17 @@ impl<'a> Gguf<'a> {
         elements.into_iter().max_by_key(|(_, count)| *count).map_or_else(String::new, |(dtype, _)| dtype)
     }
 
-    /// A text value; `None` where the key is absent.
+    /// A text value; `None` if the key is absent.
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
         self.optional(key, "a string", |value| value.to_string().map(String::as_str).ok())
     }
 
-    /// A truth value; `None` where the key is absent.
+    /// A truth value; `None` if the key is absent.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.optional(key, "a boolean", |value| value.to_bool().ok())
     }
 
-    /// A size or an id, at most 2^24; `None` where the key is absent.
+    /// A size or an id, at most 2^24; `None` if the key is absent.
     pub(super) fn size(&self, key: &str) -> Result<Option<usize>> {
         self.optional(key, "an unsigned number up to 16777216", |value| {
             let size = value.to_u64().ok().filter(|&size| size <= MAX_SIZE)?;
@@ -77,12 +77,12 @@ impl<'a> Gguf<'a> {
         })
     }
 
-    /// A real number; `None` where the key is absent.
+    /// A real number; `None` if the key is absent.
     pub(super) fn real(&self, key: &str) -> Result<Option<f32>> {
         self.optional(key, "an f32", |value| value.to_f32().ok())
     }
 
-    /// A list whose every element `element` accepts; `None` where the key is absent.
+    /// A list in which `element` accepts every element; `None` if the key is absent.
     pub(super) fn list<'s, T>(
         &'s self,
         key: &str,
@@ -122,19 +122,19 @@ impl<'a> Gguf<'a> {
             .map_err(|source| bad(first_line(&source)))
     }
 
-    /// The error about a metadata key.
+    /// The error that names a metadata key.
     pub(super) fn bad(&self, key: &str, reason: String) -> Error {
         Error::Metadata { file: self.file.to_path_buf(), key: key.to_owned(), reason }
     }
 
-    /// The error about a tensor that nothing has read.
+    /// The error that names a tensor that nothing has read.
     pub(super) fn left_over(&self, tensor: &str) -> Error {
         let reason = "not part of the architecture; ignoring it would change the model".to_owned();
         Error::Tensor { file: self.file.to_path_buf(), tensor: tensor.to_owned(), reason }
     }
 }
 
-/// Whether the header sets the data alignment to zero, by which the parser would divide.
+/// Whether the header sets the data alignment to zero: the parser would divide by it.
 fn declares_zero_alignment(bytes: &[u8]) -> bool {
     const KEY: &[u8] = b"general.alignment";
     const WIDTHS: [usize; 6] = [1, 1, 2, 2, 4, 4];

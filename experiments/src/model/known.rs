@@ -1,4 +1,4 @@
-//! The models whose digests are known, so that a damaged download is refused instead of measured.
+//! The models with a known digest: a damaged download of one is refused, not measured.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ pub(super) struct KnownModel {
     pub(super) name: &'static str,
     /// The GGUF file's own name.
     gguf: &'static str,
-    /// How the names of the wheels that carry it begin.
+    /// The first part of the names of the wheels that carry it.
     wheel: &'static str,
     /// The GGUF file's length in bytes.
     byte_len: usize,
@@ -42,12 +42,12 @@ const KNOWN_MODELS: [KnownModel; 3] = [
     },
 ];
 
-/// Finds the known model that a file is, or is no known model.
+/// The known model that a file holds, or none.
 ///
-/// `names` are the names under which the bytes came: the GGUF file's and those of the wheels around it.
+/// `names` are the names of the GGUF file and of the wheels around it.
 ///
 /// # Errors
-/// [`Error::Digest`] when a name or the length claims a known model and the digest disagrees.
+/// [`Error::Digest`] when a name or the length is that of a known model and the digest is not.
 pub(super) fn identify(
     file: &Path,
     names: &[String],

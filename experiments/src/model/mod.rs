@@ -1,19 +1,23 @@
-//! Runs a model from its GGUF file on the CPU and shows what happens inside attention.
+//! Runs a model from its GGUF file on the CPU and exposes the activations inside attention.
 //!
 //! ```text
-//! ModelFile -> Model { Config, Tokenizer, ChatTemplate, weights }
-//! text -> Tokenizer -> Model::prefill -> KvCache, logits -> Model::decode -> text
-//!                            |
-//!                            Observer: post-RoPE queries -> capture -> an activation dump
+//! source, wheel, known   path -> ModelFile: the bytes and their digest
+//! gguf, architecture     ModelFile -> metadata and tensors; a row of the table says what is implemented
+//! config, tokenizer, chat, weights, rope -> Model
+//! forward                tokens -> KvCache, logits            Model::prefill, Model::forward_segments
+//! cache                  KvCache::retain: the cache that an eviction leaves
+//! generate               logits, KvCache -> an answer         Model::decode, Model::decode_all
+//! observe, capture       post-RoPE queries, KvCache -> the activations of a dump
 //! ```
 //!
 //! The weights are dequantised to f32 and every product is an f32 product, so that activations can be compared with
 //! those of transformers on the same file. Queries and keys are in the half-split rotary layout of transformers.
 //!
-//! Results do not depend on the number of threads: candle divides a product into tiles whose sums run over the whole
-//! inner dimension in a fixed order, and threads only share out the tiles. They do depend, by rounding, on the
-//! vector width of the CPU and on the chunk length of the prefill.
+//! Results do not depend on the number of threads: candle divides a product into tiles, sums each tile over the whole
+//! inner dimension in a fixed order, and distributes only the tiles over threads. Results do depend, by rounding, on
+//! the vector width of the CPU and on the chunk length of the prefill.
 
+mod architecture;
 mod attention;
 mod cache;
 mod capture;
@@ -31,11 +35,12 @@ mod tokenizer;
 mod weights;
 mod wheel;
 
+pub use architecture::{ARCHITECTURES, Architecture};
 pub use cache::{HeadCache, KvCache};
 pub use capture::{CaptureShape, CapturedLayer, CapturedSample, capture};
 pub use chat::{ChatTemplate, Message};
-pub use config::{Architecture, Config};
-pub use error::{Error, Result};
+pub use config::Config;
+pub use error::{Error, Quantity, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};
 pub use generate::Continuation;
 pub use observe::{Observer, Progress, QueryTap};

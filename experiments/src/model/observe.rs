@@ -1,4 +1,4 @@
-//! What can be watched while a prompt runs through the model.
+//! Observers of a prompt's way through the model.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use laprox_reference::LayerIndex;
 
 use super::error::Result;
 
-/// Is shown the activations that the model itself does not keep.
+/// Sees the activations that the model itself does not keep.
 pub trait Observer {
     /// Sees one layer's post-RoPE queries `[H, c, d]` of the chunk that starts at `first_position`.
     ///
@@ -18,16 +18,16 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Hears how many tokens are done, after every chunk of a prefill.
+    /// Receives the number of finished tokens after every chunk of a prefill.
     fn progress(&mut self, tokens: usize) {
         let _ = tokens;
     }
 }
 
-/// Watches nothing.
+/// Observes nothing.
 impl Observer for () {}
 
-/// Two observers beside each other.
+/// Two observers, one after the other.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn queries(&mut self, layer: LayerIndex, first_position: usize, queries: &Tensor) -> Result<()> {
         self.0.queries(layer, first_position, queries)?;
@@ -50,7 +50,7 @@ impl<O: Observer + ?Sized> Observer for &mut O {
     }
 }
 
-/// Calls a function with the number of tokens done.
+/// Calls a function with the number of finished tokens.
 pub struct Progress<F>(pub F);
 
 impl<F: FnMut(usize)> Observer for Progress<F> {
@@ -59,7 +59,7 @@ impl<F: FnMut(usize)> Observer for Progress<F> {
     }
 }
 
-/// Records the post-RoPE queries of a run of positions, in every layer, and no others.
+/// Records the post-RoPE queries of a range of positions in every layer.
 #[derive(Clone)]
 pub struct QueryTap {
     positions: Range<usize>,
@@ -73,10 +73,10 @@ impl QueryTap {
         Self { positions, layers: vec![Vec::new(); layers] }
     }
 
-    /// The recorded queries of one layer, `[H, rows, d]`, where `rows` counts the tapped positions seen so far.
+    /// The recorded queries of one layer, `[H, rows, d]`: a row per tapped position seen so far.
     ///
     /// # Errors
-    /// [`super::Error::Compute`] when none has been seen yet.
+    /// [`super::Error::Compute`] when no tapped position has been seen yet.
     ///
     /// # Panics
     /// When the model has no such layer.
@@ -91,7 +91,7 @@ impl Observer for QueryTap {
         let start = self.positions.start.max(chunk.start);
         let end = self.positions.end.min(chunk.end);
         if start < end {
-            // A copy, since a view would keep the whole chunk alive.
+            // A copy: a view would keep the whole chunk alive.
             let rows = queries.narrow(1, start - chunk.start, end - start)?;
             self.layers[layer.0].push(rows.force_contiguous()?);
         }

@@ -7,9 +7,9 @@ use super::error::Result;
 
 /// `angle(p, j) = p * theta^(-2j/d)` for `j < d/2`.
 ///
-/// The exponents, the powers, their reciprocals and the angles are each rounded to f32, as in transformers: at position
-/// 2,000 the last rounding of a frequency moves an angle by 1e-4, so more exact angles would be further from the model
-/// as its users run it, not nearer.
+/// The exponents, the powers, their reciprocals and the angles are each rounded to f32, as in transformers. At position
+/// 2,000 one rounding of a frequency moves an angle by 1e-4, so more exact angles would differ more from the model as its
+/// users run it.
 pub(super) struct Rope {
     frequencies: Vec<f32>,
 }

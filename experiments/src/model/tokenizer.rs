@@ -14,15 +14,15 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 use super::error::{Error, Result};
 use super::gguf::Gguf;
 
-/// GGUF's type of a control token such as `<|im_start|>`: recognised in text, left out of decoded text.
+/// GGUF's type of a control token such as `<|im_start|>`: recognised in text, omitted from decoded text.
 const CONTROL: i32 = 3;
-/// GGUF's type of a token that its author added to the vocabulary: recognised in text, kept in decoded text.
+/// GGUF's type of a token that the model's author added to the vocabulary: recognised in text, kept in decoded text.
 const USER_DEFINED: i32 = 4;
 
-/// How Qwen2 cuts text before BPE: contractions, words with one leading mark, single digits, marks, white space.
+/// Qwen2's pieces of a text before BPE: contractions, words with one leading mark, single digits, marks, white space.
 const QWEN2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Text to token ids and back.
+/// Converts text to token ids and back.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocabulary: Vec<String>,
@@ -56,9 +56,9 @@ impl Tokenizer {
         Ok(Self { inner, vocabulary, bos, eos, ends, prepends_bos })
     }
 
-    /// The token ids of a text, in which control tokens such as `<|im_start|>` count as themselves.
+    /// The token ids of a text. The text of a control token such as `<|im_start|>` becomes that token.
     ///
-    /// The begin-of-sequence token comes first only where the model's metadata asks for it.
+    /// The begin-of-sequence token comes first only if the model's metadata asks for it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
@@ -67,7 +67,7 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(self.encode_further(text)?).collect())
     }
 
-    /// The token ids of a text that goes on where another one ended, with no token before its own.
+    /// The token ids of a text that continues another one: no begin-of-sequence token.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
@@ -84,7 +84,7 @@ impl Tokenizer {
         self.inner.decode(tokens, true).map_err(Error::Tokenizer)
     }
 
-    /// How many tokens the vocabulary has.
+    /// The number of tokens in the vocabulary.
     #[must_use]
     pub fn vocabulary_len(&self) -> usize {
         self.vocabulary.len()
@@ -96,13 +96,13 @@ impl Tokenizer {
         self.eos
     }
 
-    /// Whether generation stops at this token: the end of the sequence or of the turn.
+    /// Whether this token ends the sequence or the turn, so that generation stops.
     #[must_use]
     pub fn ends(&self, token: u32) -> bool {
         self.ends.contains(&token)
     }
 
-    /// The text of the begin-of-sequence token, empty where there is none.
+    /// The text of the begin-of-sequence token, empty if the model has none.
     pub(super) fn bos_text(&self) -> &str {
         self.bos.map_or("", |bos| &self.vocabulary[bos as usize])
     }
@@ -149,7 +149,7 @@ fn read_bpe(gguf: &Gguf<'_>, vocabulary: &[String]) -> Result<BPE> {
         .map_err(|source| gguf.bad(&merges_key, source.to_string()))
 }
 
-/// Sets what happens to a text before BPE, by the name that GGUF gives to the model family's rules.
+/// Sets the steps before BPE, by the name that GGUF gives to the model family's rules.
 fn apply_pre_tokenizer(gguf: &Gguf<'_>, tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
     let pre = key("pre");
     let steps: Vec<PreTokenizerWrapper> = match gguf.required(&pre, gguf.text(&pre)?)? {
@@ -169,7 +169,7 @@ fn apply_pre_tokenizer(gguf: &Gguf<'_>, tokenizer: &mut tokenizers::Tokenizer) -
     Ok(())
 }
 
-/// Registers the tokens that are recognised in text before it is cut.
+/// Registers the tokens that are recognised before any other step.
 fn add_tokens(gguf: &Gguf<'_>, vocabulary: &[String], tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
     let types_key = key("token_type");
     let types = gguf.list(&types_key, "a list of i32", |value| match value {

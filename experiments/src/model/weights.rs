@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 use candle_nn::{Linear, RmsNorm};
 
-use super::config::{Architecture, Config};
+use super::architecture::RotaryLayout;
+use super::config::Config;
 use super::error::Result;
 use super::gguf::Gguf;
 
@@ -17,19 +18,19 @@ pub(super) struct Weights {
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
     pub(super) final_norm: RmsNorm,
-    /// `[vocabulary, D]`; the embedding itself where the file holds no `output.weight`.
+    /// `[vocabulary, D]`; the embedding itself if the file holds no `output.weight`.
     pub(super) logits: Linear,
 }
 
-/// The weights of one decoder layer.
+/// The weights of one decoder layer. A projection has a bias if the file has one.
 pub(super) struct LayerWeights {
     /// The norm before attention.
     pub(super) attention_norm: RmsNorm,
-    /// `[H*d, D]`, with an optional bias.
+    /// `[H*d, D]`.
     pub(super) query: Linear,
-    /// `[Hkv*d, D]`, with an optional bias.
+    /// `[Hkv*d, D]`.
     pub(super) key: Linear,
-    /// `[Hkv*d, D]`, with an optional bias.
+    /// `[Hkv*d, D]`.
     pub(super) value: Linear,
     /// `[D, H*d]`.
     pub(super) output_projection: Linear,
@@ -47,15 +48,16 @@ impl Weights {
     /// Reads every tensor of the file.
     ///
     /// # Errors
-    /// [`super::Error::Tensor`] when one is missing, has another shape than the config says, is cut short, or is left
-    /// over at the end: a tensor that nothing reads belongs to arithmetic that is not implemented.
+    /// [`super::Error::Tensor`] when a tensor is missing, misshapen, cut short, or left over at the end: a tensor that
+    /// nothing reads belongs to arithmetic that is not implemented.
     pub(super) fn read(gguf: &Gguf<'_>, config: &Config, vocabulary_len: usize) -> Result<Self> {
-        let mut tensors = Tensors { gguf, config, unread: gguf.tensor_names().collect() };
+        let mut tensors =
+            Tensors { gguf, config, scope: String::new(), unread: gguf.tensor_names().collect() };
         let table = [vocabulary_len, config.hidden_dim];
         let embedding = tensors.take("token_embd.weight", &table)?;
-        let logits = tensors.take_if_present("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
-        let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
+        let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
         let final_norm = tensors.norm("output_norm")?;
+        let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
         tensors.finish()?;
         Ok(Self { embedding, layers, final_norm, logits: Linear::new(logits, None) })
     }
@@ -65,6 +67,8 @@ impl Weights {
 struct Tensors<'a> {
     gguf: &'a Gguf<'a>,
     config: &'a Config,
+    /// What precedes the names below: `blk.N.` within a layer.
+    scope: String,
     unread: BTreeSet<&'a str>,
 }
 
@@ -72,17 +76,17 @@ impl Tensors<'_> {
     fn layer(&mut self, layer: usize) -> Result<LayerWeights> {
         let &Config { query_heads, kv_heads, head_dim, hidden_dim, feed_forward_dim, .. } = self.config;
         let (query_dim, kv_dim) = (query_heads * head_dim, kv_heads * head_dim);
-        let name = |part: &str| format!("blk.{layer}.{part}");
+        self.scope = format!("blk.{layer}.");
         Ok(LayerWeights {
-            attention_norm: self.norm(&name("attn_norm"))?,
-            query: self.rotary(&name("attn_q"), query_heads)?,
-            key: self.rotary(&name("attn_k"), kv_heads)?,
-            value: self.linear(&name("attn_v"), [kv_dim, hidden_dim])?,
-            output_projection: self.unbiased(&name("attn_output"), [hidden_dim, query_dim])?,
-            feed_forward_norm: self.norm(&name("ffn_norm"))?,
-            gate: self.unbiased(&name("ffn_gate"), [feed_forward_dim, hidden_dim])?,
-            up: self.unbiased(&name("ffn_up"), [feed_forward_dim, hidden_dim])?,
-            down: self.unbiased(&name("ffn_down"), [hidden_dim, feed_forward_dim])?,
+            attention_norm: self.norm("attn_norm")?,
+            query: self.rotary("attn_q", query_heads)?,
+            key: self.rotary("attn_k", kv_heads)?,
+            value: self.linear("attn_v", [kv_dim, hidden_dim])?,
+            output_projection: self.linear("attn_output", [hidden_dim, query_dim])?,
+            feed_forward_norm: self.norm("ffn_norm")?,
+            gate: self.linear("ffn_gate", [feed_forward_dim, hidden_dim])?,
+            up: self.linear("ffn_up", [feed_forward_dim, hidden_dim])?,
+            down: self.linear("ffn_down", [hidden_dim, feed_forward_dim])?,
         })
     }
 
@@ -91,22 +95,18 @@ impl Tensors<'_> {
         Ok(RmsNorm::new(weight, f64::from(self.config.rms_epsilon)))
     }
 
-    fn unbiased(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
-        Ok(Linear::new(self.take(&format!("{name}.weight"), &shape)?, None))
-    }
-
     fn linear(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
         let weight = self.take(&format!("{name}.weight"), &shape)?;
-        Ok(Linear::new(weight, self.take_if_present(&format!("{name}.bias"), &shape[..1])?))
+        Ok(Linear::new(weight, self.take_optional(&format!("{name}.bias"), &shape[..1])?))
     }
 
     /// A projection whose outputs are rotated, with its channels in the half-split order.
     fn rotary(&mut self, name: &str, heads: usize) -> Result<Linear> {
         let &Config { architecture, head_dim, hidden_dim, .. } = self.config;
         let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
-        match architecture {
-            Architecture::Qwen2 => Ok(stored),
-            Architecture::Llama => {
+        match architecture.rotary {
+            RotaryLayout::Halves => Ok(stored),
+            RotaryLayout::Interleaved => {
                 let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
                 Ok(Linear::new(half_split(stored.weight(), heads)?, bias))
             }
@@ -114,12 +114,16 @@ impl Tensors<'_> {
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.unread.remove(name);
-        self.gguf.tensor(name, shape)
+        let name = format!("{}{name}", self.scope);
+        self.unread.remove(name.as_str());
+        self.gguf.tensor(&name, shape)
     }
 
-    fn take_if_present(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
-        self.unread.contains(name).then(|| self.take(name, shape)).transpose()
+    /// A tensor that the architecture allows a file to lack; one that it does not list stays unread.
+    fn take_optional(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        let listed = self.config.architecture.optional.contains(&name);
+        let present = listed && self.unread.contains(format!("{}{name}", self.scope).as_str());
+        present.then(|| self.take(name, shape)).transpose()
     }
 
     fn finish(self) -> Result<()> {
@@ -129,8 +133,8 @@ impl Tensors<'_> {
 
 /// `out[j] = in[2j]`, `out[j + d/2] = in[2j + 1]` within the `d` rows of each head.
 ///
-/// GGUF stores Llama's rotary channels so that a rotated pair is adjacent; transformers rotates channel `j` with
-/// channel `j + d/2`. This undoes GGUF's permutation, so that queries and keys come out as transformers has them.
+/// Turns [`RotaryLayout::Interleaved`] into [`RotaryLayout::Halves`], so that queries and keys have the channel order of
+/// transformers.
 fn half_split(rows: &Tensor, heads: usize) -> Result<Tensor> {
     let row_len = rows.elem_count() / rows.dim(0)?;
     let pairs = rows.reshape((heads, (), 2, row_len))?;

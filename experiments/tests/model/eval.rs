@@ -3,7 +3,7 @@
 use laprox_experiments::eval::{
     Evicted, Evictions, Fidelity, Prefilled, evicted_answers, fidelity, full_answer,
 };
-use laprox_experiments::model::{Architecture, Model};
+use laprox_experiments::model::{ARCHITECTURES, Model};
 use laprox_reference::{Budget, KvHead, LayerOrdinal, Policy, Reference};
 
 use super::naive::{Look, logits_where};
@@ -31,7 +31,7 @@ fn evict(
 
 #[test]
 fn a_budget_of_everything_answers_as_the_full_cache_does() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let (context, question) = (tokens(CONTEXT_LEN), [3, 1, 4, 1, 5]);
     let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, &mut ()).unwrap();
     for question in [&question[..], &[]] {
@@ -49,7 +49,7 @@ fn a_budget_of_everything_answers_as_the_full_cache_does() {
 /// Later tokens see what was retained and each other, and nothing else.
 #[test]
 fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted() {
-    for architecture in [Architecture::Llama, Architecture::Qwen2] {
+    for architecture in ARCHITECTURES.iter().map(|row| row.name) {
         let synthetic = Synthetic::new(architecture);
         let model = synthetic.load().unwrap();
         let (context, later) = (tokens(CONTEXT_LEN), tokens(CONTEXT_LEN + 9)[CONTEXT_LEN..].to_vec());
@@ -71,13 +71,13 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
 
 #[test]
 fn evicted_caches_take_the_memory_of_their_budget() {
-    let model = Synthetic::new(Architecture::Qwen2).load().unwrap();
+    let model = Synthetic::new("qwen2").load().unwrap();
     let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
     let evicted = evict(&model, &prefilled, &[], &["snapkv", "laprox"], &["10", "20"]);
     let answers = evicted_answers(&model, &prefilled, &evicted, &[], 2).unwrap();
-    let slot = prefilled.allocated_bytes() / (LAYERS * KV_HEADS * CONTEXT_LEN);
+    let entry = prefilled.allocated_bytes() / (LAYERS * KV_HEADS * CONTEXT_LEN);
     for (evicted, answer) in evicted.iter().zip(answers) {
-        assert_eq!(answer.cache_bytes, LAYERS * KV_HEADS * (evicted.entries_per_head.0 + 2) * slot);
+        assert_eq!(answer.cache_bytes, LAYERS * KV_HEADS * (evicted.entries_per_head.0 + 2) * entry);
         assert_eq!(evicted.retained.positions().len(), LAYERS * KV_HEADS * evicted.entries_per_head.0);
     }
 }
@@ -100,7 +100,7 @@ fn fidelity_is_what_its_formulas_say() {
 
 #[test]
 fn a_budget_that_does_not_hold_the_window_is_refused() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(&["laprox"]), parsed(&["4"]));
     let evictions = Evictions::new(&model, &Reference, &policies).unwrap();

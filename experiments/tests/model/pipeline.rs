@@ -19,7 +19,6 @@ use laprox_reference::{
 use nalgebra::DMatrix;
 
 use super::synthetic::{LAYERS, Synthetic, tokens};
-use laprox_experiments::model::Architecture;
 
 const DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/data/smollm2-135m");
 
@@ -93,7 +92,7 @@ impl PairGram for Failing<'_> {
 
 #[test]
 fn eval_computes_each_distinct_score_once_per_layer() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let prefilled = Prefilled::new(&model, &tokens(40), 4, &mut ()).unwrap();
     let policies = ["laprox", "laprox:allocation=head", "snapkv", "adakv", "streaming"];
     let policies: Vec<Policy> = policies.iter().map(|text| text.parse().unwrap()).collect();

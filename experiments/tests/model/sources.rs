@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use laprox_experiments::model::{Architecture, Error, ModelFile};
+use laprox_experiments::model::{Error, ModelFile};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -31,7 +31,7 @@ fn refusal(path: &Path) -> String {
 #[test]
 fn a_file_a_wheel_and_a_folder_of_parts_carry_the_same_model() {
     let folder = TempDir::new().unwrap();
-    let bytes = Synthetic::new(Architecture::Llama).bytes();
+    let bytes = Synthetic::new("llama").bytes();
     let file = folder.path().join("tiny.gguf");
     fs::write(&file, &bytes).unwrap();
     let wheel =

@@ -1,9 +1,9 @@
-//! The forward pass, the cache, capture and decoding on tiny models of both architectures.
+//! The forward pass, the cache, capture and decoding on tiny models of every architecture.
 
 use candle_core::quantized::gguf_file::Value;
 use laprox_experiments::model::{
-    Architecture, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Message, Model, Progress,
-    Segment, capture,
+    ARCHITECTURES, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Message, Model, Progress,
+    Quantity, Segment, capture,
 };
 use laprox_reference::{KvHead, LayerIndex};
 
@@ -12,8 +12,6 @@ use super::synthetic::{
     CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, Synthetic,
     tokens,
 };
-
-const ARCHITECTURES: [Architecture; 2] = [Architecture::Llama, Architecture::Qwen2];
 
 fn prefill(model: &Model, tokens: &[u32], chunk_len: usize) -> (Vec<f32>, KvCache) {
     let mut cache = model.cache(CONTEXT_LEN).unwrap();
@@ -31,11 +29,11 @@ pub fn assert_close(found: &[f32], expected: &[f64], bound: f64) {
     }
 }
 
-/// The first-order rounding bound of one forward pass over `slots` slots: every output of a product over `k` terms is
+/// The first-order rounding bound of one forward pass over `entries` cache entries: every output of a product over `k` terms is
 /// off by at most `k u` of its terms' magnitude, and a layer chains the products over the widths summed here. The
 /// factor 8 is for what the magnitudes exceed their sums by, in weights that cancel by chance.
-pub fn rounding_bound(slots: usize) -> f64 {
-    let chain = 2 * HIDDEN_DIM + HEAD_DIM + slots + QUERY_HEADS * HEAD_DIM + FEED_FORWARD_DIM;
+pub fn rounding_bound(entries: usize) -> f64 {
+    let chain = 2 * HIDDEN_DIM + HEAD_DIM + entries + QUERY_HEADS * HEAD_DIM + FEED_FORWARD_DIM;
     8.0 * (LAYERS * chain) as f64 * f64::from(f32::EPSILON) / 2.0
 }
 
@@ -45,7 +43,7 @@ fn widened(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn logits_agree_with_a_naive_decoder() {
-    for architecture in ARCHITECTURES {
+    for architecture in ARCHITECTURES.iter().map(|row| row.name) {
         let synthetic = Synthetic::new(architecture);
         let model = synthetic.load().unwrap();
         let tokens = tokens(40);
@@ -59,7 +57,7 @@ fn logits_agree_with_a_naive_decoder() {
 
 #[test]
 fn chunked_prefill_agrees_with_unchunked_prefill() {
-    for architecture in ARCHITECTURES {
+    for architecture in ARCHITECTURES.iter().map(|row| row.name) {
         let model = Synthetic::new(architecture).load().unwrap();
         let tokens = tokens(33);
         let (whole, _) = prefill(&model, &tokens, tokens.len());
@@ -73,7 +71,7 @@ fn chunked_prefill_agrees_with_unchunked_prefill() {
 
 #[test]
 fn an_untied_output_matrix_is_used() {
-    let mut synthetic = Synthetic::new(Architecture::Llama);
+    let mut synthetic = Synthetic::new("llama");
     let (tied, _) = prefill(&synthetic.load().unwrap(), &tokens(3), 3);
     let doubled = (&synthetic.tensors["token_embd.weight"] * 2.0).unwrap();
     synthetic.tensors.insert("output.weight".to_owned(), doubled);
@@ -83,8 +81,8 @@ fn an_untied_output_matrix_is_used() {
 }
 
 #[test]
-fn retaining_every_slot_changes_no_bit_of_what_follows() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+fn retaining_every_entry_changes_no_bit_of_what_follows() {
+    let model = Synthetic::new("llama").load().unwrap();
     let (logits, mut full) = prefill(&model, &tokens(20), 20);
     let everything: Vec<u32> = (0..20).collect();
     let mut retained = full.retain(|_, _| &everything, 5).unwrap();
@@ -97,8 +95,8 @@ fn retaining_every_slot_changes_no_bit_of_what_follows() {
 }
 
 #[test]
-fn a_ragged_cache_keeps_its_slots_and_positions() {
-    let model = Synthetic::new(Architecture::Qwen2).load().unwrap();
+fn a_ragged_cache_keeps_its_entries_and_positions() {
+    let model = Synthetic::new("qwen2").load().unwrap();
     let (_, full) = prefill(&model, &tokens(20), 8);
     let lists: [&[u32]; KV_HEADS] = [&[0, 3, 19], &[1, 2, 5, 18, 19]];
     let mut ragged = full.retain(|_, head| lists[head.0], 1).unwrap();
@@ -111,15 +109,15 @@ fn a_ragged_cache_keeps_its_slots_and_positions() {
         assert_eq!(after.len(), list.len() + 1);
         let before = before.keys().unwrap().to_vec2::<f32>().unwrap();
         let after = after.keys().unwrap().to_vec2::<f32>().unwrap();
-        for (slot, &position) in list.iter().enumerate() {
-            assert_eq!(after[slot], before[position as usize]);
+        for (entry, &position) in list.iter().enumerate() {
+            assert_eq!(after[entry], before[position as usize]);
         }
     }
 }
 
 #[test]
 fn capture_holds_the_window_the_cache_and_the_future() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let tokens = tokens(40);
     let whole = captured(&model, &tokens, CaptureShape { context_len: 40, window_len: 40, future_len: 0 });
     assert_eq!(whole.queries.dim(), (QUERY_HEADS, 40, HEAD_DIM));
@@ -141,21 +139,21 @@ fn captured(model: &Model, tokens: &[u32], shape: CaptureShape) -> CapturedLayer
 
 #[test]
 fn capture_refuses_what_it_cannot_take() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let refusal = |context_len, window_len, future_len| {
         let shape = CaptureShape { context_len, window_len, future_len };
         capture(&model, &tokens(100), shape, &mut ()).err().unwrap()
     };
     assert!(matches!(refusal(60, 8, 41), Error::ShortText { needed: 101, found: 100 }));
     assert!(matches!(refusal(60, 8, usize::MAX), Error::ShortText { .. }));
-    assert!(matches!(refusal(60, 0, 0), Error::Request { what: "window", .. }));
-    assert!(matches!(refusal(60, 61, 0), Error::Request { what: "window", .. }));
-    assert!(matches!(refusal(60, 8, 5), Error::Request { what: "tokens", found: 65, .. }));
+    assert!(matches!(refusal(60, 0, 0), Error::Request { quantity: Quantity::Window, .. }));
+    assert!(matches!(refusal(60, 61, 0), Error::Request { quantity: Quantity::Window, .. }));
+    assert!(matches!(refusal(60, 8, 5), Error::Request { quantity: Quantity::Tokens, found: 65, .. }));
 }
 
 #[test]
 fn requests_that_make_no_sense_are_refused() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let mut cache = model.cache(4).unwrap();
     assert!(matches!(model.prefill(&[], 8, &mut cache, &mut ()), Err(Error::Request { .. })));
     assert!(matches!(model.prefill(&[1], 0, &mut cache, &mut ()), Err(Error::Request { .. })));
@@ -167,7 +165,7 @@ fn requests_that_make_no_sense_are_refused() {
 
 #[test]
 fn decoding_stops_at_the_end_token_and_at_the_limit() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let mut heard = Vec::new();
     let answer = model.generate(&tokens(9), 6, |token| heard.push(token)).unwrap();
     assert_eq!(heard, answer);
@@ -189,7 +187,7 @@ fn continuations(model: &Model) -> Vec<Continuation> {
 
 #[test]
 fn sequences_that_go_on_together_go_on_as_they_do_alone() {
-    for architecture in ARCHITECTURES {
+    for architecture in ARCHITECTURES.iter().map(|row| row.name) {
         let model = Synthetic::new(architecture).load().unwrap();
         let mut together = continuations(&model);
         let answers = model.decode_all(&mut together, 8).unwrap();
@@ -208,7 +206,7 @@ fn sequences_that_go_on_together_go_on_as_they_do_alone() {
 
 #[test]
 fn segments_agree_with_a_forward_pass_of_each_sequence() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let further: [&[u32]; 4] = [&[3, 1, 4], &[1], &[5, 9, 2, 6], &[5, 3]];
     let mut together = continuations(&model);
     let segments = together.iter_mut().zip(further);
@@ -228,18 +226,18 @@ fn segments_agree_with_a_forward_pass_of_each_sequence() {
 
 #[test]
 fn eviction_frees_the_memory_of_what_it_evicts() {
-    let model = Synthetic::new(Architecture::Llama).load().unwrap();
+    let model = Synthetic::new("llama").load().unwrap();
     let (_, full) = prefill(&model, &tokens(20), 20);
-    let slot = 2 * HEAD_DIM * size_of::<f32>();
-    assert_eq!(full.allocated_bytes(), LAYERS * KV_HEADS * CONTEXT_LEN * slot);
+    let entry = 2 * HEAD_DIM * size_of::<f32>();
+    assert_eq!(full.allocated_bytes(), LAYERS * KV_HEADS * CONTEXT_LEN * entry);
     let lists: [&[u32]; KV_HEADS] = [&[0, 3, 19], &[1, 2, 5, 18, 19]];
     let ragged = full.retain(|_, head| lists[head.0], 4).unwrap();
-    assert_eq!(ragged.allocated_bytes(), LAYERS * (3 + 4 + 5 + 4) * slot);
+    assert_eq!(ragged.allocated_bytes(), LAYERS * (3 + 4 + 5 + 4) * entry);
 }
 
 #[test]
 fn the_output_projection_is_stored_as_pytorch_stores_it() {
-    let synthetic = Synthetic::new(Architecture::Llama);
+    let synthetic = Synthetic::new("llama");
     let projection = synthetic.load().unwrap().output_projection(LayerIndex(1)).unwrap();
     assert_eq!(projection.dim(), (HIDDEN_DIM, QUERY_HEADS * HEAD_DIM));
     assert_eq!(projection.as_slice().unwrap(), synthetic.elements("blk.1.attn_output.weight"));
@@ -247,7 +245,7 @@ fn the_output_projection_is_stored_as_pytorch_stores_it() {
 
 #[test]
 fn text_survives_the_tokenizer() {
-    let mut synthetic = Synthetic::new(Architecture::Qwen2);
+    let mut synthetic = Synthetic::new("qwen2");
     for add_bos in [false, true] {
         synthetic.set("tokenizer.ggml.bos_token_id", Value::U32(EOS));
         synthetic.set("tokenizer.ggml.add_bos_token", Value::Bool(add_bos));

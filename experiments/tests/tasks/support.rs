@@ -3,14 +3,14 @@
 use std::sync::LazyLock;
 
 use candle_core::quantized::gguf_file::Value;
-use laprox_experiments::model::{Architecture, Model};
+use laprox_experiments::model::Model;
 use laprox_experiments::tasks::{Depth, Haystack, Prompt, Request, Task};
 
 use crate::synthetic::Synthetic;
 
 /// A model with a chat template, in which every byte is a token.
 pub static BYTES: LazyLock<Model> = LazyLock::new(|| {
-    let mut model = Synthetic::new(Architecture::Qwen2);
+    let mut model = Synthetic::new("qwen2");
     let template = "{% for message in messages %}<{{ message.role }}>{{ message.content | trim }}</{{ message.role }}>\
                     {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
     model.set("tokenizer.chat_template", Value::String(template.to_owned()));

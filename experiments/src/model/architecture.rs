@@ -1,0 +1,92 @@
+//! The architectures that the forward pass implements: one row of a table per architecture.
+
+use super::error::Result;
+use super::gguf::Gguf;
+
+/// What sets one architecture apart from another. A file that asks for more than its row lists is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// The value of `general.architecture`, which is also the first part of the metadata keys.
+    pub name: &'static str,
+    /// The metadata keys below `NAME.` whose meaning is implemented. Any other may change the arithmetic (a sliding
+    /// window, a soft cap, experts).
+    pub(super) keys: &'static [&'static str],
+    /// How the file orders the rotary channels of `attn_q` and `attn_k`.
+    pub(super) rotary: RotaryLayout,
+    /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, and the embedding
+    /// takes the place of `output.weight`.
+    pub(super) optional: &'static [&'static str],
+}
+
+/// Which channels of a head form a rotated pair, `j < d/2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RotaryLayout {
+    /// `2j` and `2j + 1`: GGUF permutes the rows of transformers' matrices so.
+    Interleaved,
+    /// `j` and `j + d/2`, as in transformers.
+    Halves,
+}
+
+/// The keys of a decoder with one attention over all positions and one feed-forward layer.
+const DECODER_KEYS: &[&str] = &[
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.value_length",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.type",
+    "vocab_size",
+];
+
+/// The output matrix and the biases of q, k and v.
+const OUTPUT_AND_BIASES: &[&str] = &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"];
+
+/// Every architecture.
+pub static ARCHITECTURES: [Architecture; 2] = [
+    // Llama and its descendants.
+    Architecture {
+        name: "llama",
+        keys: DECODER_KEYS,
+        rotary: RotaryLayout::Interleaved,
+        optional: OUTPUT_AND_BIASES,
+    },
+    // Qwen2 and Qwen2.5.
+    Architecture {
+        name: "qwen2",
+        keys: DECODER_KEYS,
+        rotary: RotaryLayout::Halves,
+        optional: OUTPUT_AND_BIASES,
+    },
+];
+
+impl Architecture {
+    /// Finds the row of a file.
+    ///
+    /// # Errors
+    /// [`super::Error::Metadata`] when the file names no architecture or another one, or has a metadata key that the row
+    /// does not list.
+    pub(super) fn read(gguf: &Gguf<'_>) -> Result<&'static Self> {
+        const KEY: &str = "general.architecture";
+        let name = gguf.required(KEY, gguf.text(KEY)?)?;
+        let Some(architecture) = ARCHITECTURES.iter().find(|row| row.name == name) else {
+            let known: Vec<String> = ARCHITECTURES.iter().map(|row| format!("'{}'", row.name)).collect();
+            return Err(gguf.bad(KEY, format!("'{name}' is not supported, only {}", known.join(" and "))));
+        };
+        let prefix = architecture.key("");
+        match gguf.keys(&prefix).into_iter().find(|key| !architecture.keys.contains(&&key[prefix.len()..])) {
+            Some(key) => Err(gguf.bad(key, "not supported; ignoring it could change the model".to_owned())),
+            None => Ok(architecture),
+        }
+    }
+
+    /// `NAME.key`, a metadata key of this architecture.
+    pub(super) fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.name)
+    }
+}
