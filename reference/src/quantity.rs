@@ -1,76 +1,60 @@
-//! What a refusal of a layer problem can be about: one of its tensors, or one of its sizes.
+//! The quantities that a refusal of a layer problem can be about: its tensors and its sizes.
 
-use std::fmt;
-
-/// The tensors of a layer problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tensor {
-    /// `o_proj.weight` as PyTorch stores it, `[D, H * d]`.
-    OutputProjection,
-    /// Post-RoPE queries of the last `w` context positions, `[H, w, d]`.
-    Query,
-    /// Post-RoPE keys, `[Hkv, n + t, d]`.
-    Key,
-    /// Values, `[Hkv, n + t, d]`.
-    Value,
-    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; only if `t > 0`.
-    FutureQuery,
-}
-
-impl Tensor {
-    /// The tensor's name in refusals.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OutputProjection => "output_projection",
-            Self::Query => "query",
-            Self::Key => "key",
-            Self::Value => "value",
-            Self::FutureQuery => "future_query",
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident: $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$of_variant])* $variant,)*
         }
-    }
-}
 
-/// The sizes in [`LayerShape`](crate::LayerShape) that have a rule to keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Size {
-    /// `H`.
-    QueryHeads,
-    /// `Hkv`.
-    KvHeads,
-    /// `d`.
-    HeadDim,
-    /// `D`.
-    HiddenDim,
-    /// `n`.
-    ContextLen,
-    /// `w`.
-    WindowLen,
-}
-
-impl Size {
-    /// The field's name in [`LayerShape`](crate::LayerShape).
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::QueryHeads => "query_heads",
-            Self::KvHeads => "kv_heads",
-            Self::HeadDim => "head_dim",
-            Self::HiddenDim => "hidden_dim",
-            Self::ContextLen => "context_len",
-            Self::WindowLen => "window_len",
+        impl $name {
+            /// The name in refusals.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
         }
-    }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
 }
 
-impl fmt::Display for Tensor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named!(
+    /// The tensors of a layer problem.
+    Tensor {
+        /// `o_proj.weight` as PyTorch stores it, `[D, H * d]`.
+        OutputProjection: "output_projection",
+        /// Post-RoPE queries of the last `w` context positions, `[H, w, d]`.
+        Query: "query",
+        /// Post-RoPE keys, `[Hkv, n + t, d]`.
+        Key: "key",
+        /// Values, `[Hkv, n + t, d]`.
+        Value: "value",
+        /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; only if `t > 0`.
+        FutureQuery: "future_query",
     }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+);
+named!(
+    /// The sizes of a [`LayerShape`](crate::LayerShape) that have a rule to keep.
+    Size {
+        /// `H`.
+        QueryHeads: "query_heads",
+        /// `Hkv`.
+        KvHeads: "kv_heads",
+        /// `d`.
+        HeadDim: "head_dim",
+        /// `D`.
+        HiddenDim: "hidden_dim",
+        /// `n`.
+        ContextLen: "context_len",
+        /// `w`.
+        WindowLen: "window_len",
     }
-}
+);
