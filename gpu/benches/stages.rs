@@ -138,12 +138,12 @@ impl Bench {
         self.time_once("d. model-wide top-K, 20 %", shape, looks, || scores.enqueue_top(&mut selected))?;
 
         let selected = scores.top(slots / 5)?;
-        let rows = selected.rows(0)?;
+        let rows = selected.set().rows(0)?;
         let mut packed =
             layers.iter().map(|layer| Packed::allocate(layer, rows)).collect::<Result<Vec<_>, _>>()?;
         let moved = Work { bytes: 8.0 * (rows * shape.head_dim) as f64, flops: 0.0 };
         self.time("e. gather of 20 %", shape, moved, layers.len(), |turn| {
-            selected.enqueue_gather(0, &layers[turn], &mut packed[turn])
+            selected.set().enqueue_gather(0, &layers[turn], &mut packed[turn])
         })
     }
 

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::{
-    Backend, CandidatesPerHead, Elements, Error, Form, HeadScores, LayerIndex, LayerProblem, LayerScores,
-    LayerShape, Lazy, OnDevice, Policy, PreparedLayer, ReferenceLayer, RetainedSet, Score, Scored, Statistic,
+    Backend, CandidatesPerHead, Elements, Error, Form, HeadScores, LayerIndex, LayerProblem, LayerRetained,
+    LayerScores, LayerShape, Lazy, OnDevice, PackedRows, Policy, PreparedLayer, ReferenceLayer, RetainedSet,
+    Score, Scored, Statistic,
 };
 
 use crate::activations::once;
@@ -15,7 +16,7 @@ use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
 use crate::score::{DeviceScores, has_kernel};
-use crate::select::{self, ModelScores};
+use crate::select::{self, DeviceSet, ModelScores};
 
 /// The stages on an open device.
 #[derive(Clone, Debug)]
@@ -167,6 +168,15 @@ impl PreparedLayer for GpuLayer<'_> {
             Some(layer) if statistic == Statistic::OutputNorm => Ok(evaluate::output_norm(layer)?),
             _ => self.layer.statistic(statistic, queries),
         }
+    }
+
+    fn gather(&self, retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
+        let Some(layer) = self.uploaded()? else { return Ok(None) };
+        retained.check(self.layer.problem().layer(), self.shape())?;
+        let set = DeviceSet::upload(&self.device, self.shape(), retained)?;
+        let packed = set.gather(0, layer)?.download(&self.device)?;
+        let [keys, values] = packed.map(|numbers| numbers.into_iter().map(|number| number as f32).collect());
+        Ok(Some(PackedRows { keys, values }))
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {

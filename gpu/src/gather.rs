@@ -7,7 +7,7 @@ use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
 use crate::launch::{Grid, Plain};
 use crate::layer::DeviceLayer;
-use crate::select::Selected;
+use crate::select::DeviceSet;
 use crate::upload::Format;
 
 /// Bytes that a thread of the fast version moves.
@@ -21,7 +21,7 @@ pub enum Packed {
     Singles([CudaSlice<f32>; 2]),
 }
 
-impl Selected {
+impl DeviceSet {
     /// Packs the keys and values of one layer that stay; `slot` counts layers as their scores were joined.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Selected {
         Ok((ends[self.shape.kv_heads] - ends[0]) as usize)
     }
 
-    /// [`Selected::gather`] into room that is there.
+    /// [`DeviceSet::gather`] into room that is there.
     ///
     /// # Errors
     /// [`DeviceError`]

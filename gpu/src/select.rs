@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cudarc::driver::CudaSlice;
-use laprox_reference::{Allocation, LayerShape, Normaliser, Policy, PolicyOptions, RetainedSet};
+use laprox_reference::{
+    Allocation, LayerRetained, LayerShape, Normaliser, Policy, PolicyOptions, RetainedSet,
+};
 
 use crate::device::{Device, Version};
 use crate::error::{DeviceError, doing, require};
@@ -105,7 +107,11 @@ impl ModelScores {
     /// # Errors
     /// [`DeviceError`]
     pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
-        require("model of the selection", (self.layers, self.shape), (selected.layers, selected.shape))?;
+        require(
+            "model of the selection",
+            (self.layers, self.shape),
+            (selected.set.layers, selected.set.shape),
+        )?;
         match self.device.version() {
             Version::Naive => self.top_naive(selected),
             Version::Shipped => {
@@ -136,7 +142,7 @@ impl ModelScores {
             );
             offsets.push(positions.len() as u32);
         }
-        (selected.offsets, selected.positions) =
+        (selected.set.offsets, selected.set.positions) =
             (self.device.copy_in(&offsets)?, self.device.copy_in(&positions)?);
         Ok(())
     }
@@ -209,8 +215,8 @@ impl ModelScores {
             .input(&selected.counts, &[chunks, 2])
             .input(&selected.aside, &[chunks, CHUNK])
             .input(&selected.marks, &[chunks, THREADS])
-            .output(&mut selected.offsets, &[heads + 1])
-            .output(&mut selected.positions, &[selected.count + heads * window_len])
+            .output(&mut selected.set.offsets, &[heads + 1])
+            .output(&mut selected.set.positions, &[selected.count + heads * window_len])
             .ints(&[heads, self.shape.candidate_len(), window_len])
             .run()
     }
@@ -224,16 +230,41 @@ fn refuse_scores(slots: usize, found: usize) -> DeviceError {
     }
 }
 
-/// What stays of a model, on the device: positions head after head, each head's window last.
-pub struct Selected {
+/// A retained set on the device: positions head after head, each head's window last.
+pub struct DeviceSet {
     pub(crate) device: Arc<Device>,
     pub(crate) shape: LayerShape,
     pub(crate) layers: usize,
-    /// How many candidates stay.
-    count: usize,
     /// `[layers * Hkv + 1]`
     pub(crate) offsets: CudaSlice<u32>,
     pub(crate) positions: CudaSlice<u32>,
+}
+
+impl DeviceSet {
+    /// Copies one layer's part of a retained set to the device.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn upload(
+        device: &Arc<Device>,
+        shape: LayerShape,
+        retained: LayerRetained<'_>,
+    ) -> Result<Self, DeviceError> {
+        let (mut offsets, mut positions) = (vec![0], Vec::new());
+        for head in shape.kv_heads() {
+            positions.extend_from_slice(retained.head(head));
+            offsets.push(positions.len() as u32);
+        }
+        let (offsets, positions) = (device.copy_in(&offsets)?, device.copy_in(&positions)?);
+        Ok(Self { device: Arc::clone(device), shape, layers: 1, offsets, positions })
+    }
+}
+
+/// The highest scores of a model, with the room that their selection needs.
+pub struct Selected {
+    set: DeviceSet,
+    /// How many candidates stay.
+    count: usize,
     /// The first slot whose score is not finite.
     refused: CudaSlice<u32>,
     /// The last key that stays, as far as each histogram told: its leading digits, and how many keys with these stay.
@@ -266,12 +297,14 @@ impl Selected {
         }
         let (heads, (chunks, _)) = (scores.heads(), scores.division());
         Ok(Self {
-            device: Arc::clone(device),
-            shape,
-            layers: scores.layers,
+            set: DeviceSet {
+                device: Arc::clone(device),
+                shape,
+                layers: scores.layers,
+                offsets: device.allocate(&[heads + 1])?,
+                positions: device.allocate(&[count + heads * shape.window_len])?,
+            },
             count,
-            offsets: device.allocate(&[heads + 1])?,
-            positions: device.allocate(&[count + heads * shape.window_len])?,
             refused: device.copy_in(&[u32::MAX])?,
             cuts: device.allocate(&[3, 2])?,
             histograms: doing("clearing the histograms", device.compute.alloc_zeros(3 * BINS))?,
@@ -282,15 +315,21 @@ impl Selected {
         })
     }
 
+    /// The set, left on the device.
+    #[must_use]
+    pub fn set(&self) -> &DeviceSet {
+        &self.set
+    }
+
     /// The set on the host.
     ///
     /// # Errors
     /// [`DeviceError::Request`] names a slot whose normalised score is not finite.
     pub fn download(&self) -> Result<RetainedSet, DeviceError> {
-        self.refuse_non_finite(self.device.copy_out(&self.refused)?[0] as usize)?;
-        let offsets = self.device.copy_out(&self.offsets)?;
-        let positions = self.device.copy_out(&self.positions)?;
-        let LayerShape { kv_heads, context_len, window_len, .. } = self.shape;
+        self.refuse_non_finite(self.set.device.copy_out(&self.refused)?[0] as usize)?;
+        let offsets = self.set.device.copy_out(&self.set.offsets)?;
+        let positions = self.set.device.copy_out(&self.set.positions)?;
+        let LayerShape { kv_heads, context_len, window_len, .. } = self.set.shape;
         let head = |pair: &[u32]| positions[pair[0] as usize..pair[1] as usize - window_len].to_vec();
         let heads: Vec<Vec<u32>> = offsets.windows(2).map(head).collect();
         let set = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads);
@@ -305,8 +344,8 @@ impl Selected {
         if slot == u32::MAX as usize {
             return Ok(());
         }
-        let (head, position) = (slot / self.shape.candidate_len(), slot % self.shape.candidate_len());
-        let (layer, kv_head) = (head / self.shape.kv_heads, head % self.shape.kv_heads);
+        let (head, position) = (slot / self.set.shape.candidate_len(), slot % self.set.shape.candidate_len());
+        let (layer, kv_head) = (head / self.set.shape.kv_heads, head % self.set.shape.kv_heads);
         Err(DeviceError::Request {
             what: "normalised score",
             expected: "a finite number".into(),

@@ -84,6 +84,14 @@ pub trait PreparedLayer: Send + Sync {
         Ok(Box::new(LayerGram::of(self.reference(), form, rows)?))
     }
 
+    /// The retained rows of keys and values, if the path packs them itself; `None` leaves that to the owner of the cache.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the set was made for other sizes; [`Error::Path`] when a device fails.
+    fn gather(&self, _retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
+        Ok(None)
+    }
+
     /// The three objectives for one retained set.
     ///
     /// # Errors
@@ -91,6 +99,16 @@ pub trait PreparedLayer: Send + Sync {
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
         self.reference().errors(retained)
     }
+}
+
+/// The cache that an eviction leaves of one layer, `[retained rows, d]` each, KV head after KV head. Exact if the activations are f16
+/// or f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedRows {
+    /// Post-RoPE keys.
+    pub keys: Vec<f32>,
+    /// Values.
+    pub values: Vec<f32>,
 }
 
 /// A layer in f64, with the norms that the errors of all its retained sets share.

@@ -61,7 +61,7 @@ pub mod tasks;
 pub mod tensor;
 
 pub use allocations::Allocation;
-pub use backend::{Backend, Lazy, PreparedLayer, Reference, ReferenceLayer};
+pub use backend::{Backend, Lazy, PackedRows, PreparedLayer, Reference, ReferenceLayer};
 pub use budget::{Budget, CandidatesPerHead, EntriesPerHead};
 pub use cut::cut;
 pub use error::Error;

@@ -4,7 +4,7 @@
 //! layers lie ([`Layers`]).
 
 use crate::allocations::Allocation;
-use crate::backend::{Backend, PreparedLayer};
+use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
 use crate::error::Error;
 use crate::layers::Layers;
@@ -93,6 +93,15 @@ pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<O
         tasks::all(layers, sets.len(), |set| layer.evaluate(sets[set].layer(ordinal)))
     })?;
     Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
+}
+
+/// The retained rows of every layer's keys and values, if the path packs them itself.
+///
+/// # Errors
+/// When a layer or the set is refused, or a device fails.
+pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<PackedRows>>, L::Error> {
+    let packed = layers.each(&[], |ordinal, layer| layer.gather(set.layer(ordinal)))?;
+    Ok(packed.into_iter().collect())
 }
 
 /// Lets an oracle search: layer by layer, or the model as one, as its allocation says.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::evictions::Evicted;
+use super::evicted::Evicted;
 use super::prefilled::Prefilled;
 use crate::model::{Continuation, Model, PREFILL_CHUNK};
 
@@ -47,9 +47,8 @@ pub fn evicted_answers(
 ) -> Result<Vec<Answer>> {
     let mut answers = Vec::new();
     for evicted in evicted.chunks(TOGETHER) {
-        let start = |evicted: &Evicted| {
-            asked(model, prefilled.evicted(&evicted.retained, question.len() + max_new)?, question)
-        };
+        let start =
+            |evicted: &Evicted| asked(model, prefilled.evicted(evicted, question.len() + max_new)?, question);
         let mut sequences = evicted.iter().map(start).collect::<Result<Vec<_>>>()?;
         let tokens = model.decode_all(&mut sequences, max_new)?;
         let bytes = sequences.iter().map(|sequence| sequence.cache.allocated_bytes());

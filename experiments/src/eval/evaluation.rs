@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use laprox_reference::{Budget, OutputError, Policy};
 
 use super::answers::{Answer, evicted_answers, full_answer};
-use super::evictions::{Evicted, Evictions};
+use super::evicted::Evicted;
+use super::evictions::Evictions;
 use super::fidelity::{Fidelity, predictions};
 use super::prefilled::Prefilled;
 use super::row::EvalRow;
@@ -179,7 +180,7 @@ impl Evaluation<'_> {
         };
         let mut all = rows(None, &full, full_cache_bytes);
         for evicted in &evicted {
-            let (found, cache_bytes) = predict(prefilled.evicted(&evicted.retained, seen.len())?)?;
+            let (found, cache_bytes) = predict(prefilled.evicted(evicted, seen.len())?)?;
             all.extend(rows(Some(evicted), &found, cache_bytes));
         }
         Ok(all)
@@ -202,8 +203,7 @@ impl Evaluation<'_> {
             row(None, "decode tokens/s", full_speed, full_speed, full_cache_bytes),
         ];
         for evicted in &evicted {
-            let (speed, bytes) =
-                self.decode_speed(prefilled.evicted(&evicted.retained, later.len())?, later)?;
+            let (speed, bytes) = self.decode_speed(prefilled.evicted(evicted, later.len())?, later)?;
             let seconds = self.score_seconds(&prefilled, &evicted.policy, evicted.budget)?;
             rows.push(row(Some(evicted), "score s", seconds, prefill_seconds, bytes));
             rows.push(row(Some(evicted), "decode tokens/s", speed, full_speed, bytes));

@@ -3,29 +3,13 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use laprox_reference::{
-    Backend, Budget, EntriesPerHead, InMemory, LayerIndex, OutputErrors, Policy, RetainedSet, pipeline,
-};
+use laprox_reference::{Backend, Budget, InMemory, LayerIndex, OutputErrors, Policy, pipeline};
 use ndarray::Array2;
 
+use super::evicted::Evicted;
 use super::prefilled::Prefilled;
 use crate::model::{CapturedLayer, Model};
 use crate::threads::Threads;
-
-/// One policy at one budget.
-#[derive(Clone, Debug)]
-pub struct Evicted {
-    /// The policy.
-    pub policy: Policy,
-    /// The budget as asked for.
-    pub budget: Budget,
-    /// Entries kept per KV head on average, window included.
-    pub entries_per_head: EntriesPerHead,
-    /// The retained set.
-    pub retained: RetainedSet,
-    /// The errors over all layers.
-    pub errors: OutputErrors,
-}
 
 /// The comparison that every context goes through.
 pub struct Evictions<'a> {
@@ -71,18 +55,19 @@ impl<'a> Evictions<'a> {
         let layers = self.layers(&captured)?;
         let sets = pipeline::evict(self.backend, &layers, &seeded, &per_heads)?.concat();
         let errors = pipeline::evaluate(&layers, &sets)?;
-        let asked = self
-            .policies
-            .iter()
-            .flat_map(|policy| budgets.iter().zip(&per_heads).map(move |at| (policy, at)));
-        let evicted =
-            asked.zip(sets).zip(errors).map(|(((policy, (budget, per_head)), retained), errors)| Evicted {
-                policy: *policy,
-                budget: *budget,
-                entries_per_head: per_head.with_window(window_len),
-                retained,
-                errors: OutputErrors::total(errors).expect("a model has layers"),
-            });
+        let packed = sets.iter().map(|set| pipeline::gather(&layers, set)).collect::<Result<Vec<_>, _>>()?;
+        let asked = self.policies.iter().flat_map(|&policy| {
+            budgets.iter().zip(&per_heads).map(move |(&budget, per_head)| (policy, budget, per_head))
+        });
+        let evicted = asked.zip(sets).zip(errors).zip(packed);
+        let evicted = evicted.map(|((((policy, budget, per_head), retained), errors), packed)| Evicted {
+            policy,
+            budget,
+            entries_per_head: per_head.with_window(window_len),
+            retained,
+            packed,
+            errors: OutputErrors::total(errors).expect("a model has layers"),
+        });
         Ok(evicted.collect())
     }
 

@@ -11,6 +11,7 @@
 pub mod answers;
 pub mod correlation;
 pub mod evaluation;
+pub mod evicted;
 pub mod evictions;
 pub mod fidelity;
 pub mod pivot;
@@ -23,7 +24,8 @@ pub mod unit;
 pub use answers::{Answer, evicted_answers, full_answer};
 pub use correlation::{Correlation, correlations};
 pub use evaluation::Evaluation;
-pub use evictions::{Evicted, Evictions};
+pub use evicted::Evicted;
+pub use evictions::Evictions;
 pub use fidelity::Fidelity;
 pub use prefilled::Prefilled;
 pub use row::EvalRow;

@@ -1,8 +1,9 @@
 //! A prompt that has run through the model, from which any number of sequences can go on.
 
 use anyhow::Result;
-use laprox_reference::{KvHead, LayerIndex, LayerOrdinal, RetainedSet};
+use laprox_reference::{KvHead, LayerIndex, LayerOrdinal};
 
+use super::evicted::Evicted;
 use crate::model::{
     CaptureShape, CapturedSample, Continuation, KvCache, Model, Observer, PREFILL_CHUNK, QueryTap,
 };
@@ -62,12 +63,19 @@ impl<'m> Prefilled<'m> {
         self.retained(|_, _| &self.every_position, spare)
     }
 
-    /// The sequence with what an eviction left of its cache, and room for `spare` further tokens.
+    /// The sequence with the cache that an eviction left, and room for `spare` further tokens.
     ///
     /// # Errors
     /// When the set is of another context.
-    pub fn evicted(&self, set: &RetainedSet, spare: usize) -> Result<Continuation> {
-        self.retained(|layer, head| set.layer(LayerOrdinal(layer.0)).head(head), spare)
+    pub fn evicted(&self, evicted: &Evicted, spare: usize) -> Result<Continuation> {
+        let set = &evicted.retained;
+        match &evicted.packed {
+            Some(packed) => {
+                let cache = self.cache.of_packed(packed, set, spare)?;
+                Ok(Continuation { logits: self.logits.clone(), cache })
+            }
+            None => self.retained(|layer, head| set.layer(LayerOrdinal(layer.0)).head(head), spare),
+        }
     }
 
     fn retained<'a>(

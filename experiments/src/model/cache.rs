@@ -1,7 +1,7 @@
 //! The KV cache. Each KV head has its own number of entries, so a full cache and an evicted, ragged one are one type.
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use laprox_reference::{KvHead, LayerIndex};
+use laprox_reference::{KvHead, LayerIndex, LayerOrdinal, PackedRows, RetainedSet};
 
 use super::config::Config;
 use super::error::Result;
@@ -75,6 +75,34 @@ impl KvCache {
                 .collect()
         });
         Ok(Self { layers: layers.collect::<Result<_>>()?, next_position: self.next_position })
+    }
+
+    /// The cache of packed rows, which a path has gathered by `set`, with room for `spare` tokens more.
+    ///
+    /// # Errors
+    /// [`super::Error::Compute`] when the memory cannot be laid out.
+    ///
+    /// # Panics
+    /// When the rows are not those of the set.
+    pub fn of_packed(&self, packed: &[PackedRows], set: &RetainedSet, spare: usize) -> Result<Self> {
+        let layer = |(ordinal, (heads, packed)): (usize, (&Vec<HeadCache>, &PackedRows))| {
+            let retained = set.layer(LayerOrdinal(ordinal));
+            let mut first = 0;
+            let of_head = |(head, cache): (usize, &HeadCache)| {
+                let (len, head_dim) = (retained.head(KvHead(head)).len(), cache.keys.dim(1)?);
+                let rows = first * head_dim..(first + len) * head_dim;
+                first += len;
+                let tensor = |numbers: &[f32]| {
+                    Tensor::from_slice(&numbers[rows.clone()], (len, head_dim), &Device::Cpu)
+                };
+                let mut cache = HeadCache::new(len + spare, head_dim)?;
+                cache.append(&tensor(&packed.keys)?, &tensor(&packed.values)?)?;
+                Ok(cache)
+            };
+            heads.iter().enumerate().map(of_head).collect()
+        };
+        let layers = self.layers.iter().zip(packed).enumerate().map(layer).collect::<Result<_>>()?;
+        Ok(Self { layers, next_position: self.next_position })
     }
 
     /// Appends a chunk's keys and values of one layer, each `[Hkv, c, d]`.

@@ -2,6 +2,8 @@
 
 mod ablation;
 mod bounds;
+#[path = "../../../fixtures/tests/broken/mod.rs"]
+mod broken;
 mod eval;
 mod malformed;
 mod oracle;

@@ -1,12 +1,10 @@
 //! Every malformed dump ends in exit code 2 and one line that names the file.
 
-use laprox_fixtures::malformed;
-
-use crate::{laprox, refusal, text};
+use crate::{broken, laprox, refusal, text};
 
 #[test]
 fn every_malformed_dump_is_refused_in_one_line_that_names_the_file() {
-    let cases = malformed::cases();
+    let cases = broken::cases();
     assert!(cases.len() >= 40, "only {} cases", cases.len());
     for case in cases {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -24,7 +22,7 @@ fn every_malformed_dump_is_refused_in_one_line_that_names_the_file() {
 fn a_malformed_dump_leaves_no_output_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = folder.path().join("dump");
-    let inside = malformed::cases().into_iter().rfind(|case| !case.file.is_empty());
+    let inside = broken::cases().into_iter().rfind(|case| !case.file.is_empty());
     inside.expect("a case inside the dump").write(&dump);
     let out = folder.path().join("retained");
     laprox(&["evict", text(&dump), "--budget", "50%", "--out", text(&out)]).code(2);

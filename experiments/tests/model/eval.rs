@@ -56,7 +56,7 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
         let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, &mut ()).unwrap();
         let policies = ["laprox:allocation=model-raw", "random", "streaming"];
         for evicted in evict(&model, &prefilled, &later, &policies, &["8", "50%"]) {
-            let sequence = prefilled.evicted(&evicted.retained, later.len()).unwrap();
+            let sequence = prefilled.evicted(&evicted, later.len()).unwrap();
             let found = fidelity::predictions(&model, sequence, &later).unwrap().concat();
             let sees = |look: Look| {
                 let kept = evicted.retained.layer(LayerOrdinal(look.layer)).head(KvHead(look.kv_head));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use laprox_experiments::ablation::{Comparison, Config, Results};
-use laprox_experiments::eval::{Evictions, Prefilled};
+use laprox_experiments::eval::{Evictions, Prefilled, evicted_answers};
 use laprox_experiments::exit;
 use laprox_experiments::journal::Journal;
 use laprox_experiments::progress::Progress;
@@ -13,8 +13,8 @@ use laprox_fixtures::Dump;
 use laprox_reference::oracle::gram::Product;
 use laprox_reference::oracle::{PairGram, Rows};
 use laprox_reference::{
-    Backend, CandidatesPerHead, Error, Form, LayerProblem, LayerRetained, LayerScores, LayerShape,
-    OutputErrors, Policy, PreparedLayer, Reference, ReferenceLayer, Score, Statistic, pipeline,
+    Backend, CandidatesPerHead, Error, Form, KvHead, LayerProblem, LayerRetained, LayerScores, LayerShape,
+    OutputErrors, PackedRows, Policy, PreparedLayer, Reference, ReferenceLayer, Score, Statistic, pipeline,
 };
 use nalgebra::DMatrix;
 
@@ -53,6 +53,18 @@ impl PreparedLayer for Counted<'_> {
 
     fn statistic(&self, statistic: Statistic, _: usize) -> Result<f64, Error> {
         Err(Error::Path { path: "counting", reason: format!("no policy here wants {statistic:?}") })
+    }
+
+    /// As a device does, from the layer's own numbers.
+    fn gather(&self, retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
+        let layer = self.0.reference();
+        let pack = |matrices: &[DMatrix<f64>]| {
+            let heads = matrices.iter().enumerate().flat_map(|(head, matrix)| {
+                retained.head(KvHead(head)).iter().map(move |&position| matrix.row(position as usize))
+            });
+            heads.flat_map(|row| row.iter().map(|&number| number as f32).collect::<Vec<_>>()).collect()
+        };
+        Ok(Some(PackedRows { keys: pack(&layer.keys), values: pack(&layer.values) }))
     }
 
     fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
@@ -101,6 +113,23 @@ fn eval_computes_each_distinct_score_once_per_layer() {
     let evicted = evictions.of(&prefilled, &["8".parse().unwrap(), "50%".parse().unwrap()], &[], 7).unwrap();
     assert_eq!(evicted.len(), 10);
     assert_eq!(path.0.load(Ordering::Relaxed), 3 * LAYERS);
+}
+
+/// What a path packs is what the model decodes from: the same answers as from rows that the cache copies itself.
+#[test]
+fn answers_from_packed_rows_are_those_from_the_cache() {
+    let model = Synthetic::new("llama").load().unwrap();
+    let prefilled = Prefilled::new(&model, &tokens(40), 4, &mut ()).unwrap();
+    let policies = ["laprox", "snapkv:allocation=layer", "streaming"].map(|text| text.parse().unwrap());
+    let budgets = ["8".parse().unwrap(), "50%".parse().unwrap()];
+    let path = Counting::default();
+    let answers = [&path as &dyn Backend, &Reference].map(|backend| {
+        let evictions = Evictions::new(&model, backend, &policies).unwrap();
+        let evicted = evictions.of(&prefilled, &budgets, &[], 7).unwrap();
+        assert!(evicted.iter().all(|evicted| evicted.packed.is_some() == (backend.name() == "counting")));
+        evicted_answers(&model, &prefilled, &evicted, &[3, 1, 4], 8).unwrap()
+    });
+    assert_eq!(answers[0], answers[1]);
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
             assert_eq!(answer.tokens, expected, "{}", prompt.id);
         }
         let seen = [question.as_slice(), &expected].concat();
-        let sequence = prefilled.evicted(&evicted[0].retained, seen.len()).unwrap();
+        let sequence = prefilled.evicted(&evicted[0], seen.len()).unwrap();
         let found = fidelity::predictions(model, sequence, &seen).unwrap();
         let whole = prefill(model, &[text.as_slice(), &expected].concat(), text.len() + expected.len());
         let largest = whole.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));

@@ -58,3 +58,28 @@ fn errors_of_a_retained_set_are_the_reference_s() {
     let other = RetainedSet::everything(1, 2, 60).unwrap();
     assert!(layer.evaluate(other.layer(LayerOrdinal(0))).is_err());
 }
+
+/// The rows that the device packs are those of the retained positions, to the bit, head after head.
+#[test]
+fn gathered_rows_are_the_retained_ones() {
+    for format in [Format::Bf16, Format::F16, Format::F32] {
+        let sizes = Sizes { kv_heads: 2, group_size: 1, head_dim: 64, ..Sizes::with_context(60) };
+        let problem = Problem::alive(sizes, format, 5);
+        let lent = problem.layer_problem();
+        let heads = [vec![0, 3, 17, 27], vec![]];
+        let set = RetainedSet::from_candidates(2, 60, 32, &heads).unwrap();
+        let packed = prepared(&device(), &lent).gather(set.layer(LayerOrdinal(0))).unwrap().unwrap();
+        let rows = |tensor: &laprox_reference::TensorView<'_, 3>| -> Vec<f32> {
+            let head = |head: usize| {
+                let numbers = tensor.outer(head).to_f64();
+                let positions = set.layer(LayerOrdinal(0)).head(laprox_reference::KvHead(head)).to_vec();
+                positions.into_iter().flat_map(move |i| numbers[i as usize * 64..][..64].to_vec())
+            };
+            (0..2).flat_map(head).map(|number| number as f32).collect()
+        };
+        assert_eq!(packed.keys, rows(&lent.activations().key), "{format:?}");
+        assert_eq!(packed.values, rows(&lent.activations().value), "{format:?}");
+        let other = RetainedSet::everything(1, 1, 60).unwrap();
+        assert!(prepared(&device(), &lent).gather(other.layer(LayerOrdinal(0))).is_err());
+    }
+}

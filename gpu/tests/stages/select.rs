@@ -195,7 +195,7 @@ fn gathered_rows_are_the_retained_ones() {
             for (slot, problem) in problems.iter().enumerate() {
                 let lent = problem.layer_problem();
                 let layer = DeviceLayer::upload(&device, &lent).unwrap();
-                let [key, value] = selected.gather(slot, &layer).unwrap().download(&device).unwrap();
+                let [key, value] = selected.set().gather(slot, &layer).unwrap().download(&device).unwrap();
                 let part = retained.layer(LayerOrdinal(slot));
                 for (found, all) in [(key, &problem.key), (value, &problem.value)] {
                     let mut rows = Vec::new();
