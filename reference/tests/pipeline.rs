@@ -129,3 +129,14 @@ fn statistics_are_computed_for_the_policies_that_want_them_once_per_layer() {
     // Entropy and variance of eight queries and of three are different numbers.
     assert_eq!(asked(&["cake", "snapkv:allocation=cake", "cake:window=2"]), [3, 4, 1]);
 }
+
+/// A policy that keeps everything, or that searches, has no scores.
+#[test]
+fn scores_of_a_policy_that_does_not_rank_are_refused() {
+    let problem = Problem::alive(SIZES, 1);
+    let layers = InMemory::new(&Reference, vec![problem.layer_problem(LayerIndex(0))], InTurn).unwrap();
+    for text in ["full", "oracle:certified"] {
+        let line = common::refusal(pipeline::scores(&layers, &policy(text)));
+        assert_eq!(line, format!("policy '{text}': it does not rank, so there are no scores of it"));
+    }
+}
