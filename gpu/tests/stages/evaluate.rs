@@ -2,9 +2,9 @@
 
 use laprox_gpu::{Format, GpuLayer};
 use laprox_reference::oracle::Form;
-use laprox_reference::{Backend, PreparedLayer, Reference, RetainedSet};
+use laprox_reference::{Backend, PreparedLayer, QueryHead, Reference, RetainedSet};
 
-use crate::common::bounds::{Bounded, U, assert_within, gamma};
+use crate::common::bounds::{Bounded, U, assert_within, drift};
 use crate::common::device;
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
@@ -14,8 +14,8 @@ use crate::shapes::for_each_case;
 fn output_norm(expected: &Expected) -> Bounded {
     let layer = &expected.layer;
     let shape = layer.shape;
-    let theta = gamma(shape.context_len + shape.query_heads * shape.head_dim + 8, U);
-    let head = |head: laprox_reference::QueryHead| {
+    let theta = drift(shape.context_len + shape.query_heads * shape.head_dim + 8, U);
+    let head = |head: QueryHead| {
         let row = |row: &Vec<Bounded>| -> f64 {
             let pairs = row.iter().zip(layer.values_of(head).row_iter());
             pairs.map(|(weight, value)| (weight.error + theta * weight.value) * value.norm()).sum()

@@ -3,7 +3,7 @@
 use laprox_gpu::{DeviceLayer, Format, Gpu};
 use laprox_reference::{Backend, LayerProblem, ModelScores, Policy, Reference, RetainedSet, evict};
 
-use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
+use crate::common::bounds::{Bounded, U, assert_within, drift, wide};
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
 use crate::common::{committed_dump, device};
@@ -49,7 +49,7 @@ fn assert_same_cut(
 fn normalised(layers: &[Vec<Bounded>]) -> Vec<Bounded> {
     let layer = |scores: &Vec<Bounded>| -> Vec<Bounded> {
         let sum = Bounded::sum(scores);
-        let relative = sum.error / sum.value + gamma(2, U);
+        let relative = sum.error / sum.value + drift(2, U);
         let over = |score: &Bounded| Bounded {
             value: score.value / sum.value,
             error: (score.error + score.value * relative) / (sum.value - sum.error),
@@ -100,7 +100,7 @@ fn a_model_of_a_policy_that_the_device_does_not_cut_is_not_scored_there() {
 #[test]
 fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
     let dump = committed_dump();
-    let layers: Vec<_> = [0, 3].map(|slot| dump.layer(0, slot).unwrap()).into();
+    let layers: Vec<_> = [0, 3].map(|ordinal| dump.layer(0, ordinal).unwrap()).into();
     let problems: Vec<LayerProblem<'_>> = layers.iter().map(|layer| layer.problem().unwrap()).collect();
     let gpu = Gpu::new(device());
     let policy: Policy = "laprox:pool=none".parse().unwrap();
@@ -124,7 +124,7 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
         let found = scores.top(per_head * 6).unwrap().download().unwrap();
         let expected = reference_set(&problems, &policy, per_head);
         let differences = assert_same_cut(&found, &expected, &normalised(&bounds), 992);
-        println!("{per_head} candidates a head: {differences} slots differ");
+        println!("{per_head} candidates per head: {differences} slots differ");
         // Two sets may differ where scores tie within rounding, and hardly anywhere else.
         assert!(differences * 50 <= per_head * 6, "{differences}");
     }
