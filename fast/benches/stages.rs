@@ -1,6 +1,6 @@
-//! One group a stage and one for the whole; ids are `stage/path/shape`.
+//! One group per stage and one for the whole. Ids are `stage/path/shape`.
 //!
-//! `literal` is what the method's description spells out: the product `V W_h`, then the norms of its rows.
+//! `literal` follows the method's description: the product `V W_h`, then the norms of its rows.
 
 mod common;
 

@@ -1,7 +1,7 @@
-//! Stage *attend*: `A_h = softmax(Q_h K^T * scale + causal mask)`, a block of keys at a time.
+//! Stage *attend*: `A_h = softmax(Q_h K^T * scale + causal mask)`, one block of keys at a time (online softmax).
 //!
-//! The query group of a KV head is one matrix `[d, G * w]`, packed once, whose columns are the lanes of registers: a key is
-//! a row of numbers, one a query row. Logits, exponentials and what is made of them stay in the first-level cache.
+//! The query group of a KV head is one matrix `[d, G * w]`. It is packed once, and its columns are the lanes of registers:
+//! a key's logits are one row of numbers, one per query row. Logits and exponentials stay in the first-level cache.
 //! Weights are powers of two: `scale * log2(e)` is multiplied into the queries.
 
 use laprox_reference::{KvHead, LayerProblem, TensorView};
@@ -13,7 +13,7 @@ use crate::simd::{Level, Panels, ROWS, Rows, exp2, tile};
 /// Keys whose logits are in cache at a time.
 pub const BLOCK: usize = 8 * ROWS;
 
-/// Keys between those that are widened and those that are asked for.
+/// Keys between the ones that are widened and the ones that are prefetched.
 const AHEAD: usize = 4 * ROWS;
 
 /// The query rows of one KV head's group as lanes, head after head.
@@ -24,7 +24,7 @@ pub struct GroupQueries {
     pub group_size: usize,
     /// Query rows of each head.
     pub rows: usize,
-    /// Lanes of each head: its rows, and zeros up to a whole register.
+    /// Lanes of each head: its rows, then zeros up to a whole register.
     pub head_lanes: usize,
     /// `d`.
     pub head_dim: usize,
@@ -62,9 +62,9 @@ impl GroupQueries {
         self.group_size * self.head_lanes
     }
 
-    /// `logits[i] = k_i . q` for every lane, in powers of two, of the `keys`, which are widened to `wide` on the way.
+    /// `logits[i] = k_i . q` for every key and lane, as exponents of two. The keys are widened to `wide` on the way.
     ///
-    /// A tile's keys are widened just before the first panel meets them, so that the processor reads ahead while it
+    /// A tile's keys are widened just before the first panel multiplies them, so that the processor reads ahead while it
     /// multiplies. Each lane's number in `largest` rises to its largest logit.
     #[inline(always)]
     pub fn logits<S: Simd>(
@@ -108,7 +108,7 @@ impl GroupQueries {
             for (r, sums) in sums.iter().enumerate().take(keys.len() - key) {
                 logits[(key + r) * width + first..][..C].copy_from_slice(sums);
             }
-            // Behind the last key it is repeated, which is no larger.
+            // The last key is repeated to fill the tile. It does not raise the maximum.
             for sums in sums {
                 for (largest, sum) in largest.iter_mut().zip(sums) {
                     *largest = simd.max_f32s(*largest, sum);
@@ -118,24 +118,24 @@ impl GroupQueries {
     }
 }
 
-/// The largest logit and the sum of weights relative to it, of every lane: what a softmax needs of the keys so far.
+/// The online softmax's state: every lane's largest logit so far, and its sum of weights relative to that.
 #[derive(Clone)]
 pub struct RowState {
-    /// `max l_i`, negative infinity before the first key.
+    /// `max l_i`. Negative infinity before the first key.
     pub max: crate::simd::Buffer,
     /// `sum_i 2^(l_i - max)`.
     pub sum: crate::simd::Buffer,
 }
 
 impl RowState {
-    /// Of no keys.
+    /// The state before the first key.
     #[must_use]
     pub fn new(lanes: usize) -> Self {
         let filled = crate::simd::Buffer::filled;
         Self { max: filled(lanes, f32::NEG_INFINITY), sum: filled(lanes, 0.0) }
     }
 
-    /// Turns the logits of some keys into weights relative to the largest of all keys so far, and takes them into account.
+    /// Turns the logits of some keys into weights relative to the largest logit so far, and adds them to the state.
     #[inline(always)]
     pub fn weigh<S: Simd>(&mut self, simd: S, block: &mut [S::f32s]) {
         let mut largest = self.max.clone();
@@ -148,7 +148,7 @@ impl RowState {
         self.weigh_up_to(simd, block, largest);
     }
 
-    /// As [`RowState::weigh`], where the largest of these logits and of all before are known.
+    /// The same when the largest logit of these and all earlier keys is known.
     #[inline(always)]
     pub fn weigh_up_to<S: Simd>(&mut self, simd: S, block: &mut [S::f32s], largest: &[S::f32s]) {
         let (max, _) = S::as_mut_simd_f32s(self.max.as_mut_slice());
@@ -156,7 +156,7 @@ impl RowState {
         let width = max.len();
         for (v, (max, sum)) in max.iter_mut().zip(sum).enumerate() {
             let before = std::mem::replace(max, largest[v]);
-            // Four chains at once: one would wait for its own latency.
+            // Four chains: one alone would wait for its own latency.
             let mut sums = [simd.splat_f32s(0.0); 4];
             for keys in block.chunks_mut(4 * width) {
                 for (sum, key) in sums.iter_mut().zip(keys.chunks_exact_mut(width)) {
@@ -171,7 +171,7 @@ impl RowState {
         }
     }
 
-    /// The state after the keys of both, `other`'s behind these.
+    /// Joins the state of the keys that follow.
     pub fn merge(&mut self, other: &Self) {
         let lanes = self.max.as_mut_slice().iter_mut().zip(self.sum.as_mut_slice());
         let others = other.max.as_slice().iter().zip(other.sum.as_slice());
@@ -184,9 +184,9 @@ impl RowState {
     }
 }
 
-/// Hides from each query row the keys behind its own position: key `first + i` of the window from rows before it.
+/// Applies the causal mask: query row `t` does not see key `first + i` of its own keys where `first + i > t`.
 ///
-/// The last `rows` keys belong to the rows, one each.
+/// The block's keys are those at the rows' own positions, one per row.
 pub fn hide_later(block: &mut [f32], queries: &GroupQueries, first: usize) {
     for (i, logits) in block.chunks_exact_mut(queries.lanes()).enumerate() {
         for head in logits.chunks_exact_mut(queries.head_lanes) {

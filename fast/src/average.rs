@@ -1,7 +1,7 @@
 //! Softmax averages of values over some of the keys, streaming: `sum_i A_h[t, i] v_i / sum_i A_h[t, i]`.
 //!
-//! A block of keys at a time: logits, weights relative to the largest logit so far, and the weighted values added to
-//! what the earlier blocks left, rescaled where the largest logit has grown.
+//! One block of keys at a time: logits, weights relative to the largest logit so far, then the weighted values. They are
+//! added to the earlier blocks' sums, which are rescaled when the largest logit has grown.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use crate::attend::{BLOCK, GroupQueries, RowState, hide_later};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, ROWS, Rows, tile};
 
-/// Keys of a task.
+/// Keys per task.
 const CHUNK: usize = 20 * BLOCK;
 
-/// Which keys the rows of a query group attend to.
+/// The keys that the rows of a query group attend to.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     /// Positions that every row sees.
     pub seen: &'a [u32],
-    /// Positions of the rows themselves, one each, of which a row sees those up to its own; or none.
+    /// The first of the rows' own positions, if they are keys. A row sees those up to its own.
     pub own: Option<usize>,
-    /// A position that each lane leaves out; none where empty.
+    /// The position that each lane leaves out. If empty, no lane does.
     pub left_out: &'a [Option<u32>],
 }
 
@@ -43,7 +43,7 @@ impl Attended {
         Self { state: RowState::new(lanes), values: Buffer::filled(lanes * width, 0.0), width }
     }
 
-    /// One lane's average; zero where it has seen no key.
+    /// One lane's average. Zero if it has seen no key.
     pub fn average(&self, lane: usize) -> impl Iterator<Item = f64> {
         let sum = f64::from(self.state.sum.as_slice()[lane]);
         let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
@@ -52,7 +52,7 @@ impl Attended {
             .map(move |&value| f64::from(value) * inverse)
     }
 
-    /// One lane's share of weight beside another's of the same row: `sum here / (sum here + sum there)`.
+    /// The share of a lane's weight that is here and not in `other`: `sum here / (sum here + sum there)`.
     #[must_use]
     pub fn share(&self, other: &Self, lane: usize) -> f64 {
         let part =
@@ -64,7 +64,7 @@ impl Attended {
         1.0 / (1.0 + other_sum / sum * (other_max - max).exp2())
     }
 
-    /// What both have seen, `other`'s keys behind these.
+    /// Joins the averages over the keys that follow.
     fn merge(&mut self, other: &Self) {
         let before = self.state.max.clone();
         self.state.merge(&other.state);
@@ -84,7 +84,7 @@ impl Attended {
     }
 }
 
-/// The averages of one KV head's query group; tasks are chunks of a fixed size, merged in order.
+/// The averages of one KV head's query group. Tasks are chunks of a fixed size, merged in order.
 #[must_use]
 pub fn average(
     level: Level,
@@ -140,7 +140,7 @@ impl WithSimd for Average<'_> {
             let source = |tensor| Source::at(tensor, self.kv_head, positions);
             let block = block.resize(positions.len() * lanes);
             let logits = S::as_mut_simd_f32s(block).0;
-            // Some logits are left out below, so that the largest is not known yet.
+            // Some logits are masked below, so the largest is not known yet.
             let (largest, _) = S::as_mut_simd_f32s(largest.as_mut_slice());
             queries.logits(simd, source(&activations.key), keys.as_mut_slice(), logits, largest);
             source(&activations.value).widen(simd, 0..positions.len(), width, values.as_mut_slice());
@@ -155,7 +155,7 @@ impl WithSimd for Average<'_> {
 }
 
 impl Attended {
-    /// Takes a block of logits and values into account.
+    /// Adds a block of keys, given its logits and values.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, block: &mut [f32], values: &[f32]) {
         let before = self.state.max.clone();
@@ -208,7 +208,7 @@ fn add_weighted<S: Simd, const C: usize>(
     }
 }
 
-/// Hides from each lane the position that it leaves out.
+/// Masks for each lane the position that it leaves out.
 fn leave_out(block: &mut [f32], lanes: usize, positions: &[u32], left_out: &[Option<u32>]) {
     let range: Range<u32> = match (positions.first(), positions.last()) {
         (Some(&first), Some(&last)) => first..last + 1,

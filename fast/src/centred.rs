@@ -1,14 +1,14 @@
 //! `root of sum_t norm2(sum over the group of A / (1 - A) (b_{h,i} - o_{h,t}))^2`: the exact `renormalised` error of evicting
 //! one slot.
 //!
-//! In the group's coordinates `b_{h,i} - o_{h,t}` is `(v_i - c_{h,t}) L_h`, `c_{h,t}` the row's average value. Where a
-//! position weighs more than a half, `1 - A` keeps no digits; there
+//! In the group's coordinates `b_{h,i} - o_{h,t}` is `(v_i - c_{h,t}) L_h`, with `c_{h,t}` the row's average value. If a
+//! position weighs more than one half, `1 - A` keeps no digits. Then
 //!
 //! ```text
 //! A / (1 - A) (v_i - c) = A (v_i - c'),    c' the average without position i
 //! ```
 //!
-//! and at most one position of a row is so, so `c'` takes one more pass over the keys for all rows at once.
+//! is used. At most one position per row is that heavy, so one more pass over the keys gives `c'` for all rows at once.
 
 use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
@@ -22,18 +22,18 @@ use crate::held::{Attention, Chunk, Held, WEIGHT_SCALE};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, ROWS, Rows};
 
-/// What each lane's rows are centred on, in the group's coordinates, `[lanes, width]` each.
+/// The centres of every lane's row, in the group's coordinates, `[lanes, width]` each.
 pub struct Centres {
     /// `c L_h`.
     averages: Buffer,
-    /// `c' L_h`, where a position weighs more than a half.
+    /// `c' L_h`, of lanes with a position that weighs more than one half.
     without: Buffer,
     /// That position.
     heaviest: Vec<Option<u32>>,
 }
 
 impl Centres {
-    /// The centres of a KV head's group whose weights are held.
+    /// The centres of one KV head's group, from its held weights.
     #[must_use]
     pub fn new(
         level: Level,
@@ -81,7 +81,7 @@ impl Centres {
     }
 }
 
-/// `x L_h` of one row `x` for each lane of head `h`.
+/// `x L_h` for one row `x` per lane of head `h`.
 struct ProjectLanes<'a> {
     queries: &'a GroupQueries,
     factor: &'a GroupFactor,
@@ -115,7 +115,7 @@ impl WithSimd for ProjectLanes<'_> {
     }
 }
 
-/// The scores of a chunk of candidates, times the weights' scale and over the factor's.
+/// Scores a chunk of candidates. The scores are times the weights' scale and over the factor's.
 pub struct Centred<'a> {
     /// The candidates' attention.
     pub chunk: Chunk<'a>,
@@ -125,7 +125,7 @@ pub struct Centred<'a> {
     pub values: Source<'a>,
     /// The group's factor.
     pub factor: &'a GroupFactor,
-    /// What the rows are centred on.
+    /// The centres of the group's rows.
     pub centres: &'a Centres,
 }
 
@@ -148,18 +148,18 @@ impl WithSimd for Centred<'_> {
             let count = block.len() / lanes;
             let values = self.values.slice(first..first + count);
             values.widen(simd, 0..count, head_dim, wide.as_mut_slice());
-            for slot in (0..count).step_by(ROWS) {
-                let rows = Rows::new(wide.as_slice(), slot, count, head_dim, 1);
+            for begin in (0..count).step_by(ROWS) {
+                let rows = Rows::new(wide.as_slice(), begin, count, head_dim, 1);
                 for (head, projected) in projected.chunks_exact_mut(width).enumerate() {
                     self.factor.project(simd, head, rows, projected);
                 }
                 let positions: [u32; ROWS] =
-                    std::array::from_fn(|r| (self.first + first + (slot + r).min(count - 1)) as u32);
+                    std::array::from_fn(|r| (self.first + first + (begin + r).min(count - 1)) as u32);
                 let mut heavy = false;
                 let mut largest = [0.0_f32; ROWS];
                 for (lane, coefficients) in coefficients.iter_mut().enumerate() {
                     for r in 0..ROWS {
-                        let weight = block[(slot + r).min(count - 1) * lanes + lane];
+                        let weight = block[(begin + r).min(count - 1) * lanes + lane];
                         let alone = self.centres.heaviest[lane] == Some(positions[r]);
                         heavy |= alone;
                         coefficients[r] =
@@ -167,7 +167,7 @@ impl WithSimd for Centred<'_> {
                         largest[r] = largest[r].max(coefficients[r]);
                     }
                 }
-                // Of the order of 1, so that no square overflows or vanishes.
+                // Scaled to the order of 1, so that no square overflows or vanishes.
                 let scales = largest.map(|largest| power_of_two(f64::from(largest.max(f32::MIN_POSITIVE))));
                 for coefficients in &mut coefficients {
                     coefficients
@@ -187,7 +187,7 @@ impl WithSimd for Centred<'_> {
                 };
                 let squares =
                     if heavy { change.squares::<true>(simd) } else { change.squares::<false>(simd) };
-                let scored = scores[first + slot..first + count].iter_mut().zip(squares).zip(scales);
+                let scored = scores[first + begin..first + count].iter_mut().zip(squares).zip(scales);
                 for ((score, square), scale) in scored {
                     *score = f64::from(simd.reduce_sum_f32s(square).sqrt()) * scale;
                 }
@@ -197,7 +197,7 @@ impl WithSimd for Centred<'_> {
     }
 }
 
-/// What evicting each slot of a tile changes.
+/// The change of the output when each candidate of a tile is evicted alone.
 struct Change<'a, S: Simd> {
     queries: &'a GroupQueries,
     factor: &'a GroupFactor,
@@ -210,8 +210,8 @@ struct Change<'a, S: Simd> {
 }
 
 impl<S: Simd> Change<'_, S> {
-    /// `sum_t norm2(sum_h c_{h,t} (y_h - p_{h,t}))^2` of each slot, spread over a register. `HEAVY` says whether one of the
-    /// slots weighs more than a half somewhere.
+    /// `sum_t norm2(sum_h c_{h,t} (y_h - p_{h,t}))^2` of each candidate, spread over a register. `HEAVY` says whether one of
+    /// the candidates weighs more than one half in some row.
     #[inline(always)]
     fn squares<const HEAVY: bool>(&self, simd: S) -> [S::f32s; ROWS] {
         let mut squares = [simd.splat_f32s(0.0); ROWS];

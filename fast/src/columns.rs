@@ -1,4 +1,4 @@
-//! Statistics of the columns of `A_h` over the candidates: the weights that are held, rescaled and reduced block by block.
+//! Statistics of the columns of `A_h` over the candidates: the held weights are rescaled and reduced block by block.
 
 use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
@@ -8,10 +8,10 @@ use crate::attend::BLOCK;
 use crate::held::{Chunk, Held, rescaling};
 use crate::simd::{Buffer, Level, prefetch};
 
-/// Keys between the one that is reduced and the one whose weights are asked for.
+/// Keys between the one that is reduced and the one whose weights are prefetched.
 const AHEAD: usize = 16;
 
-/// Which statistics.
+/// The statistics to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `norm2(a_{h,i})`
@@ -25,7 +25,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What either wants.
+    /// The statistics of either.
     #[must_use]
     pub(crate) fn union(self, other: Self) -> Self {
         Self {
@@ -37,16 +37,16 @@ impl Wanted {
     }
 }
 
-/// Statistics of one KV head's candidates, times [`WEIGHT_SCALE`](crate::held::WEIGHT_SCALE); what was not wanted has no rows.
+/// Statistics of one KV head's candidates, times `WEIGHT_SCALE`. A statistic that was not wanted has no rows.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
-    /// Per query head of the group.
+    /// One row per query head of the group.
     pub(crate) norms: Vec<Vec<f32>>,
-    /// Per query head of the group.
+    /// One row per query head of the group.
     pub(crate) sums: Vec<Vec<f32>>,
-    /// Per query head of the group.
+    /// One row per query head of the group.
     pub(crate) last: Vec<Vec<f32>>,
-    /// One for the group.
+    /// One row for the group.
     pub(crate) group_norms: Vec<Vec<f32>>,
 }
 
@@ -66,7 +66,7 @@ impl Columns {
         per_head.chain(&mut self.group_norms)
     }
 
-    /// Puts a chunk's statistics where its keys are.
+    /// Copies a chunk's statistics to the places of its keys.
     fn place(&mut self, first: usize, chunk: &mut Self) {
         for (whole, part) in self.rows_mut().zip(chunk.rows_mut()) {
             whole[first..first + part.len()].copy_from_slice(part);
@@ -81,7 +81,7 @@ pub fn columns(level: Level, problem: &LayerProblem<'_>, wanted: Wanted) -> Vec<
     (0..problem.shape().kv_heads).into_par_iter().map(KvHead).map(of_head).collect()
 }
 
-/// One number a candidate.
+/// One number per candidate.
 pub(crate) type Scored = Vec<f64>;
 
 impl Held {
@@ -93,7 +93,7 @@ impl Held {
             level.run(Reduce { chunk, columns: &mut columns });
             (first, columns)
         };
-        // What was written last is still near: backwards.
+        // Backwards: the chunks that were written last are still in cache.
         let chunks: Vec<(usize, Columns)> = self.chunks().rev().map(reduce).collect();
         let candidates = self.candidates();
         let mut all = Columns::new(wanted, self.queries().group_size, candidates);
@@ -150,7 +150,7 @@ impl WithSimd for Reduce<'_> {
 /// Some keys' weights with the factors that make them attention.
 struct Block<'a, S: Simd> {
     weights: &'a [S::f32s],
-    /// These, and all of the chunk behind them.
+    /// These, and the rest of the chunk.
     from_here: &'a [S::f32s],
     factors: &'a [S::f32s],
     head_width: usize,
@@ -158,9 +158,9 @@ struct Block<'a, S: Simd> {
 }
 
 impl<S: Simd> Block<'_, S> {
-    /// The norm and the sum of every head's column, for the keys of the block, whose first is key `first` of the columns.
+    /// The norm and the sum of every head's column, for the keys of the block. Its first key is key `first` of the columns.
     ///
-    /// Keys outside, heads inside: the weights are read in the order in which they lie.
+    /// The outer loop is over keys and the inner one over heads, so the weights are read in memory order.
     #[inline(always)]
     fn norms_and_sums(&self, simd: S, columns: &mut Columns, first: usize) {
         let Columns { norms, sums, .. } = columns;

@@ -1,4 +1,4 @@
-//! What a query group's statistics make of a candidate: the raw scores of one KV head, and the pooled ones.
+//! Scores of one KV head from its query group's statistics: raw, then pooled.
 
 use std::ops::Range;
 
@@ -9,18 +9,18 @@ use crate::held::WEIGHT_SCALE;
 use crate::pool::{divide, outside, pool, reach};
 use crate::project::ValueNorms;
 
-/// Candidates whose raw scores are in the first-level cache.
+/// Candidates per block: their raw scores stay in the first-level cache.
 const BLOCK: usize = 512;
 
-/// The raw scores of one KV head. Statistics of attention are times [`WEIGHT_SCALE`].
+/// The raw scores of one KV head. Statistics of attention carry the factor [`WEIGHT_SCALE`].
 pub enum Raw<'a> {
     /// `mean over the group of attention * norm`
     MeanProduct(&'a [Vec<f32>], &'a [ValueNorms]),
     /// `attention / G * mean over the group of norm`
     ProductOfMeans(&'a [f32], &'a [ValueNorms]),
-    /// `mean of the rows`, each over a count
+    /// `mean of the rows`, each divided by a count
     Mean(Vec<&'a [f32]>, f64),
-    /// `max of the rows`, each over a count
+    /// `max of the rows`, each divided by a count
     Max(Vec<&'a [f32]>, f64),
     /// The scores themselves.
     Scores(&'a [f64]),
@@ -30,11 +30,11 @@ pub enum Raw<'a> {
 pub struct Combine<'a> {
     /// The raw scores.
     pub raw: Raw<'a>,
-    /// How they are pooled.
+    /// The pooling.
     pub pooling: Pooling,
-    /// How many candidates there are.
+    /// The number of candidates.
     pub candidates: usize,
-    /// Memory for the pooled ones.
+    /// Memory for the pooled scores.
     pub scores: Vec<f64>,
 }
 
@@ -46,7 +46,7 @@ impl WithSimd for Combine<'_> {
         let reach = reach(self.pooling);
         let (mut raw, mut pooled) = (vec![0.0; BLOCK + 2 * reach], vec![0.0; BLOCK]);
         for first in (0..self.candidates).step_by(BLOCK) {
-            // The neighbours of a block are made again.
+            // A block's neighbours are computed again.
             let last = self.candidates.min(first + BLOCK);
             let inside = first.saturating_sub(reach)..self.candidates.min(last + reach);
             let before = reach - (first - inside.start);
@@ -62,7 +62,7 @@ impl WithSimd for Combine<'_> {
 }
 
 impl Raw<'_> {
-    /// The raw scores of the candidates of `range`.
+    /// Writes the raw scores of the candidates of `range`.
     #[inline(always)]
     fn write(&self, range: Range<usize>, scores: &mut [f64]) {
         scores.fill(0.0);
@@ -104,14 +104,14 @@ impl Raw<'_> {
     }
 }
 
-/// What one head adds: something made of a number of each row, times a power of two.
+/// One head's term of a sum: a function of one number per row, times a power of two.
 #[derive(Clone, Copy)]
 struct Term<'a, const R: usize> {
     rows: [&'a [f32]; R],
     scale: f64,
 }
 
-/// Adds the terms in their order, four heads at a time: what is far is then asked for from all of their rows at once.
+/// Adds the terms in order, four heads at a time, so that loads from all their rows are under way at once.
 #[inline(always)]
 fn add_terms<'a, const R: usize>(
     mut terms: impl ExactSizeIterator<Item = Term<'a, R>>,

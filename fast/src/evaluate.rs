@@ -1,14 +1,14 @@
-//! Stage *evaluate*: what an eviction changes in the layer's output, streaming.
+//! Stage *evaluate*: the error of an eviction in the layer's output, streaming.
 //!
-//! Each query row attends twice: to what it retains and to what it loses, each with its own largest logit. With the
-//! averages `r` and `e` of the values over both and the share `s` of weight that is lost,
+//! Each query row attends twice, to the retained and to the evicted keys, each time with its own largest logit. Let `r` and
+//! `e` be the averages of the values over both, and `s` the evicted keys' share of the weight:
 //!
 //! ```text
 //! o = (1 - s) r + s e,    drop: -s e W,    renormalised: (r - o) W = s (r - e) W
 //! ```
 //!
-//! so nothing is computed as a small difference of what is large, and a row that loses nearly all its weight keeps its
-//! digits. Then all rows of all heads, `[rows, H d]`, meet `o_proj.weight` once.
+//! Nothing is computed as a small difference of large numbers, so a row that loses nearly all its weight keeps its digits.
+//! Then the rows of all heads, `[rows, H d]`, are multiplied by the output projection `W_O` once.
 
 use bytemuck::Pod;
 use laprox_reference::retained::LayerRetained;
@@ -23,7 +23,7 @@ use crate::average::{Attended, Keys, average};
 use crate::simd::widen::widen_into;
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
 
-/// Channels of the output that a task computes.
+/// Output channels per task.
 const CHANNELS: usize = 8 * ROWS;
 
 /// The three objectives for one retained set.
@@ -105,16 +105,16 @@ fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -
     ]
 }
 
-/// One row of `d` numbers for each query row of each head of the group.
+/// One row of `d` numbers per query row of every head of the group.
 fn per_lane(queries: &GroupQueries, row: impl Fn(usize) -> Vec<f64>) -> Vec<Vec<f32>> {
     let lanes = (0..queries.group_size)
         .flat_map(|head| (0..queries.rows).map(move |row| head * queries.head_lanes + row));
     lanes.map(|lane| row(lane)[..queries.head_dim].iter().map(|&number| number as f32).collect()).collect()
 }
 
-/// Matrices `[rows, H d]` that are to meet the output projection.
+/// Matrices `[rows, H d]` before the output projection.
 struct Attentions {
-    /// Per KV head, matrix, and row of its group, head after head.
+    /// By KV head, then matrix, then row of the group, head after head.
     groups: Vec<Vec<Vec<Vec<f32>>>>,
     rows: usize,
 }
@@ -181,7 +181,7 @@ fn squared_norms<const N: usize>(
     norms
 }
 
-/// Some channels of the output of every lane: their squares, of the sum over heads and of the heads alone.
+/// Some output channels of every lane: the sums of their squares, of the sum over heads and of each head alone.
 struct Channels<'a> {
     heads: &'a [Panels],
     weight: laprox_reference::Elements<'a>,
@@ -232,7 +232,7 @@ struct Part<'a, V> {
 }
 
 impl<V: Pod> Part<'_, V> {
-    /// Adds the channels to the output, `[count, lanes]`, and their squares, in f64, to each lane's.
+    /// Adds the channels to the output, `[count, lanes]`, and their squares, in f64, to each lane's sum.
     #[inline(always)]
     fn add<S: Simd<f32s = V>, const C: usize>(&self, simd: S, output: &mut [f32], squares: &mut [f64]) {
         let (width, lanes) = (C * S::F32_LANES, squares.len());

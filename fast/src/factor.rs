@@ -12,7 +12,7 @@ use crate::simd::Level;
 use crate::simd::syrk::Gram;
 use crate::simd::widen::largest;
 
-/// A lower triangular `T` over a power of two, with `T T^T = C`, `C = W W^T` the Gram matrix of some columns of `o_proj.weight`.
+/// A lower triangular `T`, divided by a power of two, with `T T^T = W W^T`: the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]
 pub struct Factor {
     lower: Mat<f64>,
@@ -22,16 +22,16 @@ pub struct Factor {
 impl Factor {
     /// The factor of `columns`, computed in f64.
     ///
-    /// A Gram matrix that rounding makes indefinite, as one whose `W` lacks full rank may be, is shifted by [`shift`] times
-    /// its trace: `norm2(v T)^2` is then larger by that times `norm2(v)^2`, whose root is below what rounding may do to
-    /// an f32 product of that length.
+    /// If `W` lacks full rank, rounding may make its Gram matrix indefinite. Then [`shift`] times its trace is added to the
+    /// diagonal. That adds as much times `norm2(v)^2` to `norm2(v T)^2`, and the root of that is below the rounding of an
+    /// f32 product of this length.
     #[must_use]
     pub fn new(level: Level, weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
         let [hidden_dim, width] = weight.shape();
         let row =
             |row: usize| weight.elements().slice(row * width + columns.start..row * width + columns.end);
         let rows: Vec<Elements<'_>> = (0..hidden_dim).map(row).collect();
-        // No half or single has a square that f64 does not hold.
+        // f64 holds the square of every half and single.
         let units = match weight.elements() {
             Elements::F64(_) => power_of_two(rows.iter().copied().map(largest).fold(0.0, f64::max)),
             Elements::F16(_) | Elements::F32(_) => 1.0,
@@ -51,30 +51,30 @@ impl Factor {
         self.lower.nrows()
     }
 
-    /// The power of two that the entries are over: the one below the longest row of `W`.
+    /// The power of two that the entries are divided by. It is just below the length of the longest row of `W`.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// `T[k, column] / scale`, rounded; 0 above the diagonal.
+    /// `T[k, column] / scale`, rounded. 0 above the diagonal.
     #[must_use]
     pub fn entry(&self, k: usize, column: usize) -> f32 {
         if column <= k { self.lower[(k, column)] as f32 } else { 0.0 }
     }
 }
 
-/// The largest power of two that is at most `number`; 1 where that is not normal.
+/// The largest power of two that is at most `number`. 1 if that is not a normal number.
 #[must_use]
 pub fn power_of_two(number: f64) -> f64 {
     let power = f64::from_bits(number.to_bits() & f64::INFINITY.to_bits());
     if power.is_normal() { power } else { 1.0 }
 }
 
-/// The Cholesky factor of a Gram matrix of sums of `terms` products, shifted where it has none.
+/// The Cholesky factor of a Gram matrix of sums of `terms` products. A matrix without one is shifted.
 ///
 /// # Panics
-/// Never, by the theorem that the shift is chosen by.
+/// Never, by the theorem behind the shift.
 fn lower_factor(mut gram: Mat<f64>, terms: usize) -> Mat<f64> {
     let len = gram.nrows();
     let trace: f64 = (0..len).map(|i| gram[(i, i)]).sum();
@@ -92,7 +92,7 @@ fn lower_factor(mut gram: Mat<f64>, terms: usize) -> Mat<f64> {
 
 /// The shift, relative to the trace, that makes a rounded Gram matrix factor.
 ///
-/// Each entry of `W W^T` is off by `gamma_terms |w_i| |w_j|`, together less than `gamma_terms trace` in the 2-norm, and
+/// Each entry of `W W^T` is off by `gamma_terms |w_i| |w_j|`, all of them by less than `gamma_terms trace` in the 2-norm, and
 /// the factorisation succeeds above a least eigenvalue of `len gamma_(len + 1)` times the largest diagonal entry
 /// (Higham 2002, Theorem 10.7).
 #[must_use]
@@ -100,7 +100,7 @@ pub fn shift(len: usize, terms: usize) -> f64 {
     2.0 * (terms + len * (len + 2)) as f64 * (f64::EPSILON / 2.0)
 }
 
-/// faer's, on one thread: layers are factored beside each other.
+/// faer's factorisation on one thread. Layers are factored in parallel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faer;
 

@@ -1,7 +1,7 @@
-//! A query group's projected values in one system of coordinates, where `b_{h,i}` of its heads can be added up.
+//! A query group's projected values in common coordinates, in which the `b_{h,i}` of its heads can be added up.
 //!
-//! The Gram matrix of the group's stacked `W_h` has one factor `L`, `[G d, G d]`: `sum_h x_h W_h` and `sum_h x_h L_h`, with
-//! `L_h` the rows of head `h`, have the same norm for any `x_h`. Row block `h` ends at column `(h + 1) d`.
+//! The Gram matrix of the group's stacked `W_h` has one factor `L`, `[G d, G d]`. With `L_h` its rows of head `h`,
+//! `sum_h x_h W_h` and `sum_h x_h L_h` have the same norm for any `x_h`. Row block `h` ends at column `(h + 1) d`.
 
 use pulp::Simd;
 
@@ -13,9 +13,9 @@ use crate::simd::{Level, Panels, ROWS, Rows};
 pub struct GroupFactor {
     heads: Vec<Panels>,
     head_dim: usize,
-    /// What norms of the packed numbers are to be multiplied by.
+    /// The factor that undoes the scaling of the packed numbers.
     pub(crate) scale: f64,
-    /// Registers of a row.
+    /// Registers per row.
     pub(crate) width: usize,
 }
 

@@ -1,7 +1,7 @@
 //! One KV head's weights over the candidates, held until every row's largest logit and sum are known.
 //!
-//! The weights of a block of keys are stored relative to the largest logit so far, and what that was beside them. Chunks of keys
-//! are tasks of a fixed size whose row states are merged in order, so the result does not depend on the number of threads.
+//! The weights of a block of keys are stored relative to the largest logit so far, which is stored beside them. A task is a
+//! chunk of keys of a fixed size. Row states are merged in order, so the result does not depend on the number of threads.
 
 use std::cell::Cell;
 
@@ -13,32 +13,32 @@ use crate::attend::{BLOCK, GroupQueries, RowState, hide_later};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, exp2};
 
-/// Keys of a task.
+/// Keys per task.
 const CHUNK: usize = 40 * BLOCK;
 
-/// Weights are multiplied by this before anything is made of them, so that their squares do not underflow before they
-/// themselves do: `2^-119` still has a normal square, and a column of ones stays below the largest number for any window.
+/// The factor of every weight, so that its square does not underflow before the weight does: `2^-119` still has a normal
+/// square, and a column of ones stays below the largest number for any window.
 pub const WEIGHT_SCALE: f64 = (1_u64 << 56) as f64;
 
 thread_local! {
-    /// Weights and maxima of an earlier head. What the system does for fresh memory takes longer than to write to it.
+    /// The memory of an earlier head's weights and maxima. Getting fresh memory from the system takes longer than writing it.
     static MEMORY: Cell<(Buffer, Buffer)> = Cell::default();
 }
 
-/// One KV head's weights over the candidates, and what turns them into its attention.
+/// One KV head's weights over the candidates, and the factors that turn them into its attention.
 pub struct Held {
-    /// `[n - w, lanes]`, each block relative to the largest logits of its chunk up to its end.
+    /// `[n - w, lanes]`. Each block is relative to the largest logits of its chunk up to the block's end.
     weights: Buffer,
     /// These largest logits, `[blocks, lanes]`.
     maxima: Buffer,
-    /// Over all keys that each row sees.
+    /// The softmax's state over all keys that each row sees.
     state: RowState,
     queries: GroupQueries,
 }
 
 impl Held {
-    /// Attends with one KV head's query group, and makes something of the weights; their memory is kept for the thread's
-    /// next head.
+    /// Attends with one KV head's query group, and calls `make` with the weights. Their memory is kept for the thread's next
+    /// head.
     pub fn with<T>(
         level: Level,
         problem: &LayerProblem<'_>,
@@ -68,7 +68,7 @@ impl Held {
         &self.queries
     }
 
-    /// The candidates' weights as tasks, each with its first candidate.
+    /// The candidates' weights as tasks. Each comes with its first candidate.
     pub fn chunks(&self) -> impl IndexedParallelIterator<Item = (usize, Chunk<'_>)> {
         let lanes = self.queries.lanes();
         let weights = self.weights.as_slice().par_chunks(CHUNK * lanes);
@@ -79,13 +79,13 @@ impl Held {
         weights.zip(maxima).enumerate().map(chunk)
     }
 
-    /// How many candidates.
+    /// The number of candidates.
     #[must_use]
     pub fn candidates(&self) -> usize {
         self.weights.as_slice().len() / self.queries.lanes()
     }
 
-    /// The candidate that a lane's row gives more than half of its weight, if there is one.
+    /// For each lane, the candidate that has more than half of its row's weight, if there is one.
     #[must_use]
     pub fn heavier_than_half(&self, level: Level) -> Vec<Option<u32>> {
         let none = vec![None; self.queries.lanes()];
@@ -97,7 +97,7 @@ impl Held {
         self.chunks().map(find).reduce(|| none.clone(), join)
     }
 
-    /// The share of a lane's heaviest position beside all the others, of which `others` is the state.
+    /// The heaviest position's share of a lane's weight. `others` is the state of all other keys.
     #[must_use]
     pub fn share_beside(&self, lane: usize, others: &RowState) -> f64 {
         let difference = f64::from(others.max.as_slice()[lane]) - f64::from(self.state.max.as_slice()[lane]);
@@ -105,7 +105,7 @@ impl Held {
     }
 }
 
-/// Weighs all keys of a KV head: the candidates' weights are kept, the state is that of each row's softmax.
+/// Weighs all keys of a KV head. The candidates' weights are kept, and the state is that of each row's softmax.
 fn attend(
     level: Level,
     problem: &LayerProblem<'_>,
@@ -134,7 +134,7 @@ fn attend(
     state
 }
 
-/// Some candidates' weights, and what turns them into attention.
+/// Some candidates' weights, and the factors that turn them into attention.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
     /// The query group.
@@ -145,13 +145,13 @@ pub struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// How many candidates.
+    /// The number of candidates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.weights.len() / self.queries.lanes()
     }
 
-    /// How many blocks its candidates make.
+    /// The number of blocks.
     #[must_use]
     pub fn blocks(&self) -> usize {
         self.len().div_ceil(BLOCK)
@@ -159,7 +159,7 @@ impl Chunk<'_> {
 
     /// Attention times [`WEIGHT_SCALE`] of the block's candidates, `[keys, lanes]`, written to `attention`.
     ///
-    /// Blocks are visited in loops, not by closures: those do not inherit the instruction set that a kernel is compiled for.
+    /// Callers loop over blocks and use no closures: a closure does not inherit the instruction set of its kernel.
     #[inline(always)]
     pub fn attention<'b, S: Simd>(&self, simd: S, block: usize, attention: &'b mut Attention) -> &'b [f32] {
         let lanes = self.queries.lanes();
@@ -186,7 +186,7 @@ pub struct Attention {
     numbers: Buffer,
 }
 
-/// The candidates of a chunk that weigh more than a half.
+/// Finds the candidates of a chunk that weigh more than one half.
 struct Heaviest<'a> {
     chunk: Chunk<'a>,
     first: usize,
@@ -219,11 +219,11 @@ impl WithSimd for Heaviest<'_> {
     }
 }
 
-/// First pass: weights of some keys, and the state that they leave.
+/// First pass: the weights of some keys, and the state after them.
 struct Weigh<'a> {
     queries: &'a GroupQueries,
     keys: Source<'a>,
-    /// Whether the keys are the window's own.
+    /// Whether the keys are at the window's own positions.
     window: bool,
     weights: &'a mut [f32],
     maxima: Option<&'a mut [f32]>,
@@ -259,7 +259,8 @@ impl WithSimd for Weigh<'_> {
     }
 }
 
-/// What turns a block's weights into attention times [`WEIGHT_SCALE`]: `2^(block max - max) / sum`; 0 for lanes without a row.
+/// The factors that turn a block's weights into attention times [`WEIGHT_SCALE`]: `2^(block max - max) / sum`, and 0 for
+/// lanes without a row.
 #[inline(always)]
 pub(crate) fn rescaling<S: Simd>(
     simd: S,

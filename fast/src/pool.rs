@@ -1,9 +1,8 @@
-//! Smoothing over neighbouring candidates: plain loops, which the compiler turns into the instructions of whichever kernel they are
-//! inlined into.
+//! Smoothing over neighbouring candidates. The loops are plain: the compiler vectorises them for the kernel that inlines them.
 
 use laprox_reference::Pooling;
 
-/// Neighbours on either side.
+/// The number of neighbours on either side.
 #[must_use]
 pub fn reach(pooling: Pooling) -> usize {
     match pooling {
@@ -12,13 +11,13 @@ pub fn reach(pooling: Pooling) -> usize {
     }
 }
 
-/// What stands where there is no neighbour.
+/// The number that stands for a neighbour outside the candidates.
 #[must_use]
 pub fn outside(pooling: Pooling) -> f64 {
     if matches!(pooling, Pooling::Max(_)) { f64::NEG_INFINITY } else { 0.0 }
 }
 
-/// Pools `scores`, which have [`reach`] more on either side, to the same numbers as [`Pooling::apply`].
+/// Pools `scores`, which hold [`reach`] more numbers on either side. The result is that of [`Pooling::apply`], to the bit.
 #[inline(always)]
 pub fn pool(pooling: Pooling, scores: &[f64], pooled: &mut [f64]) {
     match pooling {
@@ -31,8 +30,10 @@ pub fn pool(pooling: Pooling, scores: &[f64], pooled: &mut [f64]) {
     }
 }
 
-/// Divides finite numbers by a count, without the division, which takes many times longer: a product with the inverse is off by
-/// one place at most, and what then is left over, where f64 holds it, corrects it to the quotient as it rounds (Markstein 1990).
+/// Divides finite numbers by a count without division instructions, which take many times longer.
+///
+/// The product with the inverse is off by one unit in the last place at most. The remainder, if f64 holds it, corrects it to
+/// the rounded quotient (Markstein 1990).
 #[inline(always)]
 pub fn divide(numbers: &mut [f64], count: f64) {
     let inverse = 1.0 / count;

@@ -1,8 +1,8 @@
 //! Stage *project*: `norm2(b_{h,i})` as `norm2(v_i T_h)`, without any `b`.
 //!
-//! With the Gram matrix `C_h = W_h W_h^T = T_h T_h^T`, `T_h` lower triangular, `norm2(v W_h) = norm2(v T_h)`: `d^2 / 2`
-//! multiply-adds in place of `d D`. A panel of columns starts at its first row that is not zero, register by register,
-//! and the squares of the sums are added up where they are.
+//! With the Gram matrix `W_h W_h^T = T_h T_h^T`, `T_h` lower triangular, `norm2(v W_h) = norm2(v T_h)`: `d^2 / 2`
+//! multiply-adds instead of `d D`. Each register of a panel starts at its first row that is not zero, and the sums are
+//! squared in registers.
 
 use laprox_reference::{KvHead, LayerProblem};
 use pulp::{Simd, WithSimd};
@@ -12,16 +12,16 @@ use crate::factor::Factor;
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
 
-/// Values that are widened at a time, and whose norms are in cache.
+/// Values per block: they are widened together, and their norms stay in cache.
 const BLOCK: usize = 16 * ROWS;
 
-/// Values of a task.
+/// Values per task.
 const CHUNK: usize = 8 * BLOCK;
 
 /// A lower triangular factor, packed.
 pub struct PackedFactor {
     panels: Panels,
-    /// What the packed numbers are to be multiplied by.
+    /// The factor that undoes the scaling of the packed numbers.
     scale: f64,
 }
 
@@ -34,16 +34,16 @@ impl PackedFactor {
     }
 }
 
-/// `norm2(b_{h,i})` of one query head's candidates, over a power of two.
+/// `norm2(b_{h,i})` of one query head's candidates, divided by a power of two.
 #[derive(Clone, Debug)]
 pub struct ValueNorms {
-    /// One a candidate.
+    /// One per candidate.
     pub(crate) norms: Vec<f32>,
     /// The power of two.
     pub(crate) scale: f64,
 }
 
-/// `norm2(b_{h,i})` of every candidate, per query head.
+/// `norm2(b_{h,i})` of every candidate, by query head.
 #[must_use]
 pub fn projected_value_norms(
     level: Level,
@@ -72,7 +72,7 @@ pub fn projected_value_norms(
     (0..shape.kv_heads).into_par_iter().map(KvHead).flat_map_iter(of_kv_head).collect()
 }
 
-/// The norms of some values under each factor of a group, over the factors' scales.
+/// The norms of some values under each factor of a group, divided by the factors' scales.
 struct Norms<'a> {
     group: &'a [PackedFactor],
     values: Source<'a>,
@@ -107,7 +107,7 @@ impl WithSimd for Norms<'_> {
     }
 }
 
-/// Adds to each row's register the squares of its product with a triangle.
+/// Adds the squares of each row's product with a triangle to the row's register.
 #[inline(always)]
 fn add_squares<S: Simd>(simd: S, panels: &Panels, values: &[f32], head_dim: usize, squares: &mut [S::f32s]) {
     for (first, wide, panel) in panels.iter::<S>() {
@@ -141,8 +141,8 @@ fn add_panel_squares<S: Simd, const C: usize>(
     }
 }
 
-/// Rows times a panel, whose first column is `column`, of rows `above..above + len` of a lower triangle: what lies above
-/// the diagonal is skipped, but for the corner inside a register.
+/// Rows times a panel of rows `above..above + len` of a lower triangle. The panel's first column is `column`. Entries above
+/// the diagonal are skipped, except inside a register.
 #[inline(always)]
 pub(crate) fn triangle<S: Simd, const C: usize>(
     simd: S,

@@ -1,7 +1,7 @@
 //! `norm_F(sum over the group of a_{h,i} b_{h,i}^T)`: the exact `drop` error of evicting one slot.
 //!
 //! With `[a_1 .. a_G] = Q R` for the slot's columns, `Q` orthonormal, and `y_h = v_i L_h`, it is the norm of
-//! `R [y_1 .. y_G]^T`: nothing is squared before it has cancelled.
+//! `R [y_1 .. y_G]^T`: terms cancel before anything is squared.
 
 use pulp::{Simd, WithSimd};
 
@@ -13,7 +13,7 @@ use crate::held::{Attention, Chunk};
 use crate::simd::widen::Source;
 use crate::simd::{Buffer, ROWS, Rows};
 
-/// The scores of a chunk of candidates, times the weights' scale and over the factor's.
+/// Scores a chunk of candidates. The scores are times the weights' scale and over the factor's.
 pub struct Removed<'a> {
     /// The candidates' attention.
     pub chunk: Chunk<'a>,
@@ -41,20 +41,20 @@ impl WithSimd for Removed<'_> {
             let count = block.len() / queries.lanes();
             let values = self.values.slice(first..first + count);
             values.widen(simd, 0..count, head_dim, wide.as_mut_slice());
-            for slot in (0..count).step_by(ROWS) {
-                let rows = Rows::new(wide.as_slice(), slot, count, head_dim, 1);
+            for begin in (0..count).step_by(ROWS) {
+                let rows = Rows::new(wide.as_slice(), begin, count, head_dim, 1);
                 for (head, projected) in projected.chunks_exact_mut(self.factor.width).enumerate() {
                     self.factor.project(simd, head, rows, projected);
                 }
-                for r in 0..ROWS.min(count - slot) {
-                    let weights = &block[(slot + r) * queries.lanes()..][..queries.lanes()];
+                for r in 0..ROWS.min(count - begin) {
+                    let weights = &block[(begin + r) * queries.lanes()..][..queries.lanes()];
                     columns.iter_mut().zip(weights).for_each(|(wide, &weight)| *wide = f64::from(weight));
                     triangular(&mut columns, queries.head_lanes, &mut mixing);
-                    // Of the order of 1, so that no square overflows or vanishes.
+                    // Scaled to the order of 1, so that no square overflows or vanishes.
                     let scale = power_of_two(mixing.iter().fold(0.0, |most, entry| entry.abs().max(most)));
                     mixing.iter_mut().for_each(|entry| *entry /= scale);
                     let norm = mixed_norm(simd, self.factor, &mixing, &projected, r);
-                    scores[first + slot + r] = f64::from(norm) * scale;
+                    scores[first + begin + r] = f64::from(norm) * scale;
                 }
             }
         }
@@ -62,7 +62,7 @@ impl WithSimd for Removed<'_> {
     }
 }
 
-/// `R` of the columns' QR decomposition, row by row, by modified Gram-Schmidt; the columns are used up.
+/// `R` of the columns' QR decomposition, row by row, by modified Gram-Schmidt. The columns are overwritten.
 ///
 /// `R` is as good as Householder's, whatever the columns' rank (Higham 2002, Section 19.8).
 fn triangular(columns: &mut [f64], len: usize, upper: &mut [f64]) {
@@ -82,7 +82,7 @@ fn triangular(columns: &mut [f64], len: usize, upper: &mut [f64]) {
     }
 }
 
-/// Eight sums at once, added up in order.
+/// The dot product, as eight sums that are added up in order.
 fn dot(one: &[f64], two: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     for (one, two) in one.chunks(8).zip(two.chunks(8)) {
@@ -93,14 +93,14 @@ fn dot(one: &[f64], two: &[f64]) -> f64 {
     sums.iter().sum()
 }
 
-/// `norm_F(R Y)` for the rows `Y` of one slot.
+/// `norm_F(R Y)` for the rows `Y` of one candidate, row `r` of its tile.
 #[inline(always)]
 fn mixed_norm<S: Simd>(
     simd: S,
     factor: &GroupFactor,
     mixing: &[f64],
     projected: &[[S::f32s; ROWS]],
-    slot: usize,
+    r: usize,
 ) -> f32 {
     let count = factor.group_size();
     let mut squares = simd.splat_f32s(0.0);
@@ -110,7 +110,7 @@ fn mixed_norm<S: Simd>(
             for head in i..count {
                 if v < factor.head_width(head) {
                     let share = simd.splat_f32s(mixing[i * count + head] as f32);
-                    mixed = simd.mul_add_e_f32s(share, projected[head * factor.width + v][slot], mixed);
+                    mixed = simd.mul_add_e_f32s(share, projected[head * factor.width + v][r], mixed);
                 }
             }
             squares = simd.mul_add_e_f32s(mixed, mixed, squares);

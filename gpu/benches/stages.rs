@@ -1,10 +1,10 @@
 //! Times of the stages beside their floors, for Llama-3.1-8B's shapes: 32 layers, 32 query heads on 8 KV heads, d = 128,
 //! w = 32.
 //!
-//! Ceilings first: the copy rate is measured here, the rate of bf16 matrix products is taken from `LAPROX_TFLOPS`, where
-//! whoever starts this has measured it. Launches are recorded as graphs and replayed; several layers' inputs take turns,
-//! more than the cache holds. Numbers among the arguments are context lengths, instead of 32k and 128k. Without a device this
-//! says so and ends; with `LAPROX_GPU_SIM=1` it runs tiny shapes under the interpreter, whose times mean nothing.
+//! The copy rate is measured here. The rate of bf16 matrix products is read from `LAPROX_TFLOPS` and must be measured before.
+//! Launches are recorded as graphs and replayed. Several layers' inputs take turns, more than the cache holds. Numbers among
+//! the arguments are context lengths, instead of 32k and 128k. Without a device this says so and ends. With
+//! `LAPROX_GPU_SIM=1` it runs tiny shapes under the interpreter, whose times mean nothing.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -53,14 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Bench {
     device: Arc<Device>,
-    /// Bytes a second.
+    /// Bytes per second.
     copy_rate: f64,
-    /// Floating-point operations a second.
+    /// Floating-point operations per second.
     flop_rate: Option<f64>,
     simulated: bool,
 }
 
-/// What one layer cannot do without.
+/// The least work for one layer.
 #[derive(Clone, Copy, Default)]
 struct Work {
     bytes: f64,
@@ -162,7 +162,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Times what is done once for all layers.
+    /// Times work that is done once for all layers.
     fn time_once(
         &self,
         stage: &str,

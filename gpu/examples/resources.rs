@@ -1,5 +1,5 @@
-//! Prints what ptxas makes of the PTX that ships: registers, shared memory, spills and tensor-core instructions of every
-//! kernel, as the table of `gpu/README.md`. Needs no GPU, but `ptxas`, `cuobjdump` and `nvdisasm` on the PATH:
+//! Prints the resources that ptxas gives to the PTX that ships: registers, shared memory, spills and tensor-core instructions
+//! of every kernel, as the table of `gpu/README.md`. It needs `ptxas`, `cuobjdump` and `nvdisasm` on the PATH, and no GPU:
 //!
 //! ```sh
 //! python3 -m venv target/nvcc
@@ -15,7 +15,7 @@ use std::process::Command;
 
 const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
 
-/// What one kernel takes on one architecture.
+/// The resources of one kernel on one architecture.
 #[derive(Clone, Debug, Default)]
 struct Resources {
     registers: String,

@@ -1,17 +1,18 @@
-// Stage attend: what the window pays to each key, without storing A.
+// Stage attend: statistics of the window's attention to each key, without storing A.
 //
 //     A_h = softmax(Q_h K^T * scale + causal mask),    per column i:  sum_t A_h[t,i]^2,  sum_t A_h[t,i] or max_t A_h[t,i]
 //
-// Two passes over K. Rows first: the largest logit and the sum of exponentials of each row, one part for each split of
-// the keys. Then columns: logits again, weights from the parts, reduced over the rows to one of the three statistics.
+// Two passes over K. Rows first: the online softmax of each row, its largest logit and its sum of exponentials, one part
+// per split of the keys. Then columns: logits again, weights from the parts, reduced over the rows to one of the three
+// statistics.
 //
 // | version                        | idea                                                             | H200, n = 32k |
 // |--------------------------------|------------------------------------------------------------------|---------------|
-// | attend_{rows,columns}_naive    | a block a row, a thread a column; f32, any shape                 | not measured  |
-// | attend_{rows,columns}_TYPE_dD  | a warp a query head, its 32 rows in registers; K tiles by        | 2.17 ms       |
+// | attend_{rows,columns}_naive    | one block per row, one thread per column; f32, any shape         | not measured  |
+// | attend_{rows,columns}_TYPE_dD  | one warp per query head, its 32 rows in registers; K tiles by    | 2.17 ms       |
 // |                                | cp.async in 3 stages; tensor cores; columns reduced by shuffles  |               |
 //
-// Positions: row r of the window stands at n - w + r and sees the keys up to its own. `scale_log2` is scale * log2(e).
+// Positions: row r of the window is at n - w + r and sees the keys up to its own. `scale_log2` is scale * log2(e).
 
 // ---- naive -----------------------------------------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ __device__ inline float weight(const float* query, const float* key, float row_m
     return exp2_approx((dot(query, key, head_dim) - row_max) * scale_log2) / row_sum;
 }
 
-// What a column is reduced to.
+// The statistics of a column.
 enum Statistic { SQUARES, SUMS, MAXIMA };
 
 // grid (ceil((n - w) / 128), H), block 128: columns [H, n - w].
@@ -103,21 +104,21 @@ attend_group_naive(const float* query, const float* key, const float* row_max, c
 
 // ---- tensor cores ----------------------------------------------------------------------------------------------------
 //
-// A warp takes 32 rows of one query head (two tiles of 16), the block the heads of one KV head, so that K is read once.
-// 64 keys a stage, three stages: while one is multiplied, two are on their way. Of a stage, a warp holds the logits of
-// 32 keys at a time (four tiles of 8). A longer window takes more row tiles (blockIdx.z), whose column statistics are
-// added up by whoever reads them.
+// A warp takes 32 rows of one query head (two tiles of 16), and a block the heads of one KV head, so that K is read once.
+// There are three stages of 64 keys: while one is multiplied, two are loaded. A warp holds the logits of 32 keys of a stage
+// at a time (four tiles of 8). A longer window takes more row tiles (blockIdx.z), and the reader of their column statistics
+// adds these up.
 
 enum { ROWS = 32, KEYS = 64, STEP = 32, STAGES = 3 };
 
-// Where 16-byte chunk `chunk` of key `row` lies in a stage: odd rows swap their halves, so that the 8 lanes that read
+// The place of 16-byte chunk `chunk` of key `row` in a stage. Odd rows swap their halves, so that the 8 lanes that read
 // together touch all 32 banks.
 template <int D>
 __device__ inline int place(int row, int chunk) {
     return row * (D / 8) + (chunk ^ (row % 2 * 4));
 }
 
-// A thread copies one chunk of every so many rows: an even number of them, so that all lie alike.
+// A thread copies one chunk of every so many rows. That number is even, so that the chunks have the same place in each.
 template <int D>
 __device__ inline void fetch_keys(uint4* stage, const uint4* keys, int first, int limit) {
     constexpr int CHUNKS = D / 8;
@@ -128,8 +129,8 @@ __device__ inline void fetch_keys(uint4* stage, const uint4* keys, int first, in
         copy_async(to, first + row < limit ? from : keys, first + row < limit);
 }
 
-// The rows of a warp, 16 a tile: lane 4 g + q holds rows g, g + 8, g + 16 and so on, and of these 16 bytes of every 64.
-// They are read word by word, each to where a product wants it: of 16 bytes at a time, every product would move four.
+// The rows of a warp, 16 per tile: lane 4 g + q holds rows g, g + 8, g + 16 and so on, and 16 of every 64 bytes of these.
+// They are read word by word, each to its operand's register. Reads of 16 bytes would make every product move four.
 template <int D>
 struct Rows {
     u32 words[2][D / 32][2][4];
@@ -163,7 +164,7 @@ __device__ inline void logits(float (&s)[2][4][4], const Rows<D>& rows, const ui
         for (int j = 0; j < 4; ++j)
 #pragma unroll
             for (int e = 0; e < 4; ++e) s[tile][j][e] = 0.0f;
-    // place(first + 8 j + g, 4 c + q), of which only g and q are not known before.
+    // place(first + 8 j + g, 4 c + q), where only g and q are not compile-time constants.
     int swap = lane() / 4 % 2 * 4;
     const uint4* own = stage + lane() / 4 * (D / 8) + lane() % 4;
 #pragma unroll
@@ -181,7 +182,7 @@ __device__ inline void logits(float (&s)[2][4][4], const Rows<D>& rows, const ui
     }
 }
 
-// What a block of either pass works on: warps share a KV head, each has a query head of its group, or none.
+// The work of a block of either pass. Its warps share a KV head, and each has a query head of its group, or none.
 struct Part {
     int query_heads, kv_head, head, first_row, first_tile, end_tile;
     bool active;
@@ -201,7 +202,7 @@ struct Part {
 };
 
 // The tiles of a part on their way through shared memory, from its start or, not `FORWARD`, from its end. The first ones are
-// asked for at once: behind the rows, which would have to wait for them, and before what else is read.
+// requested at once: after the rows, which would have to wait for them, and before all other reads.
 template <int D, bool FORWARD>
 struct Tiles {
     enum { SIZE = KEYS * (D / 8) };
@@ -225,7 +226,7 @@ struct Tiles {
         copy_async_commit();
     }
 
-    // Calls body(stage, first key) for every tile. The one barrier of a tile makes everyone's copies of it visible and
+    // Calls body(stage, first key) for every tile. The one barrier per tile makes all threads' copies of it visible. It also
     // releases the stage of the tile before, which the next copies overwrite.
     template <typename Body>
     __device__ void for_each(Body body) {
@@ -242,7 +243,7 @@ struct Tiles {
 struct RowSum {
     float largest = MINUS_INFINITY, sum = 0.0f;
 
-    // What exponents are relative to. Any number does where there was no key yet: it is subtracted from minus infinity.
+    // The logit that exponents are relative to. Before the first key any number will do: it is subtracted from minus infinity.
     static __device__ float base(float largest) { return largest == MINUS_INFINITY ? 0.0f : largest; }
 
     __device__ void add(const float (&logits)[8], float scale_log2) {
@@ -274,7 +275,7 @@ struct RowSum {
     }
 };
 
-// Hides from each row the keys behind its own.
+// Applies the causal mask: a row does not see the keys behind its own.
 __device__ inline void hide_keys(float (&s)[2][4][4], int first_row, int first_key, int candidates, int context_len) {
 #pragma unroll
     for (int tile = 0; tile < 2; ++tile)
@@ -334,7 +335,7 @@ __device__ inline void attend_rows(const uint4* query, const uint4* key, float* 
         }
 }
 
-// grid (ceil(H * w / 128)), block 128: the parts [splits, H, w] as [H, w], for kernels that do not join themselves.
+// grid (ceil(H * w / 128)), block 128: joins the parts [splits, H, w] to [H, w], for kernels that do not join them.
 extern "C" __global__ void __launch_bounds__(128)
 attend_rows_join(const float* part_max, const float* part_sum, float* row_max, float* row_sum, int splits, int rows,
                  float scale_log2) {
@@ -347,8 +348,8 @@ attend_rows_join(const float* part_max, const float* part_sum, float* row_max, f
     row_sum[row] = joined.sum;
 }
 
-// The rows' largest logits, scaled, and the reciprocals of their sums, both to be those of weights to a power; rows behind
-// the window weigh nothing.
+// The rows' largest logits, scaled, and the reciprocals of their sums, both for weights to a power. Rows behind the window
+// weigh nothing.
 struct Normalisers {
     float base[2][2] = {}, reciprocal[2][2] = {};
 
@@ -397,7 +398,7 @@ __device__ inline float reduce_rows(const float (&s)[2][4][4], const Normalisers
     return reduce_columns<Op>(columns);
 }
 
-// A square of a weight is its exponential to twice the exponent: it costs no more than the weight itself.
+// The square of a weight is the exponential of twice the exponent. It costs no more than the weight.
 template <typename E, int D>
 __device__ inline void attend_columns(const uint4* query, const uint4* key, const float* row_max, const float* row_sum,
                                       float* columns, int statistic, int group_size, int window_len, int context_len,
@@ -407,7 +408,7 @@ __device__ inline void attend_columns(const uint4* query, const uint4* key, cons
     Part part(group_size, candidates, tiles_per_split);
     Rows<D> rows;
     if (part.active) rows.load(query + part.head * window_len * (D / 8), part.first_row, window_len);
-    // From the end of the split: the cache still holds the keys that the pass before read last.
+    // From the end of the split: the cache still holds the keys that the first pass read last.
     Tiles<D, false> tiles(part, stages, key + part.kv_head * cached_len * (D / 8), candidates);
     Normalisers normalisers;
     if (part.active)

@@ -1,10 +1,10 @@
-// Stage evaluate: norm_F(O) of one layer's window output, O = sum_h (A_h V) W_h. The objectives of a retained set are
-// the reference's.
+// Stage evaluate: norm_F(O) of one layer's window output, O = sum_h (A_h V) W_h. The reference computes the objectives of a
+// retained set.
 //
 // | version                              | idea                                                     | H200, n = 32k |
 // |--------------------------------------|----------------------------------------------------------|---------------|
-// | evaluate_{attended,output,norm}_naive| a block a row of A_h V; a warp an output channel; f32,   | not measured  |
-// |                                      | any shape                                                |               |
+// | evaluate_{attended,output,norm}_naive| one block per row of A_h V, one warp per output channel; | not measured  |
+// |                                      | f32, any shape                                           |               |
 
 // grid (w, H), block 128: attended [H, w, d] = A_h V. Weights of 128 keys at a time.
 extern "C" __global__ void __launch_bounds__(128)

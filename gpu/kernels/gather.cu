@@ -1,13 +1,13 @@
-// Stage select, its end: the retained rows of K and V of one layer, packed head after head.
+// The end of stage select: the retained rows of K and V of one layer, packed head after head.
 //
 // | version      | idea                                                          | H200, 20 % of n = 32k |
 // |--------------|---------------------------------------------------------------|-----------------------|
-// | gather_naive | a thread a word of a row                                      | not measured          |
-// | gather_rows  | a thread 16 bytes of a row of K and the same of V, in flight  | 0.50 ms at 20 %       |
-// |              | together                                                      |                       |
+// | gather_naive | one thread per word of a row                                  | not measured          |
+// | gather_rows  | one thread per 16 bytes of a row of K and the same of V, both | 0.50 ms at 20 %       |
+// |              | in flight at once                                             |                       |
 //
-// `offsets` [Hkv + 1] are the layer's own part of those of the model, `positions` all of the model's. Nothing is written
-// behind the `capacity` rows that there is room for.
+// `offsets` [Hkv + 1] are the layer's part of the model's offsets, and `positions` are all positions of the model. Nothing is
+// written behind row `capacity`.
 
 struct Retained {
     const u32 *offsets, *positions;
@@ -34,9 +34,9 @@ gather_naive(const u32* key, const u32* value, const u32* offsets, const u32* po
     }
 }
 
-// ---- 16 bytes a thread -----------------------------------------------------------------------------------------------
+// ---- 16 bytes per thread ---------------------------------------------------------------------------------------------
 
-// The same with words of 16 bytes, `row_words` a row: a power of two.
+// The same with words of 16 bytes, `row_words` per row, which is a power of two.
 extern "C" __global__ void __launch_bounds__(256)
 gather_rows(const uint4* key, const uint4* value, const u32* offsets, const u32* positions, uint4* packed_key,
             uint4* packed_value, int cached_len, int row_words, int capacity) {

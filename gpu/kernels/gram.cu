@@ -1,17 +1,17 @@
 // The oracle's operator M x of one layer, in f64 because a proof subtracts every bit that may have been lost.
 //
 //     U_h = (A_h diag x) V                                        gram_attend, gram_join
-//     E   = sum_h U_h W_h, or head-wise one E for each head       gram_multiply
+//     E   = sum_h U_h W_h, or head-wise one E per head            gram_multiply
 //     P_h = E W_h^T                                               gram_multiply
 //     (M x)_i = sum over the group of a_{h,i}^T P_h v_i           gram_pull
 //
-// Two attention-shaped products, 4 H rows n d floating-point operations, and two small ones. A lies with its rows next
-// to each other, [H, n - w, rows], as nalgebra stores it; V is [Hkv, n - w, d]; U and P are [rows, H * d].
+// Two attention-shaped products, 4 H rows n d floating-point operations, and two small ones. A is [H, n - w, rows], as
+// nalgebra stores it. V is [Hkv, n - w, d], U and P are [rows, H * d].
 //
 // | version                 | idea                                                                   | H200, n = 32k |
 // |-------------------------|------------------------------------------------------------------------|---------------|
-// | gram_*_naive            | a thread an output                                                     | not measured  |
-// | gram_attend, gram_pull, | tiles of 32 in shared memory, several outputs a thread in registers;   | not measured  |
+// | gram_*_naive            | one thread per output                                                  | not measured  |
+// | gram_attend, gram_pull, | tiles of 32 in shared memory, several outputs per thread in registers; | not measured  |
 // | gram_multiply           | gram_attend in splits of the positions, which gram_join adds in order  |               |
 
 // ---- naive -----------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ gram_join(const double* parts, double* sum, int splits, int count) {
     sum[own] = total;
 }
 
-// grid (ceil(columns / 32), ceil(rows / 32), batch), block 256: c = a b. Tiles are read along whichever index is
+// grid (ceil(columns / 32), ceil(rows / 32), batch), block 256: c = a b. Tiles are read along the index that is
 // contiguous.
 extern "C" __global__ void __launch_bounds__(256)
 gram_multiply(const double* a, const double* b, double* c, int rows, int columns, int inner, int a_row, int a_column,
@@ -149,7 +149,7 @@ gram_multiply(const double* a, const double* b, double* c, int rows, int columns
 }
 
 // grid (ceil((n - w) / 32), Hkv), block 256, shared memory for 32 * (d + 1) doubles: product [Hkv, n - w]. Eight
-// threads share a position, each takes every eighth row.
+// threads share a position, and each takes every eighth row.
 extern "C" __global__ void __launch_bounds__(256)
 gram_pull(const double* attention, const double* pulled, const double* value, double* product, int group_size, int rows,
           int candidates, int head_dim) {

@@ -2,8 +2,8 @@
 //
 // | version               | idea                                                                     | H200, n = 32k |
 // |-----------------------|--------------------------------------------------------------------------|---------------|
-// | project_norms_naive   | a thread a norm; f32, any shape                                          | not measured  |
-// | project_norms_TYPE_dD | 32 positions a warp in registers; T as high and low parts in shared      | 3.37 ms       |
+// | project_norms_naive   | one thread per norm; f32, any shape                                      | not measured  |
+// | project_norms_TYPE_dD | 32 positions per warp in registers; T as high and low parts in shared    | 3.37 ms       |
 // |                       | memory, in the order in which fragments read it; T's zero triangle left  |               |
 // |                       | out by blocks of 32 x 8; squares added up as they appear                 |               |
 
@@ -31,10 +31,10 @@ project_norms_naive(const float* value, const float* factor, float* norms, int g
 // ---- tensor cores ----------------------------------------------------------------------------------------------------
 //
 // T_h arrives scaled by a power of two, as the sum of a high and a low part in the values' own format, so that the
-// product loses 2^-16 (bf16) or 2^-22 (f16) of T and no more. Of column tile j (8 columns) only the inner chunks
-// c >= j / 4 (32 indices) hold anything. Block (j, c) is 32 lanes of 16 bytes for the high part, and the same for the
-// low part; a warp reads each in one conflict-free access, for all of its positions, two column tiles at a time. The values
-// are multiplied as they lie in registers: 16 warps share the factors of a block.
+// product loses 2^-16 (bf16) or 2^-22 (f16) of T and no more. In column tile j (8 columns) only the inner chunks
+// c >= j / 4 (32 indices) are not zero. Block (j, c) is 32 lanes of 16 bytes for the high part, and the same for the low
+// part. A warp reads each in one conflict-free access, for all of its positions, two column tiles at a time. The values are
+// operands straight from memory order. 16 warps share the factors of a block.
 
 enum { COLUMNS = 2, PROJECT_THREADS = 512 };
 

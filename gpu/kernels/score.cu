@@ -1,14 +1,14 @@
-// Stage score: from the statistics of each query head to one score a slot, pooled, with the layer's sum.
+// Stage score: from the statistics of each query head to one pooled score per slot, with the layer's sum.
 //
 // | version            | idea                                                                        | H200, n = 32k |
 // |--------------------|-----------------------------------------------------------------------------|---------------|
-// | score_group_naive, | a thread a slot, then a thread a pooled score, then one thread that adds    | not measured  |
+// | score_group_naive, | one thread per slot, one per pooled score, then one thread that adds        | not measured  |
 // | score_pool_naive,  |                                                                             |               |
 // | score_sum_naive    |                                                                             |               |
 // | score_fused,       | a block computes its slots and their neighbours into shared memory, pools   | 0.32 ms       |
-// | score_sum          | from there and adds up in a fixed tree; the blocks' sums likewise           |               |
+// | score_sum          | them and adds up in a fixed tree; the blocks' sums likewise                 |               |
 //
-// Every sum has one order, whatever the schedule: no floating-point atomics.
+// Every sum has one order on any schedule: there are no floating-point atomics.
 
 enum Rule {
     LAPROX_MEAN,       // mean over the group of norm2(a_h) * norm2(b_h)
@@ -17,9 +17,9 @@ enum Rule {
     SNAPKV_MAX,        // max over the group of the same
 };
 
-// What a score is made of, for one layer: parts [row_tiles, H, n - w] are sums of squares for LAPROX_MEAN and sums for
-// SNAPKV_*; for LAPROX_ATTENTION they are the squares of the group's mean column, [Hkv, n - w]. norms [H, n - w] are
-// nothing for SNAPKV_*.
+// The statistics of one layer's scores. parts [row_tiles, H, n - w] are sums of squares for LAPROX_MEAN and sums for SNAPKV_*.
+// For LAPROX_ATTENTION they are the squares of the group's mean column, [Hkv, n - w]. norms [H, n - w] is null for
+// SNAPKV_*.
 struct Statistics {
     const float *parts, *norms;
     int row_tiles, kv_heads, group_size, candidates, window_len;
@@ -47,8 +47,8 @@ struct Statistics {
     }
 };
 
-// One of the pooled scores of a KV head: `kernel` positions around i, odd; what lies outside counts as zero in an
-// average and not at all in a maximum. `scores` holds positions from `first` on.
+// One pooled score of a KV head, over `kernel` positions around i, an odd number. Positions outside count as zero in an
+// average and do not count in a maximum. `scores` holds positions from `first` on.
 __device__ inline float pooled(const float* scores, int first, int i, int candidates, int kernel, bool average) {
     int begin = max(i - kernel / 2, 0), end = min(i + kernel / 2 + 1, candidates);
     float value = average ? 0.0f : MINUS_INFINITY;
@@ -67,8 +67,8 @@ score_group_naive(const float* parts, const float* norms, float* raw, int rule, 
     if (i < candidates) raw[kv_head * candidates + i] = statistics.score(rule, kv_head, i);
 }
 
-// grid (n - w, Hkv), block 128: norm_F(sum over the group of a_{h,i} b_{h,i}^T), through a factor that keeps it,
-// norm_F(sum_h a_h (v W_h)) = norm_F(sum_h a_h (v T_h)): factor [Hkv, G, d, rank]. Each thread has columns of v T_h.
+// grid (n - w, Hkv), block 128: norm_F(sum over the group of a_{h,i} b_{h,i}^T), through a factor that keeps it:
+// norm_F(sum_h a_h (v W_h)) = norm_F(sum_h a_h (v T_h)), factor [Hkv, G, d, rank]. Each thread has columns of v T_h.
 // Shared memory: d + G * w + 128 * G + 4 floats.
 extern "C" __global__ void __launch_bounds__(128)
 score_exact_naive(const float* query, const float* key, const float* row_max, const float* row_sum, const float* value,
@@ -128,7 +128,7 @@ extern "C" __global__ void score_sum_naive(const float* scores, float* sum, int 
 
 // ---- fused -----------------------------------------------------------------------------------------------------------
 
-// Adds up over a block of 256 in a fixed tree; thread 0 gets the result.
+// Adds up over a block of 256 in a fixed tree. Thread 0 gets the result.
 __device__ inline float reduce_block(float value) {
     __shared__ float parts[8];
     value = reduce_warp<Add>(value);

@@ -7,10 +7,10 @@
 // | select_{count,compact}               | the last key that stays and how many of its ties do; then |               |
 // |                                      | an ordered compaction, 4096 slots at a time               |               |
 //
-// Slots are numbered in order: scores [layers, Hkv, n - w], heads = layers * Hkv. Whole numbers only, so every
+// Slots are numbered in order: scores [layers, Hkv, n - w], heads = layers * Hkv. All counts are whole numbers, so every
 // schedule gives the same result.
 
-// A slot's normalised score as an integer of the same order; -0 ties with 0, and a zero stays zero whatever the sum.
+// A slot's normalised score as an integer of the same order. -0 ties with 0, and a zero stays zero for any sum.
 __device__ inline u32 key_of(float score, float sum) {
     float normalised = score == 0.0f ? 0.0f : score / sum + 0.0f;
     u32 bits = __float_as_uint(normalised);
@@ -25,7 +25,7 @@ __device__ inline bool is_finite_key(u32 key) {
 
 // ---- naive -----------------------------------------------------------------------------------------------------------
 
-// grid (ceil(slots / 128)), block 128: kept [slots]; `refused` becomes the first slot without a finite score.
+// grid (ceil(slots / 128)), block 128: kept [slots]. `refused` becomes the first slot without a finite score.
 extern "C" __global__ void __launch_bounds__(128)
 select_naive(const float* scores, const float* sums, u32* kept, u32* refused, int layer_slots, int slots, u32 count) {
     int own = blockIdx.x * blockDim.x + threadIdx.x;
@@ -42,12 +42,12 @@ select_naive(const float* scores, const float* sums, u32* kept, u32* refused, in
 
 // ---- radix select ----------------------------------------------------------------------------------------------------
 //
-// Five kernels. `select_histogram` looks at every score for the first digit; `select_narrow` again, to set aside the keys
-// that share it, count those above and mark both; `select_refine` and `select_count` look at what was set aside only, for
-// the digits that are left; with the counts before a chunk, `select_compact` knows the place of each position, and needs no
-// score but the marks. The digit of a histogram is found by every block of the kernel behind it.
+// Five kernels. `select_histogram` reads every score for the first digit. `select_narrow` reads them again: it sets aside the
+// keys that share that digit, counts those above, and marks both. `select_refine` and `select_count` read only the keys that
+// were set aside, for the other digits. `select_compact` finds the place of each position from the counts before its chunk
+// and the marks, without the scores. Every block of a kernel finds the digit of the histogram that the kernel before filled.
 
-// What is known of the last key that stays: its leading digits, and how many of the keys that share them stay.
+// The last key that stays, as far as it is known: its leading digits, and how many of the keys that share them stay.
 struct Cut {
     u32 leading, remaining;
 };
@@ -62,8 +62,8 @@ struct Counts {
     u32 above, equal;
 };
 
-// The sum over all threads before this one of a block; `total` gets the sum over all. Calls that follow each other
-// without a barrier between them take turns with `place`.
+// The sum over all threads of a block before this one. `total` gets the sum over all threads. Calls without a barrier
+// between them take turns with `place`.
 __device__ inline u32 scan_block(u32 own, u32& total, int place) {
     __shared__ u32 parts[2][THREADS / 32];
     u32 inclusive = own;
@@ -85,14 +85,14 @@ __device__ inline u32 scan_block(u32 own, u32& total, int place) {
     return before;
 }
 
-// The same of both counts of a chunk at once: 16 bits are enough for either.
+// The same for both counts of a chunk at once: 16 bits are enough for either.
 __device__ inline Counts scan_chunk(Counts own, Counts& total, int place) {
     u32 sum, before = scan_block(own.above | own.equal << 16, sum, place);
     total = {sum & 0xffff, sum >> 16};
     return {before & 0xffff, before >> 16};
 }
 
-// Appends the digit of the last key that stays, by a histogram of all digits of those that share its leading ones.
+// Appends the next digit of the last key that stays, from a histogram of the keys that share its leading digits.
 __device__ inline Cut next_cut(const u32* histogram, Cut cut, int pass) {
     __shared__ u32 found[2];
     int bits = digit_bits(pass);
@@ -112,7 +112,7 @@ __device__ inline Cut next_cut(const u32* histogram, Cut cut, int pass) {
     return {found[0], found[1]};
 }
 
-// The chunks of a model, `CHUNK` neighbouring slots of one head each, and which of them a block takes.
+// The chunks of a model, `CHUNK` neighbouring slots of one head each, and a block's share of them.
 struct Chunks {
     int per_head, first, end;
 
@@ -125,7 +125,7 @@ struct Chunks {
     }
 };
 
-// What a thread sees of a chunk: neighbouring slots of one head.
+// A thread's part of a chunk: neighbouring slots of one head.
 struct Slots {
     int head, first, count;
     u32 keys[EACH];
@@ -154,7 +154,7 @@ struct Slots {
         for (int e = 0; e < EACH; ++e) keys[e] = key_of(numbers[e], sum);
     }
 
-    // The slots whose leading digits, all but the last `shift` bits, are above `leading`, and those that have these.
+    // The slots whose leading digits, all but the last `shift` bits, are above `leading`, and those where they are equal.
     __device__ Counts marks(u32 leading, int shift) const {
         Counts marks{0, 0};
 #pragma unroll
@@ -201,12 +201,12 @@ struct Histogram {
     }
 };
 
-// All kernels: grid (any), block 512; histograms [3, BINS], empty before and after; cuts [3]. For each chunk: narrowed and
-// counts, of keys above the first digit of the cut and with it, and above the whole cut and on it; aside [CHUNK], the keys
-// with that digit in order; marks [THREADS], for 8 slots which are above it (8 bits), which have it (8 bits), and how many
+// All kernels: grid (any), block 512. histograms [3, BINS] are empty before and after, cuts [3]. Per chunk: `narrowed` counts
+// the keys above the cut's first digit and with it, `counts` those above the whole cut and on it. aside [CHUNK] are the keys
+// with that digit in order. marks [THREADS] tell of 8 slots which are above it (8 bits), which have it (8 bits), and how many
 // before them in the chunk have it.
 
-// Fills the first histogram, and forgets whatever was refused.
+// Fills the first histogram, and clears `refused`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 select_histogram(const float* scores, const float* sums, u32* histograms, u32* refused, int kv_heads, int heads,
                  int candidates) {
@@ -227,7 +227,7 @@ select_histogram(const float* scores, const float* sums, u32* histograms, u32* r
     histogram.add_to(histograms);
 }
 
-// Sets the keys aside that share the first digit, marks and counts these and those above, and fills the second histogram;
+// Sets aside the keys that share the first digit, marks and counts these and those above, and fills the second histogram.
 // `refused` becomes the first slot without a finite score.
 extern "C" __global__ void __launch_bounds__(THREADS)
 select_narrow(const float* scores, const float* sums, u32* histograms, Cut* cuts, Counts* narrowed, u32* aside, u32* marks,
@@ -260,7 +260,7 @@ select_narrow(const float* scores, const float* sums, u32* histograms, Cut* cuts
     histogram.add_to(histograms + BINS);
 }
 
-// Fills the third histogram from what was set aside.
+// Fills the third histogram from the keys that were set aside.
 extern "C" __global__ void __launch_bounds__(THREADS)
 select_refine(u32* histograms, Cut* cuts, const Counts* narrowed, const u32* aside, int heads, int candidates) {
     __shared__ u32 bins[BINS * COPIES];
@@ -279,14 +279,14 @@ select_refine(u32* histograms, Cut* cuts, const Counts* narrowed, const u32* asi
     histogram.add_to(histograms + 2 * BINS);
 }
 
-// Counts what was set aside by the whole cut.
+// Counts the keys that were set aside by the whole cut.
 extern "C" __global__ void __launch_bounds__(THREADS)
 select_count(const u32* histograms, Cut* cuts, const Counts* narrowed, const u32* aside, Counts* counts, int heads,
              int candidates) {
     Cut cut = next_cut(histograms + 2 * BINS, cuts[1], 2);
     if (blockIdx.x == 0 && threadIdx.x == 0) cuts[2] = cut;
 
-    // A warp a chunk.
+    // One warp per chunk.
     Chunks chunks(heads, candidates);
     for (int chunk = chunks.first + warp(); chunk < chunks.end; chunk += THREADS / 32) {
         Counts narrow = narrowed[chunk];
@@ -310,8 +310,8 @@ __device__ inline u32 first_marks(u32 marks, int count) {
     return marks;
 }
 
-// Positions, ascending within each head, its window last; offsets [heads + 1] say where a head's start. Empties the
-// histograms.
+// Writes the positions, ascending within each head, its window last. offsets [heads + 1] are the heads' first ones. Empties
+// the histograms.
 extern "C" __global__ void __launch_bounds__(THREADS)
 select_compact(u32* histograms, const Cut* cuts, const Counts* counts, const u32* aside, const u32* marks, u32* offsets,
                u32* positions, int heads, int candidates, int window_len) {
@@ -344,10 +344,10 @@ select_compact(u32* histograms, const Cut* cuts, const Counts* counts, const u32
         int ties = min(here.equal, cut.remaining);
         u32 kept = own.above | first_marks(own.equal, cut.remaining - ties);
         u32* place = positions + first_place + here.above + ties;
-        int slot = chunk % chunks.per_head * CHUNK + EACH * threadIdx.x;
+        int position = chunk % chunks.per_head * CHUNK + EACH * threadIdx.x;
 #pragma unroll
         for (int e = 0; e < EACH; ++e)
-            if (kept >> e & 1) *place++ = slot + e;
+            if (kept >> e & 1) *place++ = position + e;
 
         if (chunk % chunks.per_head == 0 && threadIdx.x == 0)
             offsets[head] = first_place + before.above + min(before.equal, cut.remaining);

@@ -1,8 +1,8 @@
 // Uploaded numbers, widened to f32 for the kernels that compute with nothing else.
 //
-// | version       | idea              | H200, n = 32k |
+// | version       | threads           | H200, n = 32k |
 // |---------------|-------------------|---------------|
-// | upload_widen_ | a thread a number | not measured  |
+// | upload_widen_ | one per number    | not measured  |
 
 // grid (any), block 256: wide [count].
 extern "C" __global__ void __launch_bounds__(256) upload_widen_bf16(const unsigned short* narrow, float* wide, int count) {

@@ -1,4 +1,4 @@
-//! Names the shared library `libcuda.so`, so that whoever has loaded it gets it again when asking for the driver.
+//! Names the shared library `libcuda.so`, so that a process that has loaded it gets it again when it asks for the driver.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

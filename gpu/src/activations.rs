@@ -1,4 +1,4 @@
-//! What one layer has on the device before any stage has run: its sizes and its activations.
+//! One layer's sizes and activations on the device, before any stage has run.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +10,7 @@ use crate::error::DeviceError;
 use crate::launch::{Grid, Launch, Plain};
 use crate::upload::{self, Format};
 
-/// Queries, keys and values in one width: `[H, w, d]`, `[Hkv, n + t, d]`, `[Hkv, n + t, d]`.
+/// Queries `[H, w, d]`, keys and values `[Hkv, n + t, d]`, in one width.
 pub(crate) struct Tensors<T> {
     pub query: CudaSlice<T>,
     pub key: CudaSlice<T>,
@@ -26,11 +26,11 @@ pub struct DeviceActivations<'a> {
     singles: OnceLock<Tensors<f32>>,
 }
 
-/// Head dimensions that the tensor-core kernels know.
+/// Head dimensions of the tensor-core kernels.
 const TENSOR_CORE_WIDTHS: [usize; 2] = [64, 128];
 
 impl<'a> DeviceActivations<'a> {
-    /// Uploads a layer in the narrowest format that holds it, if there are kernels for that.
+    /// Uploads a layer in the narrowest format that holds it exactly and has kernels.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -65,7 +65,7 @@ impl<'a> DeviceActivations<'a> {
         self.problem.shape()
     }
 
-    /// How its activations lie on the device.
+    /// The format of its activations on the device.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
@@ -76,41 +76,41 @@ impl<'a> DeviceActivations<'a> {
         (self.problem.attention_scale() * std::f64::consts::LOG2_E) as f32
     }
 
-    /// Of the queries.
+    /// The extents of the queries.
     pub(crate) fn query_extents(&self) -> [usize; 3] {
         let shape = self.shape();
         [shape.query_heads, shape.window_len, shape.head_dim]
     }
 
-    /// Of the keys or the values.
+    /// The extents of the keys and of the values.
     pub(crate) fn cached_extents(&self) -> [usize; 3] {
         let shape = self.shape();
         [shape.kv_heads, shape.cached_len(), shape.head_dim]
     }
 
-    /// A thread for each candidate of each of `heads`.
+    /// A grid of one thread per candidate of each of `heads`.
     pub(crate) fn column_grid(&self, heads: usize) -> Grid {
         Grid::new([self.shape().candidate_len().div_ceil(128), heads, 1], 128)
     }
 
-    /// The first arguments of whatever attends: queries and keys.
+    /// Adds the first arguments of a kernel that attends: queries and keys.
     pub(crate) fn reading<'l, T: Plain>(&self, launch: Launch<'l>, tensors: &'l Tensors<T>) -> Launch<'l> {
         launch.input(&tensors.query, &self.query_extents()).input(&tensors.key, &self.cached_extents())
     }
 
-    /// Its last ones, but for those of one version: sizes and scale.
+    /// Adds the arguments that all versions of such a kernel share at the end: sizes and scale.
     pub(crate) fn attending<'l>(&self, launch: Launch<'l>) -> Launch<'l> {
         let shape = self.shape();
         let sizes = [shape.group_size(), shape.window_len, shape.context_len, shape.cached_len()];
         launch.ints(&sizes).real(self.scale_log2())
     }
 
-    /// The activations in their 16-bit format, if they are in one.
+    /// The activations in a 16-bit format, if they are in one.
     pub(crate) fn halves(&self) -> Option<&Tensors<u16>> {
         self.halves.as_ref()
     }
 
-    /// The activations as f32.
+    /// The activations as f32. They are uploaded or widened when first needed.
     pub(crate) fn singles(&self) -> Result<&Tensors<f32>, DeviceError> {
         once(&self.singles, || {
             let activations = self.problem.activations();
@@ -133,7 +133,7 @@ impl<'a> DeviceActivations<'a> {
     }
 }
 
-/// The value of a cell, made if there is none. Two threads may both make it; the first one's stays.
+/// The value of a cell, made when first needed. If two threads make it at once, the first one's stays.
 pub(crate) fn once<T>(
     cell: &OnceLock<T>,
     make: impl FnOnce() -> Result<T, DeviceError>,

@@ -1,4 +1,4 @@
-//! Stage *attend*: statistics of the columns of `A_h = softmax(Q_h K^T * scale + causal mask)`, `A_h` never stored.
+//! Stage *attend*: statistics of the columns of `A_h = softmax(Q_h K^T * scale + causal mask)`. `A_h` is never stored.
 
 use cudarc::driver::CudaSlice;
 
@@ -7,21 +7,21 @@ use crate::device::Device;
 use crate::error::{DeviceError, require};
 use crate::launch::Grid;
 
-/// Keys that a block of the tensor-core kernels takes at a time.
+/// Keys per tile of the tensor-core kernels.
 const KEYS: usize = 64;
 
-/// Query rows of a warp.
+/// Query rows per warp.
 const ROWS: usize = 32;
 
-/// Warps of a block, each with a query head of its own.
+/// Warps per block at most. Each has a query head of its own.
 const MOST_WARPS: usize = 4;
 
-/// Blocks that run at once on a multiprocessor, which the key splits aim at.
+/// Blocks that run at once on a multiprocessor. The splits of the keys aim at this number.
 const ROW_BLOCKS: usize = 2;
 const COLUMN_BLOCKS: usize = 3;
 
-/// For each split of the keys and each row of `Q_h K^T`: the largest logit, before scaling, and the sum of exponentials
-/// relative to it, both `[splits, H, w]`.
+/// The online softmax's state per split of the keys and row of `Q_h K^T`: the largest logit, before scaling, and the sum of
+/// exponentials relative to it, both `[splits, H, w]`.
 pub struct RowParts {
     splits: usize,
     pub(crate) largest: CudaSlice<f32>,
@@ -29,7 +29,7 @@ pub struct RowParts {
 }
 
 impl RowParts {
-    /// Room for a layer's.
+    /// Room for a layer's parts.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -47,7 +47,7 @@ impl RowParts {
         Ok(Self { splits, largest: allocate()?, sums: allocate()? })
     }
 
-    /// Of either buffer.
+    /// The extents of either buffer.
     pub(crate) fn extents(&self, layer: &DeviceActivations<'_>) -> [usize; 3] {
         [self.splits, layer.shape().query_heads, layer.shape().window_len]
     }
@@ -57,7 +57,7 @@ impl RowParts {
     }
 }
 
-/// What a column of `A_h` is reduced to over the window's rows; as the kernels number them.
+/// The statistic of a column of `A_h` over the window's rows, as the kernels number them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// The sum of squares, `norm2(a_{h,i})^2`.
@@ -68,8 +68,8 @@ pub enum Statistic {
     Maxima,
 }
 
-/// A statistic of each candidate's column, `[row tiles, H, n - w]`. Whoever reads it adds up (or takes the larger of) the
-/// row tiles.
+/// A statistic of each candidate's column, `[row tiles, H, n - w]`. Its reader joins the row tiles: sums are added up, of
+/// maxima the largest counts.
 pub struct WindowStatistic {
     statistic: Statistic,
     row_tiles: usize,
@@ -77,7 +77,7 @@ pub struct WindowStatistic {
 }
 
 impl WindowStatistic {
-    /// Room for a layer's.
+    /// Room for a layer's statistic.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -99,14 +99,14 @@ impl WindowStatistic {
         device.copy_out(&self.columns)
     }
 
-    /// How many parts each column is in.
+    /// The number of parts per column.
     #[must_use]
     pub fn row_tiles(&self) -> usize {
         self.row_tiles
     }
 }
 
-/// How the tensor-core kernels divide a layer: warps, blocks for the heads of a group, tiles of rows, splits of keys.
+/// The tensor-core kernels' division of a layer: warps per block, blocks per query group, tiles of rows, splits of the keys.
 struct Division {
     warps: usize,
     head_blocks: usize,
@@ -142,7 +142,7 @@ fn kernel(pass: &str, layer: &DeviceActivations<'_>) -> String {
     format!("attend_{pass}_{}_d{}", layer.format().name(), layer.shape().head_dim)
 }
 
-/// First pass: what each row's softmax divides by.
+/// First pass: the denominator of each row's softmax.
 ///
 /// # Errors
 /// [`DeviceError`]
@@ -164,7 +164,7 @@ pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Resu
     layer.attending(launch).int(last).run()
 }
 
-/// Joins the splits, for kernels that do not join themselves.
+/// Joins the splits for kernels that do not join them themselves.
 pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
     let (device, shape) = (&layer.device, layer.shape());
     let rows = shape.query_heads * shape.window_len;
@@ -181,8 +181,8 @@ pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<Ro
     Ok(joined)
 }
 
-/// Second pass: the weights again, reduced over the rows to the statistic that `statistic` has room for. A layer without
-/// candidates has no columns.
+/// Second pass: computes the weights again, and reduces them over the rows to the statistic that `statistic` has room for. A
+/// layer without candidates has no columns.
 ///
 /// # Errors
 /// [`DeviceError`]

@@ -1,4 +1,4 @@
-//! The device: found, opened once, with every kernel loaded.
+//! The device: opened once, with every kernel loaded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,21 +13,21 @@ use crate::launch::{self, Grid, Kernel, Launch, Plain};
 use crate::ptx;
 use crate::staging::Staging;
 
-/// Which of a kernel's versions runs.
+/// The version of the kernels that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// The one that explains it: f32, any shape.
+    /// The one that explains the kernel: f32, any shape.
     Naive,
-    /// The one that is fast, where it has one for the shape.
+    /// The fast one. Shapes and formats without one run the naive version.
     Shipped,
 }
 
-/// How work is ordered.
+/// The streams that order a device's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Streams {
-    /// Kernels and copies to the device each in a stream of their own, events between them.
+    /// Kernels and copies to the device have a stream each, with events between them.
     Two,
-    /// All in one, without events.
+    /// One stream for all work, without events.
     One,
 }
 
@@ -53,15 +53,15 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
-    /// Opens the first device with the kernels that ship; `None` where there is no driver or no device.
+    /// Opens the first device with the kernels that ship. `None` without a driver or a device.
     ///
     /// # Errors
-    /// [`DeviceError`] when there is one that cannot be used.
+    /// [`DeviceError`] if the device cannot be used.
     pub fn open() -> Result<Option<Self>, DeviceError> {
         Self::open_with(ptx::TEXT)
     }
 
-    /// The same with kernels of another text.
+    /// The same with the kernels of another PTX text.
     ///
     /// # Errors
     /// As [`Device::open`].
@@ -77,7 +77,7 @@ impl Device {
         }
     }
 
-    /// The same with one stream for everything, whose launches can be recorded as a graph.
+    /// The same with one stream for all work. Its launches can be recorded as a graph.
     ///
     /// # Errors
     /// As [`Device::open`].
@@ -126,7 +126,7 @@ impl Device {
         })
     }
 
-    /// The same device on which the naive versions run.
+    /// The same device, running the naive versions.
     #[must_use]
     pub fn naive(self) -> Self {
         Self { version: Version::Naive, ..self }
@@ -138,7 +138,7 @@ impl Device {
         &self.name
     }
 
-    /// The versions that run.
+    /// The version of the kernels that runs.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -148,7 +148,7 @@ impl Device {
         self.multiprocessors
     }
 
-    /// Waits for a copy from pinned memory where no event tells when it is done.
+    /// Waits for a copy from pinned memory, unless an event tells when it is done.
     pub(crate) fn settle(&self) -> Result<(), DeviceError> {
         match self.streams {
             Streams::Two => Ok(()),
@@ -156,19 +156,19 @@ impl Device {
         }
     }
 
-    /// Begins a launch; its arguments follow.
+    /// Begins a launch, whose arguments follow.
     pub(crate) fn launch(&self, name: &str, grid: Grid) -> Result<Launch<'_>, DeviceError> {
         let kernel = self.kernels.get(name);
         let missing = || DeviceError::Launch { kernel: name.to_owned(), reason: "not in the PTX".into() };
         Ok(Launch::new(&self.compute, kernel.ok_or_else(missing)?, grid))
     }
 
-    /// Memory that nobody has written yet.
+    /// Allocates memory, not yet written.
     pub(crate) fn allocate<T: Plain>(&self, extents: &[usize]) -> Result<CudaSlice<T>, DeviceError> {
         launch::allocate(&self.compute, extents.iter().product())
     }
 
-    /// Copies numbers to the device, beside what the kernels do.
+    /// Copies numbers to the device while kernels run.
     pub(crate) fn copy_in<T: Plain>(&self, numbers: &[T]) -> Result<CudaSlice<T>, DeviceError> {
         doing("copying to the device", self.copy.clone_htod(numbers))
     }

@@ -1,31 +1,31 @@
-//! What can go wrong between this crate and a device.
+//! The errors of this crate and its device.
 
 use cudarc::driver::DriverError;
 use laprox_reference::Error;
 
-/// A device that is not there, or did not do what it was asked to.
+/// A device that is missing, or did not do as it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// No driver library, or a driver without a device.
     #[error("no CUDA driver with a device on this machine")]
     NoDriver,
-    /// A device that the kernels were not compiled for.
+    /// A device that cannot run the kernels.
     #[error("{name}: compute capability {major}.{minor}, expected at least 8.0")]
     Capability {
         /// The device.
         name: String,
-        /// What it has.
+        /// Its major version.
         major: i32,
-        /// What it has, behind the point.
+        /// Its minor version.
         minor: i32,
     },
-    /// A call of the driver that failed.
+    /// A driver call that failed.
     #[error("{doing}: {cause}")]
     Driver {
-        /// What was being done.
+        /// The action that failed.
         doing: String,
-        /// What the driver said.
+        /// The driver's error.
         cause: DriverError,
     },
     /// A launch that does not fit its kernel.
@@ -33,27 +33,27 @@ pub enum DeviceError {
     Launch {
         /// The kernel.
         kernel: String,
-        /// What does not fit.
+        /// The rule that is broken.
         reason: String,
     },
     /// A request that the kernels cannot serve.
     #[error("{what}: expected {expected}, found {found}")]
     Request {
-        /// What was asked for.
+        /// The quantity.
         what: &'static str,
-        /// What would do.
+        /// The value that it should have.
         expected: String,
-        /// What it was.
+        /// The value that it has.
         found: String,
     },
 }
 
-/// Says what was being done when a driver call failed.
+/// Adds the action to the error of a driver call.
 pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, DeviceError> {
     result.map_err(|cause| DeviceError::Driver { doing: what.to_owned(), cause })
 }
 
-/// Refuses what was made for another layer.
+/// Refuses a value that was made for another layer.
 pub(crate) fn require<T: Copy + PartialEq + std::fmt::Debug>(
     what: &'static str,
     expected: T,

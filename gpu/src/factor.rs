@@ -1,7 +1,7 @@
-//! `T` with `norm2(v W) = norm2(v T)`: a lower triangle in place of an output projection, `d * d` numbers in place of `d * D`.
+//! `T` with `norm2(v W) = norm2(v T)`: a lower triangle of `d * d` numbers instead of an output projection of `d * D`.
 //!
-//! From a QR factorisation `W^T = Q R` in f64: `norm2(v W) = norm2(Q R v^T) = norm2(R v^T)`, so `T = R^T`, and `W W^T =
-//! T T^T`. Nothing is squared on the way, so that rows of `W` that depend on each other do no harm.
+//! It comes from a QR factorisation `W^T = Q R` in f64: `norm2(v W) = norm2(Q R v^T) = norm2(R v^T)`, so `T = R^T`, and
+//! `W W^T = T T^T`. Nothing is squared on the way, so linearly dependent rows of `W` do no harm.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::upload::Format;
 
-/// A lower triangular (or, where `D` is small, trapezoidal) factor.
+/// A lower triangular factor. If `D` is smaller than the width, it is trapezoidal.
 #[derive(Clone, Debug)]
 pub struct Factor {
     /// `R`, upper triangular, `[rank, width]`.
@@ -19,7 +19,7 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// The factor of the `W` that consists of some columns of `o_proj.weight`.
+    /// The factor of the projection `W` in some columns of `o_proj.weight`.
     #[must_use]
     pub fn new(weight: &TensorView<'_, 2>, columns: Range<usize>) -> Self {
         let [hidden_dim, width] = weight.shape();
@@ -30,14 +30,14 @@ impl Factor {
         Self { upper: transposed.qr().thin_R().to_owned() }
     }
 
-    /// One factor for each query head.
+    /// One factor per query head.
     #[must_use]
     pub fn of_heads(weight: &TensorView<'_, 2>, shape: LayerShape) -> Vec<Self> {
         Self::of_blocks(weight, shape.query_heads, shape.head_dim)
     }
 
-    /// One factor for each query group, of its heads' projections on top of each other: for `v` of head `h`, rows
-    /// `h * d..(h + 1) * d`, and sums over heads keep their norm, too.
+    /// One factor per query group, of its heads' stacked projections. Rows `h * d..(h + 1) * d` are head `h`'s. Sums over
+    /// heads keep their norm, too.
     #[must_use]
     pub fn of_groups(weight: &TensorView<'_, 2>, shape: LayerShape) -> Vec<Self> {
         Self::of_blocks(weight, shape.kv_heads, shape.group_size() * shape.head_dim)
@@ -62,19 +62,19 @@ impl Factor {
         self.upper.ncols()
     }
 
-    /// `T[k, column]`; zero above the diagonal and behind the last column.
+    /// `T[k, column]`. Zero above the diagonal and behind the last column.
     #[must_use]
     pub fn entry(&self, k: usize, column: usize) -> f64 {
         if column <= k && column < self.rank() { self.upper[(column, k)] } else { 0.0 }
     }
 
-    /// All entries, `[width, rank]`, rounded.
+    /// All entries, `[width, rank]`, rounded to f32.
     pub(crate) fn singles(&self) -> impl Iterator<Item = f32> + '_ {
         let entries = (0..self.width()).flat_map(|k| (0..self.rank()).map(move |column| (k, column)));
         entries.map(|(k, column)| self.entry(k, column) as f32)
     }
 
-    /// The factor as `project_norms` of a 16-bit format reads it.
+    /// The factor in the layout that `project_norms` of a 16-bit format reads.
     #[must_use]
     pub fn split(&self, format: Format) -> SplitFactor {
         SplitFactor::new(self, format)
@@ -83,25 +83,25 @@ impl Factor {
 
 /// A factor, scaled by a power of two, as the sum of a high and a low part in a 16-bit format.
 ///
-/// Column tiles of 8 and inner chunks of 32, without those that lie above the diagonal; for each the high and then the
-/// low part, of each part 32 lanes, and for lane `4 g + q` the 8 inner indices from `8 q` of column `g`.
+/// It is cut into column tiles of 8 and inner chunks of 32, and blocks above the diagonal are left out. A block holds the
+/// high part, then the low part. A part has 32 lanes, and lane `4 g + q` holds the 8 inner indices from `8 q` of column `g`.
 #[derive(Clone, Debug)]
 pub struct SplitFactor {
     /// The parts' bits.
     pub bits: Vec<u16>,
-    /// What products with the parts are to be multiplied by.
+    /// The factor that undoes the scaling of products with the parts.
     pub unscale: f32,
 }
 
 impl SplitFactor {
-    /// How many numbers the parts of a factor of this width are.
+    /// The count of numbers in the parts of a factor of this width.
     pub(crate) fn len_of(width: usize) -> usize {
         (0..width / 8).map(|tile| (width / 32 - tile / 4) * 2 * 256).sum()
     }
 
     fn new(factor: &Factor, format: Format) -> Self {
         let exponent = match format {
-            // High up, so that the low part of what matters is no subnormal number.
+            // Large, so that the low part of every entry that matters is a normal number.
             Format::F16 => 14 - factor.exponent(),
             _ => 0,
         };
@@ -125,7 +125,7 @@ impl SplitFactor {
 }
 
 impl Factor {
-    /// `e` with the largest entry between `2^e` and `2^(e+1)`; 0 where there is none.
+    /// `e` with the largest entry between `2^e` and `2^(e+1)`. 0 if all entries are zero.
     fn exponent(&self) -> i32 {
         let entries = (0..self.width()).flat_map(|k| (0..=k).map(move |column| self.entry(k, column).abs()));
         let largest = entries.fold(0.0, f64::max);

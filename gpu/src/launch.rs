@@ -1,7 +1,7 @@
-//! Everything that the compiler cannot check: one launch, memory that starts unwritten, the search for the driver.
+//! Everything that the compiler cannot check: launches, unwritten memory, the search for the driver.
 //!
-//! A launch is built from arguments that say their extents, and goes to the driver only when their number and sizes are
-//! those of the kernel's `.param` list and every buffer has exactly the elements that its extents promise.
+//! A launch is built from arguments with their extents. It goes to the driver only if the number and sizes of the arguments
+//! are those of the kernel's `.param` list, and every buffer has exactly the elements of its extents.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use cudarc::driver::{
 
 use crate::error::{DeviceError, doing};
 
-/// Numbers that every pattern of bits is one of, on the host as on the device.
+/// Numbers of which every bit pattern is one, on the host and on the device.
 pub trait Plain: DeviceRepr + Copy + Default + Send + Sync {}
 
 impl Plain for u16 {}
@@ -21,32 +21,32 @@ impl Plain for u64 {}
 impl Plain for f32 {}
 impl Plain for f64 {}
 
-/// Whether there is a driver library at all. Without one, every other call would panic.
+/// Whether there is a driver library. Without one, every other call would panic.
 #[must_use]
 pub(crate) fn driver_is_present() -> bool {
-    // SAFETY: opens a library by the driver's name and runs nothing but its initialisers.
+    // SAFETY: it opens a library by the driver's name and runs only its initialisers.
     unsafe { sys::is_culib_present() }
 }
 
-/// Stops cudarc from recording an event at every use of a buffer, which no graph could be captured with.
+/// Stops cudarc from recording an event at every use of a buffer. With such events no graph can be captured.
 pub(crate) fn forget_events(context: &CudaContext) {
-    // SAFETY: the device that asks for this has one stream, which orders all its work.
+    // SAFETY: the caller's device has one stream, which orders all its work.
     unsafe { context.disable_event_tracking() };
 }
 
-/// Device memory that nobody has written yet.
+/// Allocates device memory, not yet written.
 pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result<CudaSlice<T>, DeviceError> {
-    // SAFETY: whatever the memory holds is a `T`, and kernels write before they read.
+    // SAFETY: every bit pattern is a `T`, and kernels write before they read.
     let memory = unsafe { stream.alloc(len) };
     doing(&format!("allocating {len} numbers of {} bytes", size_of::<T>()), memory)
 }
 
-/// Pinned host memory, whatever it holds.
+/// Allocates pinned host memory of no particular content.
 pub(crate) fn allocate_pinned<T: Plain>(
     context: &Arc<CudaContext>,
     len: usize,
 ) -> Result<PinnedHostSlice<T>, DeviceError> {
-    // SAFETY: whatever the memory holds is a `T`.
+    // SAFETY: every bit pattern is a `T`.
     doing("allocating pinned memory", unsafe { context.alloc_pinned(len) })
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Kernel {
     pub signature: Vec<usize>,
 }
 
-/// How many blocks of how many threads, with how many bytes of dynamic shared memory.
+/// The blocks of a launch, the threads per block, and the bytes of dynamic shared memory per block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
     pub blocks: [usize; 3],
@@ -76,15 +76,15 @@ impl Grid {
     }
 }
 
-/// Dynamic shared memory beyond this has to be asked for.
+/// A kernel gets more dynamic shared memory than this only on request.
 const DEFAULT_SHARED: usize = 48 * 1024;
 
-/// An argument as it is handed over.
+/// An argument in the form that the driver takes.
 enum Argument<'a> {
     Word(u32),
-    /// The address of no buffer.
+    /// A null address.
     Nothing,
-    /// An address, and what orders other streams' work on the memory behind this launch.
+    /// An address, and the guard that orders other streams' work on its memory behind this launch.
     Address(u64, #[allow(dead_code, reason = "works when it is dropped")] SyncOnDrop<'a>),
 }
 
@@ -97,7 +97,7 @@ impl Argument<'_> {
     }
 }
 
-/// A launch under construction. What is wrong with an argument is told by [`Launch::run`].
+/// A launch under construction. [`Launch::run`] reports the first wrong argument.
 pub(crate) struct Launch<'a> {
     stream: &'a CudaStream,
     kernel: &'a Kernel,
@@ -119,7 +119,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// A buffer that the kernel reads, or none where it reads nothing of it.
+    /// A buffer that the kernel reads, or a null address.
     pub fn optional<T>(mut self, buffer: Option<&'a impl DevicePtr<T>>, extents: &[usize]) -> Self {
         match buffer {
             Some(buffer) => self.input(buffer, extents),
@@ -175,8 +175,8 @@ impl<'a> Launch<'a> {
                 Argument::Address(address, _) => builder.arg(address),
             };
         }
-        // SAFETY: the arguments are as many and as large as the kernel's parameters, and every buffer holds the elements of
-        // its extents, which the kernel's own arguments keep it inside of.
+        // SAFETY: the arguments have the number and the sizes of the kernel's parameters. Every buffer has the elements of
+        // its extents, and the kernel's size arguments keep its accesses inside them.
         let launched = unsafe { builder.launch(config) };
         doing(&format!("launching {}", self.kernel.name), launched).map(|_| ())
     }

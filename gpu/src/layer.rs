@@ -1,4 +1,4 @@
-//! One layer on the device: its activations, and what the stages have already made of them.
+//! One layer on the device: its activations, and the results that the stages have already computed from them.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -45,7 +45,7 @@ impl<'a> DeviceLayer<'a> {
         })
     }
 
-    /// The rows' sums, in splits of the keys.
+    /// The rows' sums, one part per split of the keys.
     pub(crate) fn row_parts(&self) -> Result<&RowParts, DeviceError> {
         once(&self.row_parts, || {
             let mut parts = RowParts::allocate(self)?;

@@ -1,4 +1,4 @@
-//! Stage *project*: `norm2(b_{h,i}) = norm2(v_i T_h)`, without any `b`.
+//! Stage *project*: `norm2(b_{h,i}) = norm2(v_i T_h)`, without computing any `b`.
 
 use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
@@ -9,29 +9,29 @@ use crate::factor::{Factor, SplitFactor};
 use crate::launch::Grid;
 use crate::upload::Format;
 
-/// Warps of a block.
+/// Warps per block.
 const WARPS: usize = 16;
 
-/// Positions of a warp at a time.
+/// Positions that a warp takes at a time.
 const POSITIONS: usize = 32;
 
-/// Query heads whose factors share a block's memory at most: 160 KB at d = 128.
+/// The most query heads whose factors share a block's memory: 160 KB at d = 128.
 const MOST_HEADS: usize = 4;
 
 /// The factors `T_h` of a layer on the device, computed on the host in f64.
 pub enum DeviceFactors {
     /// `[H, d, rank]`
     Single {
-        /// Columns of each.
+        /// Columns per factor.
         rank: usize,
         /// Their entries.
         factors: CudaSlice<f32>,
     },
-    /// As [`SplitFactor`] lays them out, `[H, len]`, and the factor of each that undoes their scaling.
+    /// In [`SplitFactor`]'s layout, `[H, len]`, with one number per head that undoes their scaling.
     Split {
-        /// Of the parts.
+        /// The format of the parts.
         format: Format,
-        /// Numbers of one.
+        /// Numbers per factor.
         len: usize,
         /// The parts' bits.
         factors: CudaSlice<u16>,
@@ -41,7 +41,7 @@ pub enum DeviceFactors {
 }
 
 impl DeviceFactors {
-    /// Computes and uploads the factors in the format that the layer's norms want.
+    /// Computes the factors and uploads them in the format that the layer's kernel reads.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -75,7 +75,7 @@ pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>, D
 /// `norm2(b_{h,i})` of every candidate, `[H, n - w]`.
 ///
 /// # Errors
-/// [`DeviceError`], also when there is no candidate or the factors are in another format.
+/// [`DeviceError`], also if the layer has no candidates or the factors are in another format.
 pub fn enqueue_norms(
     layer: &DeviceActivations<'_>,
     factors: &DeviceFactors,
@@ -90,7 +90,7 @@ pub fn enqueue_norms(
             require("numbers of a factor", SplitFactor::len_of(shape.head_dim), *len)?;
             let head_blocks = shape.group_size().div_ceil(MOST_HEADS);
             let heads = shape.group_size().div_ceil(head_blocks);
-            // No more blocks than run at once: one more would take as long as all of them.
+            // No more blocks than run at once: one more would take as long as all the others.
             let tiles = shape.candidate_len().div_ceil(POSITIONS * WARPS).max(1);
             let blocks = (device.multiprocessors() / (shape.kv_heads * head_blocks)).clamp(1, tiles);
             let grid = Grid::new([blocks, shape.kv_heads, head_blocks], 32 * WARPS);

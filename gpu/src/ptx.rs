@@ -1,4 +1,4 @@
-//! The kernels as they ship: PTX text, what its entries take, and which sources it was made from.
+//! The kernels as they ship: PTX text, the parameters of its entries, and the digest of its sources.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// The PTX of every kernel, for compute capability 8.0 and later.
 pub const TEXT: &str = include_str!("../ptx/sm_80.ptx");
 
-/// The sources, in the order in which they are one translation unit.
+/// The sources, in their order in the translation unit.
 pub const SOURCES: [&str; 9] = [
     "common.cu",
     "upload.cu",
@@ -22,19 +22,19 @@ pub const SOURCES: [&str; 9] = [
     "gram.cu",
 ];
 
-/// What the first line of the PTX begins with.
+/// The beginning of the PTX's first line.
 const STAMP: &str = "// sources sha256 ";
 
 /// Joins the sources of a folder to one translation unit.
 ///
 /// # Errors
-/// Whatever keeps a source from being read.
+/// A source that cannot be read.
 pub fn translation_unit(folder: &Path) -> io::Result<String> {
     let sources = SOURCES.iter().map(|name| std::fs::read_to_string(folder.join(name)));
     Ok(sources.collect::<io::Result<Vec<_>>>()?.join("\n"))
 }
 
-/// The first line of the PTX that a translation unit is compiled to.
+/// The first line of the PTX of a translation unit.
 #[must_use]
 pub fn stamp(translation_unit: &str) -> String {
     let digest = Sha256::digest(translation_unit);
@@ -44,7 +44,7 @@ pub fn stamp(translation_unit: &str) -> String {
 
 /// The bytes of each parameter of each kernel, read from the `.param` lists.
 ///
-/// Parameters are plain numbers and addresses. A list that is none is left out, and with it its kernel.
+/// Parameters are plain numbers and addresses. A kernel with any other parameter is left out.
 #[must_use]
 pub fn signatures(text: &str) -> HashMap<String, Vec<usize>> {
     let entries = text.split(".visible .entry ").skip(1);

@@ -7,10 +7,10 @@ use cudarc::driver::{CudaContext, PinnedHostSlice, ValidAsZeroBits};
 use crate::error::DeviceError;
 use crate::launch::{self, Plain};
 
-/// Numbers of a chunk.
+/// Numbers per chunk.
 pub(crate) const CHUNK: usize = 1 << 16;
 
-/// Two pinned buffers for each width.
+/// Two pinned buffers per width.
 pub(crate) struct Staging {
     halves: [PinnedHostSlice<u16>; 2],
     singles: [PinnedHostSlice<f32>; 2],

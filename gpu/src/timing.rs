@@ -1,4 +1,4 @@
-//! Time on the device: launches recorded once as a graph, replayed, and measured by events around the replays.
+//! Time on the device. Launches are recorded once as a graph and replayed, and events around the replays measure them.
 
 use cudarc::driver::{CudaGraph, CudaSlice, sys};
 
@@ -12,8 +12,8 @@ pub struct Recorded<'a> {
 }
 
 impl Device {
-    /// Records what `enqueue` launches, which is not run. Only on a device that was [opened for
-    /// timing](Device::open_for_timing), and nothing may be allocated or waited for.
+    /// Records the launches of `enqueue`, which do not run. The device must have been [opened for
+    /// timing](Device::open_for_timing), and `enqueue` may not allocate or wait.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -34,8 +34,8 @@ impl Device {
         Ok(Recorded { device: self, graph: graph?.ok_or_else(nothing)? })
     }
 
-    /// Bytes read and written in a second by a copy inside the device's memory, the best of some tries. Not recorded: on an
-    /// H200 recorded copies of 1 GiB reached 2.7 TB/s, and copies of 4 GiB that are not 4.3.
+    /// Bytes read and written per second by a copy inside the device's memory, the best of some tries. The copies are not
+    /// recorded: on an H200, recorded ones of 1 GiB reached 2.7 TB/s, and others of 4 GiB 4.3 TB/s.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -50,7 +50,7 @@ impl Device {
         Ok(2.0 * (words * size_of::<u32>()) as f64 / (best / 1e3))
     }
 
-    /// Milliseconds between an event before and one behind what `enqueue` enqueues.
+    /// Milliseconds between an event before and one behind the work of `enqueue`.
     fn elapsed(&self, enqueue: impl FnOnce() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
         let event = || {
             let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
@@ -64,7 +64,7 @@ impl Device {
 }
 
 impl Recorded<'_> {
-    /// Milliseconds of one replay, the mean over `replays` that follow each other.
+    /// Milliseconds per replay, the mean over `replays` in a row.
     ///
     /// # Errors
     /// [`DeviceError`]
@@ -74,7 +74,7 @@ impl Recorded<'_> {
         Ok(all / replays.max(1) as f64)
     }
 
-    /// The median of several measurements of [`Recorded::milliseconds`], after one that is thrown away.
+    /// The median of several measurements of [`Recorded::milliseconds`], after one that does not count.
     ///
     /// # Errors
     /// [`DeviceError`]

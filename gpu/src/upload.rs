@@ -1,5 +1,6 @@
-//! Activations on their way to the device: in the narrowest format that holds them, in chunks, from two pinned buffers in
-//! turn: while one is being copied, the next numbers are converted into the other.
+//! Uploads of activations, in the narrowest format that holds them.
+//!
+//! They go in chunks through two pinned buffers: while one is copied, the next numbers are converted into the other.
 
 use std::sync::PoisonError;
 
@@ -13,7 +14,7 @@ use crate::error::{DeviceError, doing};
 use crate::launch::{self, Grid};
 use crate::staging::{CHUNK, Staged};
 
-/// How numbers lie on the device.
+/// The format of numbers on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The upper half of an f32.
@@ -25,7 +26,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The narrowest format that holds queries, keys and values exactly; f32 where none does.
+    /// The narrowest format that holds queries, keys and values exactly. f32 if none does.
     #[must_use]
     pub fn of(activations: &Activations<'_>) -> Self {
         let tensors = [&activations.query, &activations.key, &activations.value].map(TensorView::elements);
@@ -63,7 +64,7 @@ impl Format {
         }
     }
 
-    /// Writes numbers in a 16-bit format; they are in it.
+    /// Writes numbers in a 16-bit format that holds them.
     fn write_bits(self, elements: Elements<'_>, bits: &mut [u16]) {
         match (self, elements) {
             (Self::F16, Elements::F16(numbers)) => bits.copy_from_slice(numbers.reinterpret_cast()),
@@ -88,7 +89,7 @@ impl Format {
         bits
     }
 
-    /// What 16 bits each stand for.
+    /// The numbers of a 16-bit format's bits.
     pub(crate) fn widen(self, bits: &[u16]) -> Vec<f64> {
         let mut numbers = vec![0.0; bits.len()];
         match self {
@@ -130,7 +131,7 @@ fn upload<T: Staged>(
         doing(what, device.copy.memcpy_htod(buffer, &mut target.slice_mut(range)))?;
         device.settle()?;
     }
-    // A rest that fills no buffer goes the way of all host memory: the driver copies it before it returns.
+    // A rest that fills no buffer is not pinned: the driver copies it before it returns.
     let rest = whole * CHUNK..elements.len();
     if !rest.is_empty() {
         let mut numbers = vec![T::default(); rest.len()];

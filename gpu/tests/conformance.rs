@@ -1,9 +1,9 @@
-//! The path satisfies the claims that every path must, on a GPU where there is one, else under the interpreter.
+//! The path satisfies the claims that every path must. The tests run on a GPU if there is one, else under the interpreter.
 //!
-//! Whole-number problems have heads that only the naive kernels know, and these equal the reference to the bit: `ex2.approx`
-//! of 0 is 1, of a logit 4096 below it is 0, and a score that pooling divides by 7 is the reference's, rounded to f32. The
-//! tensor cores' rows are not whole: the multiply-add that subtracts the largest logit keeps what rounding took off it,
-//! so that its own exponent is not exactly 0.
+//! Whole-number problems have heads that only the naive kernels know. These equal the reference to the bit: `ex2.approx` of 0
+//! is 1, of a logit 4096 below it is 0, and a score that pooling divides by 7 is the reference's, rounded to f32. The tensor
+//! cores' weights are not whole: the multiply-add that subtracts the largest logit undoes that logit's rounding, so its own
+//! exponent is not exactly 0.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn paths() -> Vec<Path> {
 
 laprox_reference::conforms!(gpu, paths());
 
-/// Halves with heads of 64 and 128: what the suite's problems hardly ever are.
+/// Halves with heads of 64 and 128, which the suite's problems hardly ever have.
 #[test]
 fn halves_on_tensor_cores_are_within_their_bounds() {
     let (path, mut used) = (gpu(), Used::default());

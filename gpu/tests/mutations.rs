@@ -1,7 +1,7 @@
-//! Every barrier and every wait is needed, and its loss is seen: each is deleted in turn from the PTX that ships, and the
-//! real host code runs what is left under the interpreter, which must report it.
+//! Every barrier and every wait is needed, and its loss is seen. Each is deleted in turn from the PTX that ships. The real
+//! host code then runs the rest under the interpreter, which must report it.
 //!
-//! This says as much about the interpreter as about the kernels. It runs nowhere else: on a GPU a race may well go right.
+//! This tests the interpreter as much as the kernels. It does not run on a GPU, where a race may well go right.
 
 mod common;
 
@@ -100,7 +100,7 @@ fn every_barrier_and_every_wait_is_missed() {
     println!("{} of {} deletions reported", synchronisations.len(), synchronisations.len());
 }
 
-/// What runs above is right as it ships, so that a report is about the deletion.
+/// The text that ships passes the same runs, so a report is about the deletion.
 #[test]
 fn nothing_is_reported_of_the_text_that_ships() {
     let mut kernels: Vec<String> =

@@ -1,4 +1,4 @@
-//! The text that ships: made from these sources, and launched only with what its entries take.
+//! The PTX that ships was made from these sources, and is launched only with the parameters of its entries.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn kernels() -> PathBuf {
     common::crate_folder().join("kernels")
 }
 
-/// The first line is the digest of the sources: whoever changes one has to regenerate the text.
+/// The first line is the digest of the sources, so a changed source needs a new text.
 #[test]
 fn the_text_was_made_from_the_sources_beside_it() {
     let unit = ptx::translation_unit(&kernels()).unwrap();
@@ -62,7 +62,7 @@ fn refusal(text: &str) -> String {
     error.to_string()
 }
 
-/// A kernel that takes other parameters than it is given is not launched.
+/// A kernel whose parameters do not fit its arguments is not launched.
 #[test]
 fn a_launch_that_does_not_fit_the_signature_is_refused() {
     let one = "\t.param .u32 attend_columns_bf16_d64_param_9,\n";

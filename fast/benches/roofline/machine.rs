@@ -1,4 +1,4 @@
-//! What the machine can do, measured beside what is held against it.
+//! The machine's rates, measured beside the stages.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -12,20 +12,20 @@ use rayon::prelude::*;
 
 use crate::work::Work;
 
-/// Of which the median counts; of what takes longer than [`LONGEST`], [`FEW`].
+/// Runs per stage, of which the median counts. A stage that takes longer than [`LONGEST`] has [`FEW`].
 const RUNS: usize = 21;
 const FEW: usize = 3;
 
-/// Seconds that a run takes at least.
+/// The least seconds per run.
 const SHORTEST: f64 = 0.05;
 
-/// Seconds that a run of [`RUNS`] takes at most.
+/// The most seconds per run of [`RUNS`].
 const LONGEST: f64 = 1.0;
 
-/// Bytes that a thread copies: many times what its own caches hold.
+/// Bytes that a thread copies, many times the size of its own caches.
 const COPIED: usize = 128 << 20;
 
-/// Flops and bytes a second, of all threads together.
+/// Flops and bytes per second, of all threads together.
 #[derive(Clone, Copy)]
 pub struct Rates {
     pub flops: f64,
@@ -33,7 +33,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Of the times of both.
+    /// The rates at the mean of both times.
     fn mean(self, other: Self) -> Self {
         let mean = |one: f64, two: f64| 2.0 / (1.0 / one + 1.0 / two);
         Self { flops: mean(self.flops, other.flops), bandwidth: mean(self.bandwidth, other.bandwidth) }
@@ -45,7 +45,7 @@ impl Rates {
     }
 }
 
-/// The threads of the pool that this runs in, and what each of them copies.
+/// The threads of the pool that this runs in, and the memory that each of them copies.
 pub struct Machine {
     buffers: Vec<[Vec<u8>; 2]>,
 }
@@ -54,12 +54,12 @@ impl Machine {
     pub fn new() -> Self {
         let buffers = || [vec![1_u8; COPIED], vec![0_u8; COPIED]];
         let mut machine = Self { buffers: (0..rayon::current_num_threads()).map(|_| buffers()).collect() };
-        // Memory that was never written to is slower.
+        // Memory that has never been written is slower.
         machine.rates();
         machine
     }
 
-    /// What all threads reach at the same time, now.
+    /// The rates that all threads reach at the same time, now.
     pub fn rates(&mut self) -> Rates {
         let threads = self.buffers.len();
         let (tiles, mut copies) = (Tiles::new(), self.buffers.iter_mut().collect::<Vec<_>>());
@@ -73,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// Measures a stage between measurements of the machine, and prints what the medians are.
+    /// Measures a stage between measurements of the machine, and prints the medians.
     pub fn line(&mut self, stage: &str, work: Work, mut run: impl FnMut()) {
         let once = timed(&mut run);
         let repeats = (SHORTEST / once).ceil().max(1.0);
@@ -112,7 +112,7 @@ fn timed(run: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// The best of some runs of one thread, in units a second.
+/// The best of some runs of one thread, in units per second.
 fn best(units: f64, mut run: impl FnMut()) -> f64 {
     (0..RUNS).map(|_| units / timed(&mut run)).fold(0.0, f64::max)
 }
@@ -187,7 +187,7 @@ impl WithSimd for &Tiles {
     }
 }
 
-/// Multiply-adds in registers: what no product can exceed.
+/// The rate of multiply-adds in registers, which no product can exceed.
 pub fn register_rate() -> f64 {
     const ROUNDS: usize = 1_000_000;
     const CHAINS: usize = 24;

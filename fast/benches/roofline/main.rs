@@ -1,15 +1,15 @@
-//! Every stage against what the machine can do at best.
+//! Every stage against the machine's limits.
 //!
-//! A stage's floor is `max(flops / rate, bytes / bandwidth)`, with the flops that its algorithm needs (two a multiply-add,
-//! triangles counted as triangles, an exponential as its polynomial, f64's twice) and the bytes that it must read and write once.
-//! The rate is that of f32 products of this crate's tile in cache, the bandwidth that of a copy, bytes read and written; as
-//! many threads as the stage has reach them at the same time.
+//! A stage's floor is `max(flops / rate, bytes / bandwidth)`. The flops are those that its algorithm needs: two per
+//! multiply-add, triangles counted as triangles, an exponential as its polynomial, f64's twice. The bytes are those that it
+//! must read and write once. The rate is that of f32 products of this crate's tile in cache, and the bandwidth that of a copy,
+//! bytes read and written. Both are measured with as many threads as the stage has.
 //!
 //! Shared machines change their speed from one second to the next. So the machine is measured before and after every run of a
-//! stage, and the run is held against the mean of the two.
+//! stage, and the run is compared with the mean of the two.
 //!
-//! `cargo bench -p laprox-fast --bench roofline [-- SHAPE [STAGE]]` prints for one thread and for two the medians of all runs:
-//! floor, time by the clock, time over floor, and between which two ratios the middle half of the runs lie. faer's rate of
+//! `cargo bench -p laprox-fast --bench roofline [-- SHAPE [STAGE]]` prints the medians of all runs, for one thread and for two:
+//! floor, time by the clock, time over floor, and the range of that ratio in the middle half of the runs. faer's rate of
 //! products and that of multiply-adds in registers are printed first.
 
 #[path = "../common/mod.rs"]
@@ -53,7 +53,7 @@ fn main() {
     }
 }
 
-/// One line for each stage whose name contains `wanted`.
+/// Prints one line per stage whose name contains `wanted`.
 fn measure(problem: &LayerProblem<'_>, wanted: &str) {
     let mut machine = Machine::new();
     let (threads, rates) = (rayon::current_num_threads(), machine.rates());
@@ -77,10 +77,10 @@ fn measure(problem: &LayerProblem<'_>, wanted: &str) {
     behind_scores(problem, line);
 }
 
-/// What measures a stage: its name, its work, a run of it.
+/// Measures a stage, given its name, its work and one run of it.
 type Line<'a> = dyn FnMut(&str, Work, &mut dyn FnMut()) + 'a;
 
-/// The scoring stages, and the factors that they are given.
+/// The scoring stages, and the factors that they need.
 fn stages(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     let (level, sizes) = (Level::best(), Sizes::new(problem.shape()));
     let norms = Wanted { norms: true, ..Wanted::default() };
@@ -138,7 +138,7 @@ fn policies(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     whole("centred", joint + sizes.average() + sizes.centred());
 }
 
-/// What is made of scores, and what scores are held against.
+/// The stages behind the scores.
 fn behind_scores(problem: &LayerProblem<'_>, line: &mut Line<'_>) {
     let sizes = Sizes::new(problem.shape());
     let set = every_fifth(problem.shape());

@@ -1,4 +1,4 @@
-//! What each stage has to do at least.
+//! The least work of each stage.
 
 use laprox_reference::LayerShape;
 
@@ -6,7 +6,7 @@ use laprox_reference::LayerShape;
 /// polynomial of degree 6), the sum, the scaling, and the square for its column's norm.
 const SOFTMAX: f64 = 1.0 + 1.0 + (3.0 + 12.0) + 1.0 + 1.0 + 2.0;
 
-/// What a stage has to do.
+/// The work of a stage.
 #[derive(Clone, Copy, Default)]
 pub struct Work {
     pub flops: f64,
@@ -51,7 +51,7 @@ impl Sizes {
         2.0 * self.kv_heads * self.context * self.d
     }
 
-    /// Logits and their softmax; one f32 a head and candidate comes out.
+    /// Logits and their softmax. The result is one f32 per head and candidate.
     pub fn attend(&self) -> Work {
         let weights = self.heads * self.window * self.context;
         Work {
@@ -68,7 +68,7 @@ impl Sizes {
         }
     }
 
-    /// A Gram matrix a head, its lower half, in f64: two of f32's flops each.
+    /// The lower half of one Gram matrix per head, in f64: each flop counts as two of f32's.
     pub fn factor(&self) -> Work {
         Work {
             flops: 2.0 * self.heads * self.hidden * self.d * (self.d + 1.0),
@@ -76,7 +76,7 @@ impl Sizes {
         }
     }
 
-    /// A Gram matrix a group.
+    /// One Gram matrix per group.
     pub fn group_factor(&self) -> Work {
         Work { flops: self.group * self.factor().flops, ..self.factor() }
     }
@@ -86,7 +86,7 @@ impl Sizes {
         Work { flops: 2.0 * self.heads * self.candidates * self.d * self.hidden, ..self.project() }
     }
 
-    /// Products of two statistics a head, and a score a slot, pooled.
+    /// Products of two statistics per head, and one pooled score per slot.
     pub fn combine(&self) -> Work {
         let (statistics, scores) = (self.heads * self.candidates, self.kv_heads * self.candidates);
         Work { flops: 2.0 * statistics + 7.0 * scores, bytes: 8.0 * statistics + 8.0 * scores }

@@ -1,4 +1,4 @@
-//! Small dense pieces of `M`: those of some slots.
+//! Small dense blocks of `M`, of some slots.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -21,8 +21,8 @@ struct Chosen {
 impl FastGram {
     /// `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
     ///
-    /// Query heads are taken by their places in their groups: those at one place meet those at another, all chosen slots at
-    /// once; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
+    /// Query heads are taken by their places in their groups: the heads at one place are multiplied with those at another,
+    /// for all chosen slots at once. `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
     pub(super) fn block(&self, slots: &[usize]) -> DMatrix<f64> {
         let (len, group_size) = (slots.len(), self.shape.group_size());
         let chosen = self.chosen(slots);
@@ -98,7 +98,7 @@ impl FastGram {
         }
     }
 
-    /// What heads at one place give, and what those at different places give in one order and in the other.
+    /// Adds up the terms of heads at one place, and of heads at different places in both orders.
     fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
         let kv_head = |index: usize| slots[index] / self.shape.candidate_len();
         for j in 0..slots.len() {

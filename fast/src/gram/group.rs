@@ -12,10 +12,10 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::Level;
 
-/// What holds of every matrix here.
+/// Why a column of one of this module's matrices is contiguous.
 const OWNED: &str = "a matrix of our own has contiguous columns";
 
-/// Candidates of a product at a time.
+/// Candidates per product.
 const CHUNK: usize = 256;
 
 /// One KV head's candidates.
@@ -24,7 +24,7 @@ pub struct Group {
     pub attention: Mat<f64>,
     /// `[n - w, d]`
     pub values: Mat<f64>,
-    /// `norm2(a_{h,i})`, per head of the group.
+    /// `norm2(a_{h,i})`, by head of the group.
     pub attention_norms: Vec<Vec<f64>>,
     /// `norm2(v_i)`
     pub value_norms: Vec<f64>,
@@ -79,7 +79,7 @@ impl Group {
         dots
     }
 
-    /// The candidates, some at a time: what is made of them stays in cache.
+    /// The candidates in chunks, whose products stay in cache.
     fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let len = self.values.nrows();
         (0..len).step_by(CHUNK).map(move |first| first..len.min(first + CHUNK))

@@ -1,17 +1,19 @@
 //! The oracles' operator in f64, by large products: `M`, the Gram matrix of a layer's column-row pairs, never formed.
 //!
-//! As in the reference, `E(x) = sum_h (A_h diag x) V W_h` and `(M x)_i = sum over the group of a_{h,i}^T (E W_h^T) v_i`; but a query
-//! group is one matrix `A_g`, `[G w, n]`, the output projection one for all heads, and
+//! As in the reference, `E(x) = sum_h (A_h diag x) V W_h` and `(M x)_i = sum over the group of a_{h,i}^T (E W_h^T) v_i`. Here a
+//! query group is one matrix `A_g`, `[G w, n]`, and the output projection is one matrix for all heads:
 //!
 //! ```text
 //! E(x) = sum_g (A_g (diag x V)) [W_h],    (M x)_i = <(A_g^T [E W_h^T])_i, v_i>
 //! ```
 //!
-//! take four products a KV head and two a layer. **Rounding**, as the certificate needs it: each entry of `E` goes through one
-//! product with `x` and at most `n + d + H` multiply-adds, in whatever order, so it is off by `gamma_(n + d + H + 8)` times the
-//! same expression in magnitudes ([`Product::drift`]); each value goes through `D`, then `G w`, then `d` of them, so given `E` it
-//! is off by `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(E) norm_F(W_h) norm2(v_i)` ([`Product::errors`]). The 8 covers
-//! the rounding of the magnitudes themselves.
+//! That takes four products per KV head and two per layer.
+//!
+//! **Rounding**, as the certificate needs it. Each entry of `E` goes through one product with `x` and at most `n + d + H`
+//! multiply-adds, in any order. So it is off by `gamma_(n + d + H + 8)` times the same expression in magnitudes
+//! ([`Product::drift`]). Each value goes through `D`, then `G w`, then `d` multiply-adds. So, given `E`, it is off by
+//! `gamma_(D + G w + d + 8)` times `sum_h norm2(a_{h,i}) norm_F(E) norm_F(W_h) norm2(v_i)` ([`Product::errors`]). The 8 covers the
+//! rounding of the magnitudes.
 
 mod blocks;
 mod group;
@@ -30,16 +32,16 @@ use nalgebra::DMatrix;
 use self::group::{Group, row_dots};
 use crate::factor::Faer;
 
-/// Slots beyond which `M` is not formed: 8192 of them take half a gibibyte.
+/// The most slots for which `M` is formed: 8192 of them take half a gibibyte.
 const MOST_SLOTS: usize = 8192;
 
 /// One layer's `M`.
 pub struct FastGram {
     shape: LayerShape,
     form: Form,
-    /// Query rows of a head.
+    /// Query rows per head.
     rows: usize,
-    /// Per KV head.
+    /// By KV head.
     groups: Vec<Group>,
     /// `o_proj.weight`, `[D, H d]`: the transposed `W_h` side by side.
     weight: Mat<f64>,
@@ -116,12 +118,12 @@ impl FastGram {
         diagonal.iter().map(|entry| entry.max(0.0)).collect()
     }
 
-    /// Pairs of query heads whose products count.
+    /// Whether the product of two query heads counts.
     fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
         self.form == Form::LayerWise || one == two
     }
 
-    /// The share of `x` that belongs to a KV head.
+    /// The part of `x` that belongs to a KV head.
     fn part<'x>(&self, x: &'x [f64], kv_head: KvHead) -> &'x [f64] {
         let candidates = self.shape.candidate_len();
         &x[kv_head.0 * candidates..(kv_head.0 + 1) * candidates]
@@ -141,7 +143,7 @@ impl FastGram {
         attended
     }
 
-    /// `E(x)`: one matrix for the layer, or one for each query head.
+    /// `E(x)`: one matrix for the layer, or one per query head.
     fn errors(&self, x: &[f64]) -> Vec<Mat<f64>> {
         let attended = self.attended(x);
         match self.form {
@@ -173,7 +175,7 @@ impl FastGram {
 
     /// `E W_h^T` of every head side by side, `[rows, H d]`, and `norm_F(E) norm_F(W_h)` of each.
     fn pulled(&self, errors: &[Mat<f64>]) -> (Mat<f64>, Vec<f64>) {
-        // One error for all heads, or one for each.
+        // One error for all heads, or one per head.
         let sizes: Vec<f64> = errors.iter().map(Mat::norm_l2).collect();
         let sizes = self.projection_norms.iter().zip(sizes.iter().cycle()).map(|(norm, size)| norm * size);
         let sizes = sizes.collect();

@@ -1,4 +1,4 @@
-//! f32 memory that begins where a cache line does, so that no register is loaded from two of them.
+//! f32 memory aligned to cache lines, so that no register is loaded from two of them.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Numbers on cache lines of their own.
+/// Numbers that start at a cache line.
 #[derive(Clone, Default)]
 pub struct Buffer {
     lines: Vec<Line>,
@@ -14,13 +14,13 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// `len` times `value`.
+    /// `len` copies of `value`.
     #[must_use]
     pub fn filled(len: usize, value: f32) -> Self {
         Self { lines: vec![Line([value; 16]); len.div_ceil(16)], len }
     }
 
-    /// Room for `len` numbers, whatever they are.
+    /// Resizes to `len` numbers of no particular value.
     pub fn resize(&mut self, len: usize) -> &mut [f32] {
         if self.lines.len() < len.div_ceil(16) {
             self.lines.resize(len.div_ceil(16), Line([f32::NAN; 16]));

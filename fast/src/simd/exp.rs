@@ -2,21 +2,21 @@
 
 use pulp::Simd;
 
-/// A bound on the relative error of [`exp2`] where its result is not 0, in units of `2^-24`.
+/// A bound on the relative error of the exponential where its result is not 0, in units of `2^-24`.
 pub const EXP_ROUNDINGS: f64 = 3.0;
 
-/// What is below this has a power of two below the smallest normal number, and that becomes 0.
+/// Below this the power of two is below the smallest normal number, and becomes 0.
 const LEAST: f32 = -126.0;
 
 /// `2^x` for `x <= 0`: exactly 1 for 0, exactly 0 below [`LEAST`], negative infinity included.
 ///
-/// `x = n + f` with a whole `n` and `|f| <= 1/2`, both exact; `2^f = 1 + f q(f)` by the minimax polynomial of degree 6,
-/// whose own relative error is 2.6e-9; `n` is added to the exponent.
+/// `x = n + f` with a whole `n` and `|f| <= 1/2`, both exact. `2^f = 1 + f q(f)` by the minimax polynomial of degree 6,
+/// whose own relative error is 2.6e-9. `n` is added to the exponent.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // 1.5 * 2^23: adding it leaves the nearest whole number in the last bits, and zeros in the eight above them.
     let magic = simd.splat_f32s(12_582_912.0);
-    // What is not kept may be anything until the end.
+    // Lanes that are not kept may hold anything until the end.
     let kept = simd.greater_than_or_equal_f32s(x, simd.splat_f32s(LEAST));
     let shifted = simd.add_f32s(x, magic);
     let f = simd.sub_f32s(x, simd.sub_f32s(shifted, magic));
@@ -31,7 +31,7 @@ pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(kept, power, simd.splat_f32s(0.0))
 }
 
-/// Highest power first.
+/// Coefficients, highest power first.
 const POLYNOMIAL: [f32; 7] =
     [1.559_467_8e-4, 1.340_664_3e-3, 9.617_693e-3, 5.550_310_6e-2, 0.240_226_53, std::f32::consts::LN_2, 1.0];
 

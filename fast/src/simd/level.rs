@@ -4,27 +4,27 @@ use std::fmt;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// The instructions that a path computes with.
+/// An instruction set that kernels run with.
 #[derive(Clone, Copy, Debug)]
 pub struct Level(Arch);
 
-/// How many numbers a register holds, and how many registers there are.
+/// The sizes that a level's registers give to kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registers {
-    /// f32 numbers in one.
+    /// f32 numbers per register.
     pub lanes: usize,
-    /// Registers that a panel of [`Panels`](super::Panels) is wide.
+    /// Registers per row of a panel of [`Panels`](super::Panels).
     pub panel: usize,
 }
 
 impl Level {
-    /// The best that this machine has.
+    /// The best level of this machine.
     #[must_use]
     pub fn best() -> Self {
         Self(Arch::new())
     }
 
-    /// Every level that this machine has, plain scalar code first.
+    /// Every level of this machine, plain scalar code first.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut levels = vec![Self::scalar()];
@@ -62,7 +62,7 @@ impl Level {
     }
 }
 
-/// The registers of `S`: a panel leaves room for the rows' number and the panel's own row beside the sums.
+/// The registers of `S`. A panel's width leaves room for the rows' number and the panel's own row beside the sums.
 #[must_use]
 pub(crate) fn registers<S: Simd>() -> Registers {
     Registers { lanes: S::F32_LANES, panel: if S::REGISTER_COUNT >= 32 { 4 } else { 2 } }
@@ -76,7 +76,7 @@ impl Default for Level {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `Debug` of the variant lists every CPU feature; its name comes first.
+        // `Debug` of the variant lists every CPU feature after its name.
         let debug = format!("{:?}", self.0);
         f.write_str(debug.split('(').next().unwrap_or_default())
     }

@@ -1,7 +1,7 @@
-//! What the stages do with registers: every kernel is written once over [`pulp::Simd`] and runs at any [`Level`].
+//! Kernels over SIMD registers. Each is written once over [`pulp::Simd`] and runs at any [`Level`].
 //!
-//! Everything is one product, [`tile()`]: some rows times a packed panel, with the sums in registers. The stages differ in
-//! what the rows and the panel are, and in what becomes of the sums.
+//! All of them rest on one product, [`tile()`]: some rows times a packed panel, with the sums in registers. The stages differ
+//! in their rows and panels, and in their use of the sums.
 
 mod buffer;
 pub mod exp;

@@ -5,7 +5,7 @@ use pulp::Simd;
 use super::buffer::Buffer;
 use super::level::{Level, Registers};
 
-/// A matrix `[len, columns]`, its columns cut into panels; the last one's missing columns are zero.
+/// A matrix `[len, columns]`, cut into panels of columns. The last one's missing columns are zero.
 #[derive(Clone)]
 pub struct Panels {
     numbers: Buffer,
@@ -43,7 +43,7 @@ impl Panels {
         panels
     }
 
-    /// The rows, `len`.
+    /// The number of rows.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -55,7 +55,7 @@ impl Panels {
         self.width
     }
 
-    /// The panels: their first register, their registers, their numbers row by row.
+    /// The panels: the first register, the number of registers, and the numbers row by row.
     pub fn iter<S: Simd>(&self) -> impl Iterator<Item = (usize, usize, &[S::f32s])> {
         let (numbers, rest) = S::as_simd_f32s(self.numbers.as_slice());
         assert!(rest.is_empty() && S::F32_LANES == self.registers.lanes, "packed for another level");

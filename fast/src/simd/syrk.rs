@@ -1,7 +1,7 @@
-//! The symmetric rank-k update in f64: `C += X^T X`, of which the lower triangle is computed, by [`tile()`].
+//! The symmetric rank-k update in f64: the lower triangle of `C += X^T X`, by [`tile()`].
 //!
-//! A block of `X` lies in panels of a few registers' columns. The tile's columns are those of a panel, its rows are six columns
-//! of `X`, in whichever panels they lie. Registers right of the diagonal are left out.
+//! A block of `X` lies in panels of a few registers' columns. The tile's columns are those of one panel. Its rows are six
+//! columns of `X`, which may lie in several panels. Registers right of the diagonal are left out.
 
 use laprox_reference::Elements;
 use pulp::{Simd, WithSimd};
@@ -11,25 +11,25 @@ use super::level::{Level, registers};
 use super::tile::{ROWS, Rows, tile};
 use super::widen::{prefetch_elements, widen_scaled};
 
-/// Rows of `X` in a block: a panel of them is in the first-level cache.
+/// Rows of `X` per block: a panel of them stays in the first-level cache.
 const BLOCK: usize = 128;
 
-/// Rows between the one that is widened and the one that is asked for: parts of rows are far apart.
+/// Rows between the one that is widened and the one that is prefetched. Parts of rows are far apart.
 const AHEAD: usize = 8;
 
-/// `X^T X`, row by row; what is right of the diagonal is not to be read.
+/// `X^T X`, row by row. Only the lower triangle may be read.
 pub struct Gram {
     /// Entries from one row to the next.
     width: usize,
-    /// Two places a number.
+    /// Two places per number.
     entries: Buffer,
 }
 
 impl Gram {
-    /// The Gram matrix of `len` columns, of the rows times a power of two.
+    /// The Gram matrix of the columns of some rows, each times a power of two.
     ///
     /// # Panics
-    /// When a row has not `len` columns.
+    /// When a row does not have `len` columns.
     #[must_use]
     pub fn new(level: Level, len: usize, rows: &[Elements<'_>], factor: f64) -> Self {
         level.run(Syrk { len, rows, factor })
@@ -105,7 +105,7 @@ struct Panels<'a> {
 }
 
 impl Panels<'_> {
-    /// Adds the products of all columns to sums of which the rows are `width` apart.
+    /// Adds the products of all columns to the sums, whose rows are `width` apart.
     #[inline(always)]
     fn add_products<S: Simd>(self, simd: S, width: usize, sums: &mut [f64]) {
         for first in (0..self.len).step_by(self.wide) {
@@ -121,8 +121,7 @@ impl Panels<'_> {
         }
     }
 
-    /// Adds the products of columns `row..` and `C` registers of columns from `first` on, to sums of which the rows are `width`
-    /// apart.
+    /// Adds the products of columns `row..` with `C` registers of columns from `first` on. The sums' rows are `width` apart.
     #[inline(always)]
     fn add<S: Simd, const C: usize>(self, simd: S, row: usize, first: usize, width: usize, sums: &mut [f64]) {
         let place = |column: usize| column / self.wide * BLOCK * self.wide + column % self.wide;

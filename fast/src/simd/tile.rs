@@ -1,13 +1,13 @@
 //! The one product: `sums[r][c] = sum over k of rows[r][k] * panel[k][c]`, all sums in registers.
 //!
 //! Six rows by four registers of the panel keep 24 sums, a register for the rows' number and four for the panel's row:
-//! 29 of the 32 of AVX-512 and NEON. Where there are 16, the panel is two registers wide.
+//! 29 of the 32 of AVX-512 and NEON. With 16 registers, the panel is two registers wide.
 #![allow(unsafe_code)]
 
 use bytemuck::Pod;
 use pulp::Simd;
 
-/// What a tile multiplies and adds.
+/// The numbers that a tile multiplies and adds.
 pub trait Number: Pod {
     /// A register of them.
     type Register<S: Simd>: Copy;
@@ -52,10 +52,10 @@ impl Number for f64 {
     }
 }
 
-/// Rows of a tile.
+/// Rows per tile.
 pub const ROWS: usize = 6;
 
-/// Where a tile's rows lie: element `(r, k)` is `data[offsets[r] + k * step]`.
+/// A tile's rows in memory: element `(r, k)` is `data[offsets[r] + k * step]`.
 ///
 /// An offset that a `usize` does not hold becomes the largest one, which no data has: [`tile()`] refuses it.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ pub struct Rows<'a, T = f32> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// Rows `first..` of `count`, `stride` apart, elements `step` apart. Behind the last row it is repeated.
+    /// Rows `first..` of `count`, `stride` apart, elements `step` apart. The last row fills the tile.
     ///
     /// # Panics
     /// When there are no rows.
@@ -103,7 +103,7 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// The index of the last of `len` elements, `step` apart; `None` where there is none, or a `usize` does not hold it.
+/// The index of the last of `len` elements, `step` apart. `None` if there are none, or if a `usize` does not hold it.
 #[inline(always)]
 fn last_index(first: usize, len: usize, step: usize) -> Option<usize> {
     len.checked_sub(1)?.checked_mul(step)?.checked_add(first)

@@ -1,5 +1,5 @@
-//! Captured numbers as f32: halves exactly, doubles rounded, singles as they lie. Plain loops, which the compiler turns into
-//! the instructions of whichever kernel they are inlined into.
+//! Captured numbers as f32: halves exactly, doubles rounded, singles as they are. The loops are plain: the compiler vectorises
+//! them for the kernel that inlines them.
 
 use std::ops::Range;
 
@@ -9,10 +9,11 @@ use pulp::Simd;
 
 use super::prefetch::prefetch;
 
-/// The largest number whose products' squares stay inside f32: 2^24 squared, times a width of 2^12, has a square of 2^120.
+/// The largest magnitude whose products' squares stay in f32's range: 2^24 squared, times a width of 2^12, has a square of
+/// 2^120.
 const LARGEST: f64 = (1_u64 << 24) as f64;
 
-/// Rows of one KV head's keys or values, `[Hkv, rows, width]`, as they were captured: some in order, or those at some positions.
+/// Rows of one KV head's keys or values, `[Hkv, rows, width]`, as they were captured: a range, or those at some positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     numbers: Elements<'a>,
@@ -40,7 +41,7 @@ impl<'a> Source<'a> {
         Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places: Places::At(positions) }
     }
 
-    /// How many rows.
+    /// The number of rows.
     #[inline(always)]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -61,7 +62,7 @@ impl<'a> Source<'a> {
         Self { places, ..self }
     }
 
-    /// Asks for rows, those behind these as well.
+    /// Prefetches rows, which may lie behind these.
     #[inline(always)]
     pub fn prefetch(&self, rows: Range<usize>) {
         if let Places::From { first, .. } = self.places {
@@ -71,7 +72,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Writes rows to their places in `wide`, which are `stride` apart.
+    /// Writes rows to their places in `wide`, `stride` apart.
     #[inline(always)]
     pub fn widen<S: Simd>(&self, simd: S, rows: Range<usize>, stride: usize, wide: &mut [f32]) {
         for row in rows {
@@ -85,7 +86,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Asks for numbers.
+/// Prefetches numbers.
 #[inline(always)]
 pub(crate) fn prefetch_elements(numbers: Elements<'_>) {
     match numbers {
@@ -115,7 +116,7 @@ pub fn widen_into<S: Simd>(simd: S, numbers: Elements<'_>, wide: &mut [f32]) {
     }
 }
 
-/// Widens as many halves as AVX-512's own instruction takes at a time, where there is one; how many it has done.
+/// Widens halves by AVX-512's own instruction, sixteen at a time, and returns how many. 0 without AVX-512.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 fn widen_sixteens<S: Simd>(simd: S, halves: &[f16], wide: &mut [f32]) -> usize {
@@ -131,9 +132,9 @@ fn widen_sixteens<S: Simd>(simd: S, halves: &[f16], wide: &mut [f32]) -> usize {
     0
 }
 
-/// A finite half, exactly and without a branch.
+/// A finite half as f32, exactly and without a branch.
 ///
-/// The exponent's bias grows from 15 to 127; a subnormal becomes the number after its leading one is taken off again.
+/// The exponent's bias grows from 15 to 127. A subnormal half gets a leading one, which a subtraction removes again.
 #[inline(always)]
 fn widen_half(half: f16) -> f32 {
     const BIAS: u32 = 112 << 23;
@@ -146,7 +147,7 @@ fn widen_half(half: f16) -> f32 {
     f32::from_bits(magnitude | (bits & 0x8000) << 16)
 }
 
-/// Writes the numbers times a power of two to `wide`, exactly but for what falls out of f64's range.
+/// Writes the numbers times a power of two to `wide`, exactly within f64's range.
 #[inline(always)]
 pub(crate) fn widen_scaled<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: &mut [f64]) {
     const PART: usize = 16;
@@ -187,13 +188,13 @@ pub(crate) fn widen_to_f64(numbers: Elements<'_>, wide: &mut [f64]) {
     }
 }
 
-/// The largest magnitude; 0 of no numbers.
+/// The largest magnitude. 0 if there are no numbers.
 #[must_use]
 pub(crate) fn largest(numbers: Elements<'_>) -> f64 {
-    // Without their signs, finite numbers are in the order of their bits.
+    // Finite numbers without their signs have the order of their bits.
     match numbers {
         Elements::F16(halves) => {
-            // Signed, which every processor has an instruction for.
+            // Signed, because every processor has an instruction for it.
             let bits = halves.iter().map(|half| (half.to_bits() & 0x7fff) as i16).max();
             f64::from(widen_half(f16::from_bits(bits.unwrap_or_default() as u16)))
         }
@@ -207,7 +208,7 @@ pub(crate) fn largest(numbers: Elements<'_>) -> f64 {
     }
 }
 
-/// Whether f32 holds the layer's numbers and what the stages make of them; halves always do.
+/// Whether f32 holds the layer's numbers and all that the stages compute from them. It always does for halves.
 #[must_use]
 pub(crate) fn fits_f32(problem: &LayerProblem<'_>) -> bool {
     let activations = problem.activations();

@@ -1,4 +1,4 @@
-//! One thread's asynchronous copies: started, committed in groups, completed by a wait.
+//! One thread's asynchronous copies. They are started, committed in groups, and completed by a wait.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ impl Copies {
         self.groups.drain(..complete).flatten().collect()
     }
 
-    /// How many copies are under way.
+    /// The number of copies under way.
     pub fn len(&self) -> usize {
         self.open.len() + self.groups.iter().map(Vec::len).sum::<usize>()
     }

@@ -1,10 +1,10 @@
-//! Instructions as text to instructions as values. What is not known is an error, never skipped.
+//! Decodes instructions. An unknown one is an error and never skipped.
 
-use crate::parse::{Names, ParseError, Statement};
 use crate::program::{Address, Format, Instruction, Op, Operand, Register, Shuffle, Space, Special};
 use crate::scalar;
+use crate::statements::{Names, ParseError, Statement};
 
-/// The bytes of a type's name: `u32` has 4.
+/// The size of a type in bytes, by its name: `u32` has 4.
 pub(crate) fn width(kind: &str) -> Option<usize> {
     match kind {
         "b8" | "u8" => Some(1),
@@ -81,13 +81,13 @@ impl Decoder<'_> {
     }
 
     fn compute(&self, opcode: &str, operands: &[&str]) -> Result<Op, ParseError> {
-        let (count, statement) =
-            scalar::statement(opcode).ok_or_else(|| self.refuse("unknown instruction"))?;
+        let (count, arithmetic) =
+            scalar::arithmetic(opcode).ok_or_else(|| self.refuse("unknown instruction"))?;
         let (to, sources) = operands.split_first().ok_or_else(|| self.refuse("no operands"))?;
         if sources.len() != count {
             return Err(self.refuse(format!("expected {count} sources, found {}", sources.len())));
         }
-        Ok(Op::Compute { statement, to: self.register(to)?, sources: self.operands(sources)? })
+        Ok(Op::Compute { arithmetic, to: self.register(to)?, sources: self.operands(sources)? })
     }
 
     /// `[.global|.shared|.param][.v2|.v4].kind`

@@ -1,74 +1,25 @@
-//! What every instruction but control flow does to a warp.
+//! The effect of every instruction on a warp, control flow excepted.
 
 use crate::copies::Copy;
-use crate::finding::{Access, Fault, Finding};
+use crate::finding::{Access, Fault};
 use crate::lanes::{ALL, Lanes, WARP, lanes_in};
-use crate::memory::{Bytes, Memory, Now};
+use crate::memory::Bytes;
 use crate::mma;
-use crate::program::{Address, Kernel, Op, Operand, Shuffle, Space};
-use crate::warp::Warp;
+use crate::program::{Address, Op, Operand, Shuffle, Space};
+use crate::surroundings::Surroundings;
+use crate::warp::{Outcome, Warp};
 
-/// What a warp runs in: its kernel, its block, memory, and the time.
-pub(crate) struct Surroundings<'a> {
-    pub kernel: &'a Kernel,
-    pub grid_extents: [u32; 3],
-    pub block_extents: [u32; 3],
-    pub block: [u32; 3],
-    pub parameters: &'a [u8],
-    pub memory: &'a mut Memory,
-    pub shared: Bytes,
-    pub epoch: u32,
-    pub block_epoch: u32,
-    pub launch_epoch: u32,
-}
-
-impl Surroundings<'_> {
-    /// A fault at an instruction, with its place.
-    pub fn finding(&self, pc: usize, thread: u32, fault: Box<Fault>) -> Finding {
-        let instruction = self.kernel.instructions.get(pc);
-        Finding {
-            kernel: self.kernel.name.clone(),
-            block: self.block,
-            thread,
-            line: instruction.map_or(0, |instruction| instruction.line),
-            instruction: instruction.map(|instruction| instruction.text.clone()).unwrap_or_default(),
-            fault,
-        }
-    }
-
-    fn now(&self, warp: &Warp, lane: usize) -> Now {
-        let thread = (warp.first_thread as usize + lane) as u16;
-        Now { thread, epoch: self.epoch, block: self.block_epoch, launch: self.launch_epoch }
-    }
-
-    fn bytes(
-        &mut self,
-        space: Space,
-        access: Access,
-        address: u64,
-        size: usize,
-    ) -> Result<(&mut Bytes, u64), Box<Fault>> {
-        match space {
-            Space::Shared => Ok((&mut self.shared, address)),
-            Space::Global => self.memory.find(access, address, size),
-        }
-    }
-}
-
-/// A fault and the lane that it happens in.
-type Outcome<T> = Result<T, (usize, Box<Fault>)>;
-
-/// Does one instruction in the active lanes of a warp.
+/// Executes one instruction in the active lanes of a warp.
 pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surroundings<'_>) -> Outcome<()> {
     match op {
-        Op::Compute { statement, to, sources } => {
+        Op::Compute { arithmetic, to, sources } => {
             let mut buffers = [[0; WARP]; 3];
             let [one, two, three] = &mut buffers;
             let mut values = [&[0; WARP]; 3];
             for ((value, &source), buffer) in values.iter_mut().zip(sources).zip([one, two, three]) {
                 *value = warp.value(source, active, around, buffer)?;
             }
-            let result = statement(values[0], values[1], values[2]);
+            let result = arithmetic(values[0], values[1], values[2]);
             warp.set(*to, active, &result);
             Ok(())
         }
@@ -91,7 +42,7 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
             let addresses = addresses(warp, address, active, around)?;
             let value = copied(warp, value, active, around)?;
             for lane in lanes_in(active) {
-                let now = around.now(warp, lane);
+                let now = around.now(warp.thread(lane));
                 let found = around.bytes(space, Access::Atomic, addresses[lane], 4);
                 let update = |(bytes, offset): (&mut Bytes, u64)| {
                     bytes.update(offset, now, |old| combine(old, value[lane] as u32))
@@ -117,7 +68,7 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
         }
         &Op::WaitCopies { pending } => {
             for lane in lanes_in(active) {
-                let now = around.now(warp, lane);
+                let now = around.now(warp.thread(lane));
                 for Copy { to, data } in warp.copies[lane].wait(pending) {
                     around.shared.end_copy(to, &data, now).map_err(|fault| (lane, fault))?;
                 }
@@ -145,7 +96,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Loads vectors of `to.len()` elements; the whole vector is aligned.
+/// Loads vectors of `to.len()` elements. The whole vector is aligned.
 fn load(
     warp: &mut Warp,
     (space, size): (Space, usize),
@@ -158,7 +109,7 @@ fn load(
     let whole = size * to.len();
     let mut values = [[0; WARP]; LONGEST];
     for lane in lanes_in(active) {
-        let now = around.now(warp, lane);
+        let now = around.now(warp.thread(lane));
         let found = around.bytes(space, Access::Read, addresses[lane], whole);
         let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, now));
         for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size))
@@ -188,7 +139,7 @@ fn store(
         *value = copied(warp, operand, active, around)?;
     }
     for lane in lanes_in(active) {
-        let now = around.now(warp, lane);
+        let now = around.now(warp.thread(lane));
         let mut data = [0; 8 * LONGEST];
         for (element, value) in data.chunks_exact_mut(size).zip(&values[..from.len()]) {
             element.copy_from_slice(&value[lane].to_le_bytes()[..size]);
@@ -200,7 +151,7 @@ fn store(
     Ok(())
 }
 
-/// Reads 16 bytes, or fewer and zeros, now; shared memory has them once the thread has waited.
+/// Reads 16 bytes, or fewer followed by zeros, at once. They are in shared memory when the thread has waited.
 fn copy_async(
     warp: &mut Warp,
     [to, from]: [Address; 2],
@@ -211,7 +162,7 @@ fn copy_async(
     let (to, from) = (addresses(warp, to, active, around)?, addresses(warp, from, active, around)?);
     let sizes = copied(warp, bytes, active, around)?;
     for lane in lanes_in(active) {
-        let now = around.now(warp, lane);
+        let now = around.now(warp.thread(lane));
         let mut copy = Copy { to: to[lane], data: [0; 16] };
         let size = (sizes[lane] as usize).min(16);
         let read = around.bytes(Space::Global, Access::Read, from[lane], size);

@@ -1,4 +1,4 @@
-//! What is wrong with a launch, and where.
+//! Errors of a launch, with their places.
 
 use std::fmt;
 
@@ -8,35 +8,35 @@ pub enum Fault {
     /// An access that leaves its allocation, or hits none.
     #[error("{access} of {size} {space} bytes at {address}, which leaves {bounds}")]
     OutOfBounds {
-        /// What the access does.
+        /// The kind of access.
         access: Access,
         /// `global` or `shared`.
         space: &'static str,
         /// Its bytes.
         size: usize,
-        /// Where it begins.
+        /// Its first byte.
         address: String,
-        /// What it should have stayed inside.
+        /// The bounds of the allocation.
         bounds: String,
     },
-    /// An address that is no multiple of the access's size.
+    /// An address that is not a multiple of the access's size.
     #[error("{access} of {size} {space} bytes at {address}, which is not aligned")]
     Misaligned {
-        /// What the access does.
+        /// The kind of access.
         access: Access,
         /// `global` or `shared`.
         space: &'static str,
         /// Its bytes.
         size: usize,
-        /// Where it begins.
+        /// Its first byte.
         address: String,
     },
-    /// A read of memory that nobody wrote.
+    /// A read of unwritten memory.
     #[error("read of {space} memory at {address} that nobody wrote")]
     Uninitialised {
         /// `global` or `shared`.
         space: &'static str,
-        /// Where.
+        /// The address.
         address: String,
     },
     /// Two accesses that no barrier orders, one of them a write.
@@ -44,13 +44,13 @@ pub enum Fault {
         "race: {access} of {space} memory at {address} that {other} also accesses, with no barrier between them"
     )]
     Race {
-        /// What the later one does.
+        /// The kind of the later access.
         access: Access,
         /// `global` or `shared`.
         space: &'static str,
-        /// Where.
+        /// The address.
         address: String,
-        /// Who did the earlier one.
+        /// The origin of the earlier access.
         other: String,
     },
     /// An access to bytes that an asynchronous copy is still writing.
@@ -58,38 +58,38 @@ pub enum Fault {
         "{access} of shared memory at {address} while an asynchronous copy to it is under way: no wait completed it"
     )]
     CopyUnderWay {
-        /// What the access does.
+        /// The kind of access.
         access: Access,
-        /// Where.
+        /// The address.
         address: String,
     },
     /// A thread that ends with copies under way.
     #[error("the thread ends while {count} of its asynchronous copies are under way")]
     CopyNeverAwaited {
-        /// How many.
+        /// Their number.
         count: usize,
     },
     /// A barrier that not all threads of the block reach together.
     #[error("divergent barrier: {missing} does not reach it")]
     DivergentBarrier {
-        /// Who is missing.
+        /// The missing thread or warp.
         missing: String,
     },
-    /// A shuffle or product whose members are not all there.
+    /// A shuffle or product without all of its members.
     #[error("lanes {missing:#010x} of the warp do not take part")]
     MissingLanes {
-        /// The mask of those that are missing.
+        /// The mask of the missing lanes.
         missing: u32,
     },
     /// A register that is read before it is written.
     #[error("read of a register that the thread has not written")]
     UnwrittenRegister,
-    /// A launch that the kernel does not fit.
+    /// A launch that does not fit its kernel.
     #[error("{0}")]
     Launch(String),
 }
 
-/// What an access does.
+/// A kind of access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// A load.
@@ -121,9 +121,9 @@ pub struct Finding {
     pub thread: u32,
     /// The line of the PTX text.
     pub line: usize,
-    /// The instruction there.
+    /// The instruction of that line.
     pub instruction: String,
-    /// What is wrong.
+    /// The broken rule.
     pub fault: Box<Fault>,
 }
 

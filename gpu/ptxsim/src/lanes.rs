@@ -1,12 +1,12 @@
-//! A register of a warp: one 64-bit value for each of its 32 lanes. Narrower values lie in the low bits.
+//! A register of a warp: one 64-bit value per lane. Narrower values are in the low bits.
 
-/// Lanes of a warp.
+/// Lanes per warp.
 pub(crate) const WARP: usize = 32;
 
 /// All lanes, as a mask.
 pub(crate) const ALL: u32 = u32::MAX;
 
-/// One value for each lane.
+/// One value per lane.
 pub(crate) type Lanes = [u64; WARP];
 
 /// The lanes in a mask, ascending.

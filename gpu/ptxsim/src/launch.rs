@@ -1,23 +1,24 @@
-//! A grid of blocks, one after another; the warps of a block take turns from barrier to barrier.
+//! Runs a grid of blocks, one after another. The warps of a block take turns from barrier to barrier.
 
-use crate::execute::Surroundings;
+use crate::control::Pause;
 use crate::finding::{Fault, Finding};
 use crate::lanes::WARP;
 use crate::memory::{Bytes, Memory};
 use crate::program::Kernel;
-use crate::warp::{Pause, Warp};
+use crate::surroundings::Surroundings;
+use crate::warp::Warp;
 
-/// The most shared memory that a block of compute capability 9.0 may have.
+/// The most shared memory per block, at compute capability 9.0.
 pub const MOST_SHARED: usize = 227 * 1024;
 
 /// One launch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Launch<'a> {
-    /// What runs.
+    /// The kernel.
     pub kernel: &'a Kernel,
     /// Blocks along each axis.
     pub grid: [u32; 3],
-    /// Threads of a block along each axis.
+    /// Threads per block along each axis.
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub dynamic_shared: usize,
@@ -86,7 +87,7 @@ impl Launch<'_> {
         }
     }
 
-    /// Runs one block and says how many instructions its threads executed.
+    /// Runs one block, and returns the number of instructions that its threads executed.
     fn run_block(&self, around: &mut Surroundings<'_>) -> Result<u64, Finding> {
         let threads: u32 = self.block.iter().product();
         let warp = |index| Warp::new(index, self.block, self.kernel.registers);
@@ -105,7 +106,7 @@ impl Launch<'_> {
     }
 }
 
-/// A warp that does not wait where another one waits, and where that is.
+/// A warp that is not at the barrier where another one waits, and that barrier.
 fn left_behind(pauses: &[Pause]) -> Option<(usize, usize)> {
     let waiting =
         pauses.iter().find_map(|pause| if let Pause::Barrier(pc) = pause { Some(*pc) } else { None })?;
@@ -113,9 +114,9 @@ fn left_behind(pauses: &[Pause]) -> Option<(usize, usize)> {
     Some((elsewhere, waiting))
 }
 
-/// What a launch took.
+/// The cost of a launch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Instructions, counted for every thread that executed them.
+    /// Instructions, counted once per thread that executed them.
     pub executed: u64,
 }

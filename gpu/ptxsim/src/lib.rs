@@ -1,8 +1,8 @@
 //! Runs PTX on the CPU and checks every access.
 //!
-//! What a GPU does silently is an error here: accesses outside of an allocation, reads of memory nobody wrote, races
-//! between barriers, barriers that not all threads reach, copies that nobody waited for. Each comes as a [`Finding`]
-//! with kernel, block, thread and PTX line. An instruction that is not known is a [`ParseError`].
+//! It reports errors that a GPU passes over silently: accesses outside of an allocation, reads of unwritten memory, races
+//! between barriers, barriers that not all threads reach, copies that no wait completes. Each is a [`Finding`] with kernel,
+//! block, thread and PTX line. An unknown instruction is a [`ParseError`].
 //!
 //! ```
 //! use laprox_ptxsim::{Launch, Memory, Module};
@@ -27,15 +27,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It sees no effect of a weak memory model, no resource limits but shared memory and threads, and no speed.
+//! It models no weak memory order, no resource limits except shared memory and threads, and no speed.
 //!
 //! The crate is also a shared library, [`driver`], that stands in for `libcuda.so`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod control;
 mod copies;
 mod decode;
-#[allow(unsafe_code, reason = "entry points that a caller's raw addresses come through")]
+#[allow(unsafe_code, reason = "the entry points take raw addresses from their callers")]
 pub mod driver;
 mod execute;
 mod finding;
@@ -46,10 +47,12 @@ mod mma;
 mod parse;
 mod program;
 mod scalar;
+mod statements;
+mod surroundings;
 mod warp;
 
 pub use finding::{Access, Fault, Finding};
 pub use launch::{Launch, MOST_SHARED, Statistics};
 pub use memory::Memory;
-pub use parse::ParseError;
 pub use program::{Kernel, Module, Parameter};
+pub use statements::ParseError;

@@ -1,13 +1,13 @@
-//! Memory that remembers who touched it: bounds, alignment, initialisation and races are checked at every access.
+//! Memory that records its accesses: bounds, alignment, initialisation and races are checked each time.
 //!
-//! Time runs in epochs. Each block of a launch starts one, each of its barriers the next, so that within a block two
-//! accesses of different epochs are ordered, and accesses of different blocks of one launch never are.
+//! Time is counted in epochs. Each block of a launch starts one, and each of its barriers the next. Within a block, two
+//! accesses of different epochs are ordered. Accesses of different blocks of one launch never are.
 
 use std::ops::Range;
 
 use crate::finding::{Access, Fault};
 
-/// Who accesses, and when.
+/// The thread of an access, and its time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     /// The thread's index in its block.
@@ -20,11 +20,11 @@ pub(crate) struct Now {
     pub launch: u32,
 }
 
-/// Stands for a thread where there were several, or atomic operations.
+/// These stand for several threads, and for atomic operations.
 const SEVERAL: u16 = u16::MAX;
 const ATOMIC: u16 = u16::MAX - 1;
 
-/// An access that was. Epoch 0 is before all launches.
+/// A past access. Epoch 0 is before all launches.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     epoch: u32,
@@ -32,7 +32,7 @@ struct Mark {
 }
 
 impl Mark {
-    /// That the access happened before, or by the same thread.
+    /// Requires that the access happened before, or by the same thread.
     #[inline]
     fn require_ordered(self, now: Now) -> Result<(), Wrong> {
         let own_block = self.epoch >= now.block;
@@ -52,18 +52,18 @@ impl Mark {
     }
 }
 
-/// What is known about one 32-bit word. Stores are of whole words, so marks need no more detail.
+/// The record of one 32-bit word. Stores are of whole words, so no finer record is needed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     writer: Mark,
     reader: Mark,
-    /// The launch in which more than one block read it.
+    /// The launch in which more than one block has read it.
     shared_in: u32,
     written: bool,
     copy_under_way: bool,
 }
 
-/// What keeps an access to a word from being right; who else is part of it.
+/// The reason why an access to a word is wrong. A race names the other side.
 enum Wrong {
     Uninitialised,
     CopyUnderWay,
@@ -120,10 +120,10 @@ impl Cell {
     }
 }
 
-/// Bytes of a word.
+/// Bytes per word.
 const WORD: usize = 4;
 
-/// Bytes with what is known about each word of them.
+/// Bytes, with a record of each word.
 #[derive(Clone, Debug)]
 pub(crate) struct Bytes {
     space: &'static str,
@@ -134,12 +134,12 @@ pub(crate) struct Bytes {
 type Outcome<T> = Result<T, Box<Fault>>;
 
 impl Bytes {
-    /// Bytes that nobody wrote.
+    /// Unwritten bytes.
     pub fn new(space: &'static str, len: usize) -> Self {
         Self { space, data: vec![0; len], cells: vec![Cell::default(); len.div_ceil(WORD)] }
     }
 
-    /// Reads what the device wrote, from outside of any launch.
+    /// Reads the device's results, outside of any launch.
     pub fn host_read(&self, offset: u64, len: usize) -> Outcome<&[u8]> {
         let range = self.range(Access::Read, offset, len, 1)?;
         let cells = words(&range);
@@ -149,7 +149,7 @@ impl Bytes {
         }
     }
 
-    /// Writes from outside of any launch.
+    /// Writes outside of any launch.
     pub fn host_write(&mut self, offset: u64, data: &[u8]) -> Outcome<()> {
         let range = self.range(Access::Write, offset, data.len(), 1)?;
         self.cells[words(&range)].fill(Cell { written: true, ..Cell::default() });
@@ -157,13 +157,13 @@ impl Bytes {
         Ok(())
     }
 
-    /// Reads `size` bytes; the address is a multiple of that.
+    /// Reads `size` bytes. The address is a multiple of `size`.
     pub fn read(&mut self, offset: u64, size: usize, now: Now) -> Outcome<&[u8]> {
         let range = self.touch(Access::Read, offset, size, |cell| cell.read(now))?;
         Ok(&self.data[range])
     }
 
-    /// Writes whole words; the address is a multiple of the data's length.
+    /// Writes whole words. The address is a multiple of the data's length.
     pub fn write(&mut self, offset: u64, data: &[u8], now: Now) -> Outcome<()> {
         let range = self.touch(Access::Write, offset, data.len(), |cell| cell.write(now))?;
         self.data[range].copy_from_slice(data);
@@ -179,7 +179,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// Starts an asynchronous copy to here: a write that nobody may see yet.
+    /// Starts an asynchronous copy to here: a write that no access may see yet.
     pub fn begin_copy(&mut self, offset: u64, size: usize, now: Now) -> Outcome<()> {
         self.touch(Access::Write, offset, size, |cell| {
             cell.write(now)?;
@@ -189,7 +189,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// Ends it: a write at the time of the wait.
+    /// Ends an asynchronous copy: a write at the time of the wait.
     pub fn end_copy(&mut self, offset: u64, data: &[u8], now: Now) -> Outcome<()> {
         let range = self.touch(Access::Write, offset, data.len(), |cell| {
             cell.copy_under_way = false;
@@ -248,19 +248,19 @@ fn words(range: &Range<usize>) -> Range<usize> {
     range.start / WORD..range.end.div_ceil(WORD)
 }
 
-/// Global memory: allocations that no address computation leads from one to another.
+/// Global memory. No address computation leads from one allocation to another.
 #[derive(Debug, Default)]
 pub struct Memory {
     allocations: Vec<Option<Bytes>>,
-    /// The last epoch that was given out.
+    /// The last epoch that has started.
     epoch: u32,
 }
 
-/// Bits of an address that count within an allocation.
+/// The low bits of an address are the offset in its allocation. This is their number.
 const OFFSET_BITS: u32 = 36;
 
 impl Memory {
-    /// Reserves `len` bytes that hold nothing yet. Their address is a multiple of 256.
+    /// Reserves `len` unwritten bytes. Their address is a multiple of 256.
     pub fn allocate(&mut self, len: usize) -> u64 {
         self.allocations.push(Some(Bytes::new("global", len)));
         (self.allocations.len() as u64) << OFFSET_BITS
@@ -269,15 +269,15 @@ impl Memory {
     /// Gives an allocation back.
     ///
     /// # Errors
-    /// [`Fault::OutOfBounds`] when the address is not the beginning of one.
+    /// [`Fault::OutOfBounds`] if the address is not the beginning of an allocation.
     pub fn free(&mut self, address: u64) -> Result<(), Box<Fault>> {
         let (index, offset) = split(address);
-        let slot = self.allocations.get_mut(index).filter(|slot| offset == 0 && slot.is_some());
-        *slot.ok_or_else(|| nowhere(Access::Write, address, 0))? = None;
+        let freed = self.allocations.get_mut(index).filter(|bytes| offset == 0 && bytes.is_some());
+        *freed.ok_or_else(|| nowhere(Access::Write, address, 0))? = None;
         Ok(())
     }
 
-    /// Copies bytes in, from outside of any launch.
+    /// Copies bytes in, outside of any launch.
     ///
     /// # Errors
     /// [`Fault::OutOfBounds`]
@@ -286,10 +286,10 @@ impl Memory {
         bytes.host_write(offset, data)
     }
 
-    /// Copies bytes out, from outside of any launch.
+    /// Copies bytes out, outside of any launch.
     ///
     /// # Errors
-    /// [`Fault::OutOfBounds`], or [`Fault::Uninitialised`] where nobody wrote.
+    /// [`Fault::OutOfBounds`], or [`Fault::Uninitialised`] if they are unwritten.
     pub fn read(&mut self, address: u64, len: usize) -> Result<&[u8], Box<Fault>> {
         let (bytes, offset) = self.find(Access::Read, address, len)?;
         bytes.host_read(offset, len)

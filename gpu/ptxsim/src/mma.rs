@@ -1,7 +1,7 @@
 //! The tensor-core product of a warp: `d = a b + c` for a 16 x 16, a 16 x 8 and two 16 x 8 tiles.
 //!
-//! Lane `4 g + q` holds rows `g` and `g + 8` of `a`, `c` and `d`, column `g` of `b`, and there the inner (of `c` and `d`:
-//! column) indices `2 q` and `2 q + 1`, of `a` and `b` also those 8 further.
+//! Lane `4 g + q` holds rows `g` and `g + 8` of `a`, `c` and `d`, and column `g` of `b`. Of these it holds columns `2 q` and
+//! `2 q + 1` (`c` and `d`), or inner indices `2 q`, `2 q + 1`, `2 q + 8` and `2 q + 9` (`a` and `b`).
 
 use half::f16;
 
@@ -12,8 +12,8 @@ const ROWS: usize = 16;
 const COLUMNS: usize = 8;
 const INNER: usize = 16;
 
-/// A product of two operands is exact in f64, and so is the sum of 16 of them but for the last bits: each entry is
-/// rounded to f32 once.
+/// A product of two operands is exact in f64, and the sum of 16 of them exact to the last bits. Each entry is then rounded
+/// to f32 once.
 pub(crate) fn multiply(format: Format, a: [&Lanes; 4], b: [&Lanes; 2], c: [&Lanes; 4]) -> [Lanes; 4] {
     let number: fn(u16) -> f64 = match format {
         Format::Bf16 => |bits| f32::from_bits(u32::from(bits) << 16).into(),
@@ -38,7 +38,7 @@ pub(crate) fn multiply(format: Format, a: [&Lanes; 4], b: [&Lanes; 2], c: [&Lane
         let (g, q) = (lane / 4, lane % 4);
         for entry in 0..4 {
             let (row, column) = (&rows[g + 8 * (entry / 2)], &columns[2 * q + entry % 2]);
-            // Four sums, so that they do not wait for each other.
+            // Four sums, which do not wait for each other.
             let mut sums = [0.0; 4];
             for (x, y) in row.chunks_exact(4).zip(column.chunks_exact(4)) {
                 for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {

@@ -1,115 +1,16 @@
-//! PTX text as a list of statements: which kernels there are, what they declare, which instructions they hold.
+//! Parses a module's statements into kernels, with their declarations and instructions.
 
 use std::collections::HashMap;
 
 use crate::decode;
 use crate::program::{Kernel, Module, Parameter};
-
-/// Text that is not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("PTX line {line}: {reason}: {text}")]
-pub struct ParseError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: String,
-    /// What stands there.
-    pub text: String,
-}
-
-/// One statement: an instruction, a declaration, a label or a brace.
-#[derive(Clone, Debug)]
-pub(crate) struct Statement {
-    pub line: usize,
-    pub text: String,
-}
-
-impl Statement {
-    pub fn refuse(&self, reason: impl Into<String>) -> ParseError {
-        ParseError { line: self.line, reason: reason.into(), text: self.text.clone() }
-    }
-
-    /// What follows `prefix`, if the statement begins with it.
-    fn after(&self, prefix: &str) -> Option<&str> {
-        self.text.strip_prefix(prefix).map(str::trim)
-    }
-}
-
-/// What an instruction's operands may name.
-#[derive(Default)]
-pub(crate) struct Names {
-    pub registers: HashMap<String, usize>,
-    /// Offsets of the kernel's parameters, by name.
-    pub parameters: HashMap<String, usize>,
-    /// Addresses of shared variables, by name.
-    pub shared: HashMap<String, u64>,
-    /// Instruction indices, by label.
-    pub labels: HashMap<String, usize>,
-}
-
-/// Splits text into statements: each ends in a semicolon, a label's colon, or is a brace around statements.
-fn statements(text: &str) -> Vec<Statement> {
-    let mut split = Split::default();
-    for (index, line) in text.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or_default().trim();
-        // The header's directives have no end of their own.
-        if ![".version", ".target", ".address_size"].iter().any(|header| code.starts_with(header)) {
-            split.line(index + 1, code);
-        }
-    }
-    split.end();
-    split.statements
-}
-
-#[derive(Default)]
-struct Split {
-    statements: Vec<Statement>,
-    open: String,
-    /// Where the open statement begins.
-    first_line: usize,
-}
-
-impl Split {
-    fn line(&mut self, line: usize, code: &str) {
-        for c in code.chars() {
-            let is_operand = self.open.contains(char::is_whitespace) && !self.open.starts_with(".visible");
-            if self.open.is_empty() {
-                self.first_line = line;
-            }
-            match c {
-                ';' => self.end(),
-                ':' if !is_operand => {
-                    self.open.push(c);
-                    self.end();
-                }
-                '{' | '}' if !is_operand => {
-                    self.end();
-                    self.first_line = line;
-                    self.open.push(c);
-                    self.end();
-                }
-                c if c.is_whitespace() && self.open.is_empty() => {}
-                c => self.open.push(c),
-            }
-        }
-        if !self.open.is_empty() {
-            self.open.push(' ');
-        }
-    }
-
-    fn end(&mut self) {
-        let text = std::mem::take(&mut self.open).trim().to_owned();
-        if !text.is_empty() {
-            self.statements.push(Statement { line: self.first_line, text });
-        }
-    }
-}
+use crate::statements::{Names, ParseError, Statement, statements};
 
 impl Module {
-    /// Reads a module.
+    /// Parses a module.
     ///
     /// # Errors
-    /// [`ParseError`] names the first line that is not understood; an unknown instruction is one.
+    /// [`ParseError`] names the first line that is not understood. A line with an unknown instruction is not.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut module = Self::default();
         let mut shared = Vec::new();
@@ -134,7 +35,7 @@ impl Module {
     }
 }
 
-/// A shared variable; one without a size begins where all others end.
+/// A shared variable. One without a size begins behind all others.
 #[derive(Clone)]
 struct SharedVariable {
     name: String,
@@ -158,7 +59,7 @@ impl SharedVariable {
     }
 }
 
-/// Lays variables out one after another: their addresses, the end, and where dynamic shared memory starts.
+/// Lays variables out one after another. Returns their addresses, their end, and the start of dynamic shared memory.
 fn lay_out(variables: &[SharedVariable]) -> (HashMap<String, u64>, u64, u64) {
     let mut end = 0_u64;
     let mut addresses = HashMap::new();
@@ -175,7 +76,7 @@ fn lay_out(variables: &[SharedVariable]) -> (HashMap<String, u64>, u64, u64) {
     (addresses, end, dynamic)
 }
 
-/// Dynamic shared memory starts at a multiple of this many bytes.
+/// The alignment of dynamic shared memory, in bytes.
 const DYNAMIC_ALIGN: u64 = 16;
 
 fn kernel(
@@ -189,7 +90,7 @@ fn kernel(
     let mut names = Names::default();
     let parameters = parameters(list, statement, &mut names)?;
 
-    // A module's variables take room only in the kernels that name them.
+    // A module's variables take memory only in the kernels that name them.
     let uses = |variable: &&SharedVariable| body.iter().any(|inner| mentions(&inner.text, &variable.name));
     let mut shared: Vec<SharedVariable> = module_shared.iter().filter(uses).cloned().collect();
     let mut instructions = Vec::new();
@@ -219,7 +120,7 @@ fn kernel(
     })
 }
 
-/// Whether `text` holds `name` as a whole word.
+/// Whether `text` contains `name` as a whole word.
 fn mentions(text: &str, name: &str) -> bool {
     text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$' || c == '%')).any(|word| word == name)
 }

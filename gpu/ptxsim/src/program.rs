@@ -1,4 +1,4 @@
-//! A parsed module: kernels, and what their instructions do.
+//! A parsed module: kernels and their instructions.
 
 use crate::lanes::Lanes;
 
@@ -10,19 +10,19 @@ pub struct Module {
 }
 
 impl Module {
-    /// The kernel of a name.
+    /// The kernel with a name.
     #[must_use]
     pub fn kernel(&self, name: &str) -> Option<&Kernel> {
         self.kernels.iter().find(|kernel| kernel.name == name)
     }
 }
 
-/// Where a parameter lies in the kernel's parameter buffer.
+/// A parameter's place in the kernel's parameter buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// The first byte.
     pub offset: usize,
-    /// The bytes.
+    /// Its bytes.
     pub size: usize,
 }
 
@@ -33,11 +33,11 @@ pub struct Kernel {
     pub name: String,
     /// Its parameters, in order.
     pub parameters: Vec<Parameter>,
-    /// Bytes of its declared shared variables.
+    /// Bytes of its shared variables.
     pub static_shared: usize,
-    /// Where dynamic shared memory starts.
+    /// The first byte of dynamic shared memory.
     pub dynamic_shared: usize,
-    /// The most threads that a block may have.
+    /// The most threads per block.
     pub most_threads: usize,
     pub(crate) registers: usize,
     pub(crate) instructions: Vec<Instruction>,
@@ -54,7 +54,7 @@ pub(crate) enum Operand {
     Special(Special),
 }
 
-/// What a thread knows about its place.
+/// A special register: a thread's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
     /// `%tid`, along an axis.
@@ -74,20 +74,20 @@ pub(crate) struct Address {
     pub offset: i64,
 }
 
-/// Where an address points.
+/// An address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Global,
     Shared,
 }
 
-/// `to = f(a, b, c)` of a lane, for all lanes of a warp.
-pub(crate) type Statement = fn(&Lanes, &Lanes, &Lanes) -> Lanes;
+/// `to = f(a, b, c)` of one lane, for all lanes of a warp.
+pub(crate) type Arithmetic = fn(&Lanes, &Lanes, &Lanes) -> Lanes;
 
-/// What an atomic operation makes of the old value and its operand.
+/// The new value of an atomic operation, from the old value and the operand.
 pub(crate) type Combine = fn(u32, u32) -> u32;
 
-/// From which lane a shuffle reads.
+/// The lane that a shuffle reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shuffle {
     Butterfly,
@@ -104,7 +104,7 @@ pub(crate) enum Format {
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Compute {
-        statement: Statement,
+        arithmetic: Arithmetic,
         to: Register,
         sources: Vec<Operand>,
     },
@@ -170,7 +170,7 @@ pub(crate) enum Op {
     },
 }
 
-/// An operation, the predicate under which it happens, and where it stands.
+/// An operation, its predicate, and its place in the text.
 #[derive(Clone, Debug)]
 pub(crate) struct Instruction {
     pub op: Op,

@@ -1,13 +1,13 @@
-//! What each arithmetic instruction does to one lane, and the table that finds it by its opcode.
+//! The arithmetic instructions of one lane, by opcode.
 
 use std::array::from_fn;
 use std::cmp::Ordering;
 
 use half::f16;
 
-use crate::program::Statement;
+use crate::program::Arithmetic;
 
-/// A lane's 64 bits as the number that an instruction takes them for, and back.
+/// Conversion between a lane's 64 bits and a typed number.
 trait Bits {
     fn from_bits(bits: u64) -> Self;
     fn bits(self) -> u64;
@@ -51,7 +51,7 @@ impl Bits for bool {
     }
 }
 
-/// Lifts a statement about one lane to all of them. Every operand is typed.
+/// Lifts a function of one lane to all of them. Every operand is typed.
 macro_rules! lanes {
     (|$a:ident: $ta:ty| $result:expr) => {
         Some((1, |a, _, _| {
@@ -95,8 +95,8 @@ macro_rules! compare {
     };
 }
 
-/// The number of operands of an opcode, and what it makes of them; `None` where it is no arithmetic that is known.
-pub(crate) fn statement(opcode: &str) -> Option<(usize, Statement)> {
+/// An opcode's number of operands, and its function of them. `None` if it is no known arithmetic instruction.
+pub(crate) fn arithmetic(opcode: &str) -> Option<(usize, Arithmetic)> {
     if let Some((relation, kind)) = opcode.strip_prefix("setp.").and_then(|rest| rest.split_once('.')) {
         return match kind {
             "u32" | "b32" => compare!(relation, u32),
@@ -112,7 +112,7 @@ pub(crate) fn statement(opcode: &str) -> Option<(usize, Statement)> {
 }
 
 /// Moves, selections and conversions.
-fn moves(opcode: &str) -> Option<(usize, Statement)> {
+fn moves(opcode: &str) -> Option<(usize, Arithmetic)> {
     match opcode {
         "mov.b32" | "mov.u32" | "mov.f32" => lanes!(|a: u32| a),
         "mov.u64" | "mov.f64" | "cvta.to.global.u64" => lanes!(|a: u64| a),
@@ -129,8 +129,8 @@ fn moves(opcode: &str) -> Option<(usize, Statement)> {
     }
 }
 
-/// Whole numbers. What does not fit wraps.
-fn whole(opcode: &str) -> Option<(usize, Statement)> {
+/// Whole numbers. Overflow wraps around.
+fn whole(opcode: &str) -> Option<(usize, Arithmetic)> {
     match opcode {
         "add.s32" | "add.u32" => lanes!(|a: u32, b: u32| a.wrapping_add(b)),
         "add.s64" => lanes!(|a: u64, b: u64| a.wrapping_add(b)),
@@ -144,7 +144,7 @@ fn whole(opcode: &str) -> Option<(usize, Statement)> {
         "mul.wide.s32" => lanes!(|a: i32, b: i32| i64::from(a) * i64::from(b)),
         "mul.wide.u32" => lanes!(|a: u32, b: u32| u64::from(a) * u64::from(b)),
         "mad.lo.s32" => lanes!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
-        // A division by zero gives no particular value.
+        // The value of a division by zero is unspecified.
         "div.s32" => lanes!(|a: i32, b: i32| if b == 0 { -1 } else { a.wrapping_div(b) }),
         "div.u32" => lanes!(|a: u32, b: u32| a.checked_div(b).unwrap_or(u32::MAX)),
         "rem.s32" => lanes!(|a: i32, b: i32| if b == 0 { a } else { a.wrapping_rem(b) }),
@@ -158,7 +158,7 @@ fn whole(opcode: &str) -> Option<(usize, Statement)> {
 }
 
 /// Bits and predicates. Shifts beyond the width shift everything out.
-fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
+fn bitwise(opcode: &str) -> Option<(usize, Arithmetic)> {
     match opcode {
         "mov.pred" => lanes!(|a: bool| a),
         "and.pred" => lanes!(|a: bool, b: bool| a & b),
@@ -184,7 +184,7 @@ fn bitwise(opcode: &str) -> Option<(usize, Statement)> {
 }
 
 /// Real numbers, rounded to nearest.
-fn real(opcode: &str) -> Option<(usize, Statement)> {
+fn real(opcode: &str) -> Option<(usize, Arithmetic)> {
     match opcode {
         "add.f32" => lanes!(|a: f32, b: f32| a + b),
         "add.f64" => lanes!(|a: f64, b: f64| a + b),
@@ -198,11 +198,11 @@ fn real(opcode: &str) -> Option<(usize, Statement)> {
         "sqrt.rn.f32" => lanes!(|a: f32| a.sqrt()),
         "neg.f32" => lanes!(|a: f32| -a),
         "abs.f32" => lanes!(|a: f32| a.abs()),
-        // A NaN loses to a number, and -0 is below 0.
+        // A number is above a NaN, and 0 above -0.
         "max.f32" => {
             lanes!(|a: f32, b: f32| if a == b { f32::from_bits(a.to_bits() & b.to_bits()) } else { a.max(b) })
         }
-        // Within 2 units in the last place on a GPU; subnormal results are zero.
+        // Within 2 units in the last place on a GPU. Subnormal results are zero.
         "ex2.approx.ftz.f32" => lanes!(|a: f32| {
             let power = a.exp2();
             if power < f32::MIN_POSITIVE { 0.0_f32 } else { power }

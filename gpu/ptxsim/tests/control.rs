@@ -1,4 +1,4 @@
-//! Where lanes go: branches, loops, returns, and what a thread knows about its place.
+//! Control flow: branches, loops, returns, and a thread's special registers.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Every fault, planted: reported with its kernel, block, thread and line. And what is right is not reported.
+//! Every planted fault is reported with its kernel, block, thread and line. Correct kernels are not reported.
 
 mod common;
 
@@ -197,7 +197,7 @@ fn a_copy_that_nobody_waited_for_is_reported() {
     // The wait leaves the last group under way.
     let late = "cp.async.wait_group 1; ld.shared.u32 %r2, [%r9];";
     assert!(matches!(copying(late).fault().0, Fault::CopyUnderWay { .. }));
-    // What was not committed belongs to no group that a wait completes.
+    // A copy that is not committed is in no group that a wait completes.
     let uncommitted =
         COPY.replace("cp.async.commit_group;", "cp.async.wait_group 0; ld.shared.u32 %r2, [%r9];");
     assert!(matches!(bench(&uncommitted).with(0, &[0; 256]).fault().0, Fault::CopyUnderWay { .. }));

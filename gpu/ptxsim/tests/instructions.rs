@@ -1,4 +1,4 @@
-//! Each arithmetic instruction, lane by lane, against a second statement of what it does.
+//! Each arithmetic instruction, lane by lane, against a second statement of it.
 //!
 //! Whole numbers are stated in 128 bits and cut, real ones in a precision in which the result is exact before it is
 //! rounded once.
@@ -22,7 +22,7 @@ enum Kind {
 
 use Kind::{B16, B32, B64, Predicate};
 
-/// An instruction: its sources, its result, and what it does to their bits; `None` where that is undefined.
+/// An instruction: its sources, its result, and its function of their bits, which is `None` if undefined.
 struct Case {
     opcode: &'static str,
     sources: &'static [Kind],
@@ -333,8 +333,8 @@ fn one(opcode: &'static str, kind: &'static [Kind], result: Kind, sources: [u64;
     case.run(&[sources; 32])[17]
 }
 
-/// Products of 12-bit numbers and what is added to them are exact in f64, so that only the last rounding is left; where
-/// a product's own rounding would show, it must not.
+/// Products of 12-bit numbers and their sums are exact in f64, so only the last rounding is left. The product itself must not
+/// be rounded.
 #[test]
 fn a_fused_multiply_add_rounds_once() {
     let bits = |x: f32| u64::from(x.to_bits());
@@ -384,7 +384,7 @@ fn bits_are_inserted_at_their_position() {
     assert_eq!(words, [0xffff_ff00 | 0b01101 << 3]);
 }
 
-/// What other tests of this crate are about.
+/// Instructions that other tests of this crate cover.
 const ELSEWHERE: [&str; 20] = [
     "ld.param",
     "ld.global",

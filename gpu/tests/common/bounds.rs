@@ -1,28 +1,29 @@
 //! Numbers with a bound on how far a device's f32 arithmetic may be from them, carried through the same formulas.
 //!
-//! What rounds: f32 operations to nearest, by `U`; the tensor cores' sums, which may truncate, by `2 U` for each product;
-//! `ex2.approx`, by two units in the last place; what is below the normal f32 numbers, to zero. Everything else is the
-//! reference's f64, whose own rounding does not show.
+//! f32 operations round to nearest, by `U`. The tensor cores' sums may truncate, by `2 U` per product. `ex2.approx` is off by
+//! up to two units in the last place. Numbers below the normal f32 range become zero. Everything else is the reference's
+//! f64, whose own rounding does not show.
 
 use laprox_gpu::Format;
 use laprox_reference::layer::Layer;
+use laprox_reference::rounding::gamma;
 use laprox_reference::{LayerShape, QueryHead};
 
 /// Half a unit in the last place of f32, relative.
 pub const U: f64 = 1.0 / (1 << 24) as f64;
 
-/// What `ex2.approx` may be off by, relative.
+/// The largest relative error of `ex2.approx`.
 pub const EX2: f64 = 1.0 / (1 << 22) as f64;
 
-/// Where f32 stops being relative.
+/// Below this number, f32's rounding errors are not relative.
 const UNDERFLOW: f64 = f32::MIN_POSITIVE as f64;
 
-/// `k u / (1 - k u)`: how far `k` roundings in a row carry a number, relative to the magnitudes.
+/// How far roundings of `u` each carry a number, relative to the magnitudes: [`gamma`], which counts those of f64.
 #[must_use]
-pub fn gamma(roundings: usize, u: f64) -> f64 {
-    let drift = roundings as f64 * u;
-    assert!(drift < 0.5, "{roundings} roundings leave no digits");
-    drift / (1.0 - drift)
+pub fn drift(roundings: usize, u: f64) -> f64 {
+    let drift = gamma(roundings * (2.0 * u / f64::EPSILON) as usize);
+    assert!((0.0..1.0).contains(&drift), "{roundings} roundings leave no digits");
+    drift
 }
 
 /// A number, and how far from it a computed one may be.
@@ -41,7 +42,7 @@ impl Bounded {
     /// Through `count` roundings of `u` each, and perhaps an underflow.
     #[must_use]
     pub fn rounded(self, count: usize, u: f64) -> Self {
-        Self { error: self.error + gamma(count, u) * (self.value.abs() + self.error) + UNDERFLOW, ..self }
+        Self { error: self.error + drift(count, u) * (self.value.abs() + self.error) + UNDERFLOW, ..self }
     }
 
     #[must_use]
@@ -68,7 +69,7 @@ impl Bounded {
     pub fn sum(terms: &[Self]) -> Self {
         let size: f64 = terms.iter().map(|term| term.value.abs() + term.error).sum();
         let sum = |part: fn(&Self) -> f64| terms.iter().map(part).sum::<f64>();
-        Self { value: sum(|term| term.value), error: sum(|term| term.error) + gamma(terms.len(), U) * size }
+        Self { value: sum(|term| term.value), error: sum(|term| term.error) + drift(terms.len(), U) * size }
     }
 
     #[must_use]
@@ -139,11 +140,11 @@ fn row(layer: &Layer, scale: f64, head: QueryHead, t: usize, query: &[f64], key:
     let sizes: Vec<f64> = (0..visible).map(size).collect();
     let largest = sizes.iter().copied().fold(0.0, f64::max);
     // The exponent is the product (d terms), times the scale, less the largest, which is below `largest`.
-    let eta = |i: usize| gamma(d, 2.0 * U) * sizes[i] + gamma(4, U) * (sizes[i] + largest);
+    let eta = |i: usize| drift(d, 2.0 * U) * sizes[i] + drift(4, U) * (sizes[i] + largest);
     let term = |i: usize| (std::f64::consts::LN_2 * eta(i) + EX2).exp_m1();
     let rescalings = n / 8 + 160;
-    let rescaled = gamma(rescalings, EX2 + 2.0 * U) + (std::f64::consts::LN_2 * 4.0 * U * largest).exp_m1();
-    let of_sum = (0..visible).map(|i| weight(i) * term(i)).sum::<f64>() + rescaled + gamma(n, U);
+    let rescaled = drift(rescalings, EX2 + 2.0 * U) + (std::f64::consts::LN_2 * 4.0 * U * largest).exp_m1();
+    let of_sum = (0..visible).map(|i| weight(i) * term(i)).sum::<f64>() + rescaled + drift(n, U);
     let bound = |i: usize| {
         let relative = (1.0 + term(i)) / (1.0 - of_sum) - 1.0;
         Bounded { value: weight(i), error: weight(i) * relative }.rounded(3, U)
@@ -153,7 +154,7 @@ fn row(layer: &Layer, scale: f64, head: QueryHead, t: usize, query: &[f64], key:
 
 /// `norm2(v_i W_h)` as `norm2(v_i T_h)` for one query head, from the exact one.
 ///
-/// With `|y - v T| <= (theta + gamma) |v| |T|` entry by entry, the norm is off by that times `norm2(v) norm_F(W)`.
+/// With `|y - v T| <= (theta + drift) |v| |T|` entry by entry, the norm is off by that times `norm2(v) norm_F(W)`.
 #[must_use]
 pub fn value_norm(
     format: Format,
@@ -162,12 +163,12 @@ pub fn value_norm(
     value_norm: f64,
     projection_norm: f64,
 ) -> Bounded {
-    let theta = factor_rounding(format) + gamma(2 * head_dim, 2.0 * U);
+    let theta = factor_rounding(format) + drift(2 * head_dim, 2.0 * U);
     Bounded { value: norm, error: theta * value_norm * projection_norm }.rounded(head_dim + 4, U)
 }
 
-/// What rounding `T` costs, relative: two bf16 parts have 16 bits, two f16 parts 22, and those of f16 that are subnormal
-/// lie 2^-39 below the largest entry.
+/// The relative error of a rounded `T`. Two bf16 parts have 16 bits and two f16 parts 22. Subnormal f16 parts are 2^-39 below
+/// the largest entry.
 #[must_use]
 pub fn factor_rounding(format: Format) -> f64 {
     match format {

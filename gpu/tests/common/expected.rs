@@ -1,14 +1,14 @@
-//! What a layer's stages give, stated from the reference's attention and projections, each number with its bound.
+//! The results of a layer's stages, stated from the reference's attention and projections. Each number has a bound.
 
 use laprox_gpu::Format;
 use laprox_reference::layer::Layer;
 use laprox_reference::project::projected_value_norms;
 use laprox_reference::{KvHead, QueryHead};
 
-use super::bounds::{Bounded, U, factor_rounding, gamma, value_norm, weights};
+use super::bounds::{Bounded, U, drift, factor_rounding, value_norm, weights};
 use super::problem::Problem;
 
-/// A layer in f64 beside the bounds of what a device computes of it.
+/// A layer in f64, with bounds for a device's results.
 pub struct Expected {
     pub layer: Layer,
     pub format: Format,
@@ -36,35 +36,34 @@ impl Expected {
 
     /// The column of one candidate, `[w]`.
     #[must_use]
-    pub fn column(&self, head: usize, i: usize) -> Vec<Bounded> {
-        self.weights[head].iter().map(|row| row[i]).collect()
+    pub fn column(&self, head: QueryHead, i: usize) -> Vec<Bounded> {
+        self.weights[head.0].iter().map(|row| row[i]).collect()
     }
 
-    /// One number for each query head and candidate.
+    /// One number per query head and candidate.
     #[must_use]
     pub fn per_column(&self, statistic: impl Fn(&[Bounded]) -> Bounded) -> Vec<Bounded> {
-        let heads = 0..self.layer.shape.query_heads;
         let candidates = self.layer.shape.candidate_len();
-        heads
-            .flat_map(|head| (0..candidates).map(move |i| (head, i)))
-            .map(|(h, i)| statistic(&self.column(h, i)))
-            .collect()
+        let heads = self.layer.shape.query_heads();
+        let columns = heads.flat_map(|head| (0..candidates).map(move |i| (head, i)));
+        columns.map(|(head, i)| statistic(&self.column(head, i))).collect()
     }
 
-    /// One score for each KV head and candidate, `[Hkv][n - w]`.
-    fn per_slot(&self, score: impl Fn(&[usize], usize) -> Bounded) -> Vec<Vec<Bounded>> {
+    /// One score per KV head and candidate, `[Hkv][n - w]`.
+    fn per_slot(&self, score: impl Fn(&[QueryHead], usize) -> Bounded) -> Vec<Vec<Bounded>> {
         let shape = self.layer.shape;
-        let group =
-            |kv_head: KvHead| -> Vec<usize> { shape.query_group(kv_head).map(|head| head.0).collect() };
-        let head = |group: Vec<usize>| (0..shape.candidate_len()).map(|i| score(&group, i)).collect();
-        shape.kv_heads().map(|kv_head| head(group(kv_head))).collect()
+        let head = |kv_head: KvHead| {
+            let group: Vec<QueryHead> = shape.query_group(kv_head).collect();
+            (0..shape.candidate_len()).map(|i| score(&group, i)).collect()
+        };
+        shape.kv_heads().map(head).collect()
     }
 
     /// `mean over the group of norm2(a) * norm2(b)`
     #[must_use]
     pub fn laprox_mean(&self) -> Vec<Vec<Bounded>> {
         self.per_slot(|group, i| {
-            let pair = |&head: &usize| Bounded::norm(&self.column(head, i)).times(self.norms[head][i]);
+            let pair = |&head: &QueryHead| Bounded::norm(&self.column(head, i)).times(self.norms[head.0][i]);
             Bounded::mean(&group.iter().map(pair).collect::<Vec<_>>())
         })
     }
@@ -74,28 +73,28 @@ impl Expected {
     pub fn laprox_attention(&self) -> Vec<Vec<Bounded>> {
         self.per_slot(|group, i| {
             let row = |t: usize| {
-                Bounded::mean(&group.iter().map(|&head| self.weights[head][t][i]).collect::<Vec<_>>())
+                Bounded::mean(&group.iter().map(|&head| self.weights[head.0][t][i]).collect::<Vec<_>>())
             };
             let mean: Vec<Bounded> = (0..self.layer.shape.window_len).map(row).collect();
-            let norms: Vec<Bounded> = group.iter().map(|&head| self.norms[head][i]).collect();
+            let norms: Vec<Bounded> = group.iter().map(|&head| self.norms[head.0][i]).collect();
             Bounded::norm(&mean).times(Bounded::mean(&norms))
         })
     }
 
-    /// `norm_F(sum over the group of a b^T)`; off by what each pair may be off by.
+    /// `norm_F(sum over the group of a b^T)`. Its error is at most the sum of the pairs' errors.
     #[must_use]
     pub fn laprox_exact(&self, scores: &[Vec<f64>]) -> Vec<Vec<Bounded>> {
         let shape = self.layer.shape;
         // The group's factor is f32, its products go through d, the group and w * rank roundings.
         let roundings = shape.head_dim + shape.group_size() + shape.window_len * shape.hidden_dim + 8;
-        let theta = factor_rounding(Format::F32) + gamma(roundings, U);
+        let theta = factor_rounding(Format::F32) + drift(roundings, U);
         self.per_slot(|group, i| {
-            let pair = |&head: &usize| {
+            let pair = |&head: &QueryHead| {
                 let attention = Bounded::norm(&self.column(head, i));
-                let reach = value_reach(&self.layer, QueryHead(head), i);
+                let reach = value_reach(&self.layer, head, i);
                 attention.error * reach + theta * attention.value * reach
             };
-            let score = scores[shape.kv_head_of(QueryHead(group[0])).0][i];
+            let score = scores[shape.kv_head_of(group[0]).0][i];
             Bounded { value: score, error: group.iter().map(pair).sum() }.rounded(4, U)
         })
     }
@@ -119,7 +118,7 @@ impl Expected {
     }
 }
 
-/// `norm2(v_i) norm_F(W_h)`: what `norm2(v_i W_h)` is at most.
+/// `norm2(v_i) norm_F(W_h)`, a bound on `norm2(v_i W_h)`.
 fn value_reach(layer: &Layer, head: QueryHead, i: usize) -> f64 {
     layer.values_of(head).row(i).norm() * layer.output_projection[head.0].norm()
 }

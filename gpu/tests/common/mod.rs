@@ -1,4 +1,4 @@
-//! What the tests share: a device, layers to compute on, and how far f32 may be from f64.
+//! Shared by the tests: a device, layers to compute on, and bounds on the distance between f32 and f64.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -17,7 +17,7 @@ use laprox_reference::{
     Backend, Error, HeadScores, LayerProblem, LayerScores, Policy, PreparedLayer, Score, Statistic,
 };
 
-/// The device that ships, one for all tests: the real one, or the interpreter where there is none or `LAPROX_GPU_SIM=1`.
+/// The device that ships, one for all tests: the real one, or the interpreter if there is none or `LAPROX_GPU_SIM=1`.
 ///
 /// With `LAPROX_REQUIRE_GPU=1` a device that is not real is a failure.
 #[must_use]

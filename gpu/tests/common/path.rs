@@ -18,9 +18,9 @@ pub fn gpu() -> Path {
     }
 }
 
-/// What either version of the kernels computes with, in halves or singles.
+/// The arithmetic of either version of the kernels, in halves or singles.
 ///
-/// - `2 U` is what a tensor core's truncating sum may lose a term; everything else in f32 loses `U` an operation.
+/// - A tensor core's truncating sum loses up to `2 U` per term. Everything else in f32 loses `U` per operation.
 /// - Of a sum of `k` numbers in f32, whatever its order, no term meets more than `k` roundings of `U`: half as many of `2 U`,
 ///   blocks of two. A partial sum is rescaled once for 8 of its keys, or for each where 128 threads share them, and when
 ///   it is joined to another: more rarely than once in two keys.

@@ -1,4 +1,4 @@
-//! Alive layers of any shape: what the synthetic generator of dumps draws, rounded to a format.
+//! Alive layers of any shape, drawn by the synthetic generator of dumps and rounded to a format.
 
 use half::{bf16, f16};
 use laprox_fixtures::{Precision, SynthConfig, synthesize};

@@ -30,7 +30,7 @@ fn a_number_just_outside_is_not_within() {
     assert_within("number", &[1.0 + 1.1e-6], &[Bounded { value: 1.0, error: 1e-6 }]);
 }
 
-/// A bound as large as what it bounds would let everything pass: a missing key of a flat row is a change of 1 / n.
+/// A bound as large as its number would let everything pass. A missing key of a flat row changes it by 1 / n.
 #[test]
 fn bounds_are_small_on_alive_layers() {
     for head_dim in [64, 128] {

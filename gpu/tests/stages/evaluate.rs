@@ -1,9 +1,9 @@
 //! Stage evaluate: the output's norm from the device, everything else from the reference.
 
 use laprox_gpu::Format;
-use laprox_reference::{Backend, Form, LayerOrdinal, Reference, RetainedSet, Statistic};
+use laprox_reference::{Backend, Form, LayerOrdinal, QueryHead, Reference, RetainedSet, Statistic};
 
-use crate::common::bounds::{Bounded, U, assert_within, gamma};
+use crate::common::bounds::{Bounded, U, assert_within, drift};
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
 use crate::common::{self, device, prepared};
@@ -13,8 +13,8 @@ use crate::shapes::for_each_case;
 fn output_norm(expected: &Expected) -> Bounded {
     let layer = &expected.layer;
     let shape = layer.shape;
-    let theta = gamma(shape.context_len + shape.query_heads * shape.head_dim + 8, U);
-    let head = |head: laprox_reference::QueryHead| {
+    let theta = drift(shape.context_len + shape.query_heads * shape.head_dim + 8, U);
+    let head = |head: QueryHead| {
         let row = |row: &Vec<Bounded>| -> f64 {
             let pairs = row.iter().zip(layer.values_of(head).row_iter());
             pairs.map(|(weight, value)| (weight.error + theta * weight.value) * value.norm()).sum()

@@ -63,7 +63,7 @@ fn products_agree_with_the_reference_within_their_bounds() {
     }
 }
 
-/// The bounds that proofs subtract are far below what they are subtracted from.
+/// The bounds that proofs subtract are far below the values.
 #[test]
 fn the_bounds_of_a_product_are_small() {
     let problem = Problem::alive(Sizes::with_context(100), Format::Bf16, 3);

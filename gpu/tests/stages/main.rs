@@ -1,4 +1,4 @@
-//! Every stage on the device against the reference: on a GPU where there is one, else under the interpreter.
+//! Every stage on the device against the reference. The tests run on a GPU if there is one, else under the interpreter.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -6,7 +6,7 @@ use laprox_reference::{
     RetainedSet, cut, pipeline,
 };
 
-use crate::common::bounds::{Bounded, U, assert_within, gamma, wide};
+use crate::common::bounds::{Bounded, U, assert_within, drift, wide};
 use crate::common::expected::Expected;
 use crate::common::problem::{Problem, Sizes};
 use crate::common::{committed_dump, device, prepared, score, scored};
@@ -52,7 +52,7 @@ fn assert_same_cut(
 fn normalised(layers: &[Vec<Bounded>]) -> Vec<Bounded> {
     let layer = |scores: &Vec<Bounded>| -> Vec<Bounded> {
         let sum = Bounded::sum(scores);
-        let relative = sum.error / sum.value + gamma(2, U);
+        let relative = sum.error / sum.value + drift(2, U);
         let over = |score: &Bounded| Bounded {
             value: score.value / sum.value,
             error: (score.error + score.value * relative) / (sum.value - sum.error),
@@ -138,7 +138,7 @@ fn the_committed_dump_scores_and_cuts_as_the_reference_does() {
         let [found, expected] = [&gpu as &dyn Backend, &Reference]
             .map(|backend| kept(backend, &problems, "laprox:pool=none", per_head));
         let differences = assert_same_cut(&found, &expected, &normalised(&bounds), 992);
-        println!("{per_head} candidates a head: {differences} slots differ");
+        println!("{per_head} candidates per head: {differences} slots differ");
         // Two sets may differ where scores tie within rounding, and hardly anywhere else.
         assert!(differences * 50 <= per_head * 6, "{differences}");
     }

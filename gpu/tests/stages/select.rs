@@ -102,7 +102,7 @@ fn chunks_of_4096_slots_are_put_together_in_order() {
         for count in [1, candidates / 3, candidates, 2 * candidates - 1] {
             let mut selected = scores.top(count).unwrap();
             assert_eq!(selected.download().unwrap(), model.top(count), "{candidates}, {count}");
-            // What a selection leaves behind is what the next one begins with.
+            // The next selection begins with the memory that this one leaves behind.
             scores.enqueue_top(&mut selected).unwrap();
             assert_eq!(selected.download().unwrap(), model.top(count), "{candidates}, {count}, again");
         }
@@ -192,11 +192,11 @@ fn gathered_rows_are_the_retained_ones() {
             let model = Model::drawn(2, problems[0].shape, |rng| rng.random_range(0.0..1.0));
             let selected = model.upload(&device).top(111).unwrap();
             let retained = selected.download().unwrap();
-            for (slot, problem) in problems.iter().enumerate() {
+            for (ordinal, problem) in problems.iter().enumerate() {
                 let lent = problem.layer_problem();
                 let layer = DeviceLayer::upload(&device, &lent).unwrap();
-                let [key, value] = selected.set().gather(slot, &layer).unwrap().download(&device).unwrap();
-                let part = retained.layer(LayerOrdinal(slot));
+                let [key, value] = selected.set().gather(ordinal, &layer).unwrap().download(&device).unwrap();
+                let part = retained.layer(LayerOrdinal(ordinal));
                 for (found, all) in [(key, &problem.key), (value, &problem.value)] {
                     let mut rows = Vec::new();
                     for head in 0..3 {
@@ -205,7 +205,7 @@ fn gathered_rows_are_the_retained_ones() {
                             rows.extend(all[first..first + head_dim].iter().copied().map(f64::from));
                         }
                     }
-                    assert_eq!(found, rows, "{format:?}, {head_dim}, layer {slot}");
+                    assert_eq!(found, rows, "{format:?}, {head_dim}, layer {ordinal}");
                 }
             }
         }

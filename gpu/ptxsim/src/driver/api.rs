@@ -1,14 +1,12 @@
-//! The entry points. Each does what the CUDA driver API's documentation says of its name, as far as cudarc uses it.
-#![allow(
-    non_snake_case,
-    clippy::missing_safety_doc,
-    missing_docs,
-    reason = "the driver's own names and contracts"
-)]
-#![allow(clippy::not_unsafe_ptr_arg_deref, reason = "an extern function cannot be called from safe code")]
+//! The entry points. Each follows the CUDA driver API's documentation, as far as cudarc uses it.
+//!
+//! A place for a result is an optional reference: for C, an address that may be null. A function that follows any other
+//! address is unsafe.
+#![allow(non_snake_case, missing_docs, reason = "the driver's own names and contracts")]
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::mem::MaybeUninit;
 
 use super::stream::Work;
 use super::{
@@ -17,7 +15,11 @@ use super::{
 };
 use crate::launch::MOST_SHARED;
 
-type Handle = *mut c_void;
+/// An index, as the caller holds it. It is never followed.
+pub type Handle = *mut c_void;
+
+/// The caller's place for a result. `None` is a null pointer.
+pub type Place<'a, T> = Option<&'a mut MaybeUninit<T>>;
 
 /// The one device's one context.
 const CONTEXT: usize = 0x5157;
@@ -28,7 +30,7 @@ thread_local! {
     static TEXT: RefCell<CString> = RefCell::default();
 }
 
-/// Runs a call on the driver and remembers why it failed.
+/// Runs a call on the driver, and keeps the text of its failure.
 fn call(action: impl FnOnce(&mut Driver) -> Outcome<()>) -> Status {
     let outcome = action(&mut driver());
     let Err(failure) = outcome else { return 0 };
@@ -37,19 +39,15 @@ fn call(action: impl FnOnce(&mut Driver) -> Outcome<()>) -> Status {
     failure.status
 }
 
-/// Why the last call on this thread failed that did.
+/// The text of this thread's last failure.
 #[must_use]
 pub fn last_failure() -> String {
     TEXT.with_borrow(|last| last.to_string_lossy().into_owned())
 }
 
-/// Puts a result where the caller wants it.
-fn give<T>(place: *mut T, value: T) -> Outcome<()> {
-    if place.is_null() {
-        return Err(failure(INVALID_VALUE, "no place for the result"));
-    }
-    // SAFETY: the caller promises a writable place, and it is not null.
-    unsafe { place.write(value) };
+/// Writes a result to the caller's place.
+fn give<T>(place: Place<'_, T>, value: T) -> Outcome<()> {
+    place.ok_or_else(|| failure(INVALID_VALUE, "no place for the result"))?.write(value);
     Ok(())
 }
 
@@ -57,11 +55,13 @@ fn handle(index: usize) -> Handle {
     index as Handle
 }
 
-fn text_at(text: *const c_char) -> Outcome<String> {
+/// # Safety
+/// `text` is null or the address of text that ends in a zero.
+unsafe fn text_at(text: *const c_char) -> Outcome<String> {
     if text.is_null() {
         return Err(failure(INVALID_VALUE, "no text"));
     }
-    // SAFETY: the caller promises text that ends in a zero, and it is not null.
+    // SAFETY: the caller's promise, and the address is not null.
     Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
@@ -71,12 +71,12 @@ pub extern "C" fn cuInit(_flags: c_uint) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGetErrorString(_status: Status, text: *mut *const c_char) -> Status {
+pub extern "C" fn cuGetErrorString(_status: Status, text: Place<'_, *const c_char>) -> Status {
     call(|_| give(text, TEXT.with_borrow(|last| last.as_ptr())))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGetErrorName(status: Status, text: *mut *const c_char) -> Status {
+pub extern "C" fn cuGetErrorName(status: Status, text: Place<'_, *const c_char>) -> Status {
     let name = if status == LAUNCH_FAILED { c"CUDA_ERROR_LAUNCH_FAILED" } else { c"CUDA_ERROR" };
     call(|_| give(text, name.as_ptr()))
 }
@@ -84,19 +84,21 @@ pub extern "C" fn cuGetErrorName(status: Status, text: *mut *const c_char) -> St
 // ---- the device and its context --------------------------------------------------------------------------------------
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Status {
+pub extern "C" fn cuDeviceGetCount(count: Place<'_, c_int>) -> Status {
     call(|_| give(count, 1))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Status {
+pub extern "C" fn cuDeviceGet(device: Place<'_, c_int>, ordinal: c_int) -> Status {
     call(|_| if ordinal == 0 { give(device, 0) } else { Err(failure(101, "no such device")) })
 }
 
+/// # Safety
+/// `name` is the address of `len` writable bytes.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_int) -> Status {
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_int) -> Status {
     let text = c"PTX interpreter".to_bytes_with_nul();
-    if (len as usize) < text.len() {
+    if usize::try_from(len).map_or(true, |len| len < text.len()) {
         return INVALID_VALUE;
     }
     // SAFETY: the caller promises `len` writable bytes, and the text is no longer.
@@ -105,7 +107,7 @@ pub extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, _device: c_int)
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, _device: c_int) -> Status {
+pub extern "C" fn cuDeviceGetAttribute(value: Place<'_, c_int>, attribute: c_int, _device: c_int) -> Status {
     let known = match attribute {
         // Multiprocessors: one, so that the smallest problems fill it.
         16 => 1,
@@ -123,17 +125,17 @@ pub extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, _dev
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) -> Status {
+pub extern "C" fn cuDeviceTotalMem_v2(bytes: Place<'_, usize>, _device: c_int) -> Status {
     call(|_| give(bytes, LARGEST_ALLOCATION))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Status {
+pub extern "C" fn cuDriverGetVersion(version: Place<'_, c_int>) -> Status {
     call(|_| give(version, 12040))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDevicePrimaryCtxRetain(context: *mut Handle, _device: c_int) -> Status {
+pub extern "C" fn cuDevicePrimaryCtxRetain(context: Place<'_, Handle>, _device: c_int) -> Status {
     call(|_| give(context, handle(CONTEXT)))
 }
 
@@ -143,7 +145,7 @@ pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuCtxGetCurrent(context: *mut Handle) -> Status {
+pub extern "C" fn cuCtxGetCurrent(context: Place<'_, Handle>) -> Status {
     call(|_| give(context, handle(CURRENT.get())))
 }
 
@@ -164,12 +166,12 @@ pub extern "C" fn cuCtxSynchronize() -> Status {
 // ---- memory ----------------------------------------------------------------------------------------------------------
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemAlloc_v2(address: *mut u64, len: usize) -> Status {
+pub extern "C" fn cuMemAlloc_v2(address: Place<'_, u64>, len: usize) -> Status {
     call(|driver| give(address, driver.allocate(len)?))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemAllocAsync(address: *mut u64, len: usize, _stream: Handle) -> Status {
+pub extern "C" fn cuMemAllocAsync(address: Place<'_, u64>, len: usize, _stream: Handle) -> Status {
     cuMemAlloc_v2(address, len)
 }
 
@@ -190,7 +192,7 @@ pub extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemHostAlloc(address: *mut Handle, len: usize, _flags: c_uint) -> Status {
+pub extern "C" fn cuMemHostAlloc(address: Place<'_, Handle>, len: usize, _flags: c_uint) -> Status {
     call(|_| {
         let pinned =
             host::allocate(len).ok_or_else(|| failure(OUT_OF_MEMORY, format!("{len} pinned bytes")))?;
@@ -198,30 +200,49 @@ pub extern "C" fn cuMemHostAlloc(address: *mut Handle, len: usize, _flags: c_uin
     })
 }
 
+/// # Safety
+/// The pinned memory at `address` is not used any more, nor by a recorded graph that is launched later.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemFreeHost(address: Handle) -> Status {
+pub unsafe extern "C" fn cuMemFreeHost(address: Handle) -> Status {
     call(|driver| {
         driver.finish();
-        if host::free(address as usize) { Ok(()) } else { Err(failure(INVALID_VALUE, "not pinned")) }
+        // SAFETY: the caller's promise, and all work that was queued is done.
+        let freed = unsafe { host::free(address as usize) };
+        if freed { Ok(()) } else { Err(failure(INVALID_VALUE, "not pinned")) }
     })
 }
 
+/// # Safety
+/// `from` is the address of `len` bytes. They are readable until the call returns, and pinned ones until the copy is done.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, len: usize, stream: Handle) -> Status {
+pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
+    to: u64,
+    from: *const c_void,
+    len: usize,
+    stream: Handle,
+) -> Status {
     call(|driver| {
         let from = from as usize;
         let work = if host::is_pinned(from, len) {
             Work::CopyInPinned { to, from, len }
         } else {
-            Work::CopyIn { to, data: host::read(from, len) }
+            // SAFETY: the caller's promise.
+            Work::CopyIn { to, data: unsafe { host::read(from, len) } }
         };
         driver.enqueue(stream as usize, work);
         Ok(())
     })
 }
 
+/// # Safety
+/// `to` is the address of `len` bytes. They are writable until the call returns, and pinned ones until the copy is done.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, stream: Handle) -> Status {
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
+    to: *mut c_void,
+    from: u64,
+    len: usize,
+    stream: Handle,
+) -> Status {
     call(|driver| {
         let to = to as usize;
         if host::is_pinned(to, len) {
@@ -229,7 +250,9 @@ pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, s
             return Ok(());
         }
         driver.synchronize(stream as usize)?;
-        host::write(to, driver.memory.read(from, len)?);
+        let data = driver.memory.read(from, len)?;
+        // SAFETY: the caller's promise, and there are `len` bytes of data.
+        unsafe { host::write(to, data) };
         Ok(())
     })
 }
@@ -252,12 +275,13 @@ pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, len: usize, stream: Handle
 
 // ---- modules and launches --------------------------------------------------------------------------------------------
 
+/// # Safety
+/// `image` is null or the address of text that ends in a zero.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuModuleLoadData(module: *mut Handle, image: *const c_void) -> Status {
-    call(|driver| {
-        let loaded = driver.load(&text_at(image.cast())?)?;
-        give(module, handle(loaded))
-    })
+pub unsafe extern "C" fn cuModuleLoadData(module: Place<'_, Handle>, image: *const c_void) -> Status {
+    // SAFETY: the caller's promise.
+    let text = unsafe { text_at(image.cast()) };
+    call(|driver| give(module, handle(driver.load(&text?)?)))
 }
 
 #[unsafe(no_mangle)]
@@ -265,15 +289,20 @@ pub extern "C" fn cuModuleUnload(_module: Handle) -> Status {
     0
 }
 
+/// # Safety
+/// `name` is null or the address of text that ends in a zero.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Handle, name: *const c_char) -> Status {
-    call(|driver| {
-        let found = driver.function(module as usize, &text_at(name)?)?;
-        give(function, handle(found))
-    })
+pub unsafe extern "C" fn cuModuleGetFunction(
+    function: Place<'_, Handle>,
+    module: Handle,
+    name: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let name = unsafe { text_at(name) };
+    call(|driver| give(function, handle(driver.function(module as usize, &name?)?)))
 }
 
-/// Only the most dynamic shared memory is an attribute that is known.
+/// The only known attribute is the most dynamic shared memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_int, value: c_int) -> Status {
     call(|driver| {
@@ -285,8 +314,10 @@ pub extern "C" fn cuFuncSetAttribute(function: Handle, attribute: c_int, value: 
     })
 }
 
+/// # Safety
+/// `parameters` is the address of one address for each parameter of the kernel, each of as many readable bytes as it has.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuLaunchKernel(
+pub unsafe extern "C" fn cuLaunchKernel(
     function: Handle,
     grid_x: c_uint,
     grid_y: c_uint,
@@ -311,10 +342,11 @@ pub extern "C" fn cuLaunchKernel(
         }
         let mut buffer = Vec::new();
         for (index, parameter) in kernel.parameters.iter().enumerate() {
-            // SAFETY: the caller promises one address for each parameter of the kernel.
-            let place = unsafe { parameters.add(index).read() };
             buffer.resize(parameter.offset, 0);
-            buffer.extend(host::read(place as usize, parameter.size));
+            // SAFETY: the caller promises one address for each parameter of the kernel.
+            let value = unsafe { parameters.add(index).read() };
+            // SAFETY: the caller promises as many readable bytes as the parameter has.
+            buffer.extend(unsafe { host::read(value as usize, parameter.size) });
         }
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
         driver.enqueue(
@@ -328,7 +360,7 @@ pub extern "C" fn cuLaunchKernel(
 // ---- streams, events, graphs -----------------------------------------------------------------------------------------
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> Status {
+pub extern "C" fn cuStreamCreate(stream: Place<'_, Handle>, _flags: c_uint) -> Status {
     call(|driver| {
         let next = driver.streams.len().max(1);
         driver.stream_at(next);
@@ -360,7 +392,7 @@ pub extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_int) -> Statu
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Status {
+pub extern "C" fn cuStreamEndCapture(stream: Handle, graph: Place<'_, Handle>) -> Status {
     call(|driver| {
         let captured = driver.end_capture(stream as usize)?;
         give(graph, handle(captured))
@@ -369,7 +401,7 @@ pub extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Stat
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphInstantiateWithFlags(
-    exec: *mut Handle,
+    exec: Place<'_, Handle>,
     graph: Handle,
     _flags: c_ulonglong,
 ) -> Status {
@@ -392,7 +424,7 @@ pub extern "C" fn cuGraphDestroy(_graph: Handle) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> Status {
+pub extern "C" fn cuEventCreate(event: Place<'_, Handle>, _flags: c_uint) -> Status {
     call(|driver| {
         driver.events.push(Event::default());
         give(event, handle(driver.events.len()))
@@ -418,7 +450,7 @@ pub extern "C" fn cuEventSynchronize(event: Handle) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: Handle, end: Handle) -> Status {
+pub extern "C" fn cuEventElapsedTime(milliseconds: Place<'_, f32>, start: Handle, end: Handle) -> Status {
     call(|driver| {
         let start = driver.event_at(start as usize)?.executed;
         let executed = driver.event_at(end as usize)?.executed.saturating_sub(start);

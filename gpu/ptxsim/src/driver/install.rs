@@ -1,4 +1,4 @@
-//! Puts the stand-in where a program looks for the driver.
+//! Installs the stand-in as this process's driver.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
-/// Loads the stand-in, so that it is what this process gets when it asks for `libcuda.so` from now on.
+/// Loads the stand-in. From then on this process gets it when it asks for `libcuda.so`.
 ///
-/// It is the shared library of this crate, beside the running test or program. Linux only.
+/// It is this crate's shared library, beside the running test or program. Linux only.
 ///
 /// # Errors
-/// Where there is no such library, or it cannot be loaded.
+/// If there is no such library, or it cannot be loaded.
 pub fn install() -> io::Result<()> {
     static LOADED: OnceLock<Library> = OnceLock::new();
     if LOADED.get().is_none() {
@@ -25,7 +25,7 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Beside the executable; an example's is one folder further down.
+/// The library beside the executable. For an example it is in the folder above.
 fn path() -> io::Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let name = "liblaprox_ptxsim.so";

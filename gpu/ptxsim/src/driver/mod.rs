@@ -1,12 +1,11 @@
-//! A stand-in for the CUDA driver library, over the interpreter: the entry points that cudarc calls, and no others.
+//! A stand-in for the CUDA driver library, over the interpreter. It has the entry points that cudarc calls, and no others.
 //!
-//! A program that has loaded this shared library gets it again when it asks for `libcuda.so`. Work is done as late as
-//! the rules of streams allow, when something waits for it, and streams that no event orders do not order each other:
-//! what a program forgot to wait for has not happened yet.
+//! A program that has loaded this shared library gets it again when it asks for `libcuda.so`. Work is done as late as the
+//! rules of streams allow: when something waits for it. Without an event, one stream does not wait for another. So work that
+//! a program forgot to wait for has not been done yet.
 //!
-//! Where it differs from a GPU: a fault is told to whoever waits for its stream, in the text of the error, and is then
-//! forgotten, where a real context is lost; all work of a process takes turns; and time is what was executed, a million
-//! instructions to the millisecond.
+//! It differs from a GPU in three ways. The next wait for a stream returns its fault as an error text and clears it, while a
+//! real context is lost. All work of a process takes turns. A million executed instructions count as one millisecond.
 
 pub mod api;
 mod host;
@@ -24,10 +23,10 @@ pub use api::last_failure;
 pub use install::install;
 use stream::{Stream, Work};
 
-/// What a call returns: 0, or one of the driver's error numbers.
+/// The result of a call: 0, or one of the driver's error numbers.
 pub type Status = i32;
 
-/// An error number, and the text for it.
+/// An error number and its text.
 #[derive(Clone, Debug)]
 struct Failure {
     status: Status,
@@ -54,13 +53,13 @@ impl From<Box<Fault>> for Failure {
     }
 }
 
-/// The most bytes of one allocation: the interpreter needs forty times as many.
+/// The most bytes per allocation. The interpreter needs forty times as many.
 const LARGEST_ALLOCATION: usize = 1 << 28;
 
-/// Dynamic shared memory beyond this has to be asked for.
+/// A kernel gets more dynamic shared memory than this only on request.
 const DEFAULT_SHARED: usize = 48 * 1024;
 
-/// A kernel as the caller holds it.
+/// A kernel with the caller's settings.
 struct Function {
     module: Arc<Module>,
     index: usize,
@@ -71,18 +70,18 @@ struct Function {
 #[derive(Clone, Copy, Debug)]
 struct Point {
     stream: usize,
-    /// How much of the stream's work comes before it.
+    /// The amount of the stream's work before it.
     position: u64,
 }
 
-/// An event: where it was recorded last, and what had been executed when it happened.
+/// An event: its last record, and the number of executed instructions when it happened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Event {
     point: Option<Point>,
     executed: u64,
 }
 
-/// Everything behind the entry points. A handle is an index and 1.
+/// The state behind the entry points. A handle is an index plus 1.
 #[derive(Default)]
 struct Driver {
     memory: Memory,
@@ -92,13 +91,13 @@ struct Driver {
     streams: Vec<Stream>,
     events: Vec<Event>,
     graphs: Vec<Vec<Work>>,
-    /// Instructions that were executed, counted for every thread: the only clock there is.
+    /// Executed instructions, counted once per thread. This is the only clock.
     executed: u64,
 }
 
 static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(Mutex::default);
 
-/// A panic while it was locked is a bug of this crate that has already been reported.
+/// Locks the driver. A panic while it was locked is a bug of this crate that has already been reported.
 fn driver() -> MutexGuard<'static, Driver> {
     DRIVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -141,7 +140,7 @@ impl Driver {
         Ok(self.memory.allocate(len))
     }
 
-    /// The stream of a handle; the null stream is one of its own.
+    /// The stream of a handle. The null stream is a stream of its own.
     fn stream_at(&mut self, handle: usize) -> &mut Stream {
         if self.streams.len() <= handle {
             self.streams.resize_with(handle + 1, Stream::default);

@@ -1,4 +1,4 @@
-//! Streams: work in order, done when something waits for it.
+//! Streams: work in order, which is done when something waits for it.
 
 use std::collections::VecDeque;
 
@@ -9,18 +9,18 @@ use super::{Driver, Failure, LAUNCH_FAILED, NOT_SUPPORTED, Outcome, Point, failu
 /// One piece of work.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Bytes that the caller may change at once.
+    /// A copy of bytes that the caller may change at once.
     CopyIn {
         to: u64,
         data: Vec<u8>,
     },
-    /// Bytes of pinned memory, read when the work is done.
+    /// A copy of pinned bytes, which are read when the work is done.
     CopyInPinned {
         to: u64,
         from: usize,
         len: usize,
     },
-    /// Bytes to pinned memory.
+    /// A copy to pinned memory.
     CopyOutPinned {
         from: u64,
         to: usize,
@@ -47,7 +47,7 @@ pub(super) enum Work {
         dynamic_shared: usize,
         parameters: Vec<u8>,
     },
-    /// Notes when an event happens.
+    /// Records the time of an event.
     Mark {
         event: usize,
     },
@@ -56,10 +56,10 @@ pub(super) enum Work {
 #[derive(Default)]
 pub(super) struct Stream {
     queue: VecDeque<Work>,
-    /// How much work was ever taken off the queue.
+    /// The amount of work that has been taken off the queue.
     done: u64,
     failed: Option<Failure>,
-    /// What is recorded instead of queued.
+    /// Work that is recorded and not queued.
     capture: Option<Vec<Work>>,
 }
 
@@ -87,7 +87,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets a stream wait for an event; one that was never recorded has happened.
+    /// Lets a stream wait for an event. An event without a record has happened.
     pub(super) fn wait(&mut self, stream: usize, event: usize) -> Outcome<()> {
         if let Some(point) = self.event_at(event)?.point {
             self.enqueue(stream, Work::Wait(point));
@@ -95,13 +95,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Does a stream's work up to a point, and tells what failed on the way or before.
+    /// Does a stream's work up to a point, and returns a fault from there or before.
     pub(super) fn reach(&mut self, point: Point) -> Outcome<()> {
         self.advance(point);
         self.stream_at(point.stream).failed.take().map_or(Ok(()), Err)
     }
 
-    /// Does a stream's work up to a point, or to what fails; behind a fault that nobody was told yet, nothing is done.
+    /// Does a stream's work up to a point or a fault. Behind a fault that no wait has returned yet, no work is done.
     fn advance(&mut self, point: Point) {
         while self.stream_at(point.stream).done < point.position {
             let stream = self.stream_at(point.stream);
@@ -125,7 +125,7 @@ impl Driver {
         self.reach(Point { stream, position })
     }
 
-    /// Does the work of all streams, other threads' too: what fails is still to be told to whoever waits for its stream.
+    /// Does the work of all streams, other threads' included. The next wait for a stream still returns its fault.
     pub(super) fn finish(&mut self) {
         for stream in 0..self.streams.len() {
             let position = self.stream_at(stream).end();
@@ -153,8 +153,16 @@ impl Driver {
     fn perform(&mut self, work: Work) -> Outcome<()> {
         match work {
             Work::CopyIn { to, data } => self.memory.write(to, &data)?,
-            Work::CopyInPinned { to, from, len } => self.memory.write(to, &host::read(from, len))?,
-            Work::CopyOutPinned { from, to, len } => host::write(to, self.memory.read(from, len)?),
+            Work::CopyInPinned { to, from, len } => {
+                // SAFETY: the call that queued this was promised `len` readable bytes until the copy is done.
+                let data = unsafe { host::read(from, len) };
+                self.memory.write(to, &data)?;
+            }
+            Work::CopyOutPinned { from, to, len } => {
+                let data = self.memory.read(from, len)?;
+                // SAFETY: the call that queued this was promised `len` writable bytes until the copy is done.
+                unsafe { host::write(to, data) };
+            }
             Work::CopyInside { from, to, len } => {
                 let data = self.memory.read(from, len)?.to_vec();
                 self.memory.write(to, &data)?;
