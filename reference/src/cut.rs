@@ -49,8 +49,8 @@ pub fn quotas(
     options: &PolicyOptions,
     CandidatesPerHead(per_head): CandidatesPerHead,
 ) -> Result<Vec<usize>, Error> {
-    let candidates = scores.candidate_len();
-    assert!(per_head <= candidates, "a head has no {per_head} candidates");
+    let candidate_len = scores.candidate_len();
+    assert!(per_head <= candidate_len, "a KV head has fewer than {per_head} candidates");
     let least = options.min_per_head.min(per_head);
     let top = |scores: &ModelScores, over: Reach| {
         let ranking = Ranking::new(scores, options.sinks);
@@ -64,7 +64,7 @@ pub fn quotas(
         Division::Quotas(quotas) => quotas(&Request {
             scores,
             sinks: options.sinks,
-            supply: Supply { per_head, least, candidates },
+            supply: Supply { per_head, least, candidate_len },
             parameters: &options.parameters,
         }),
     }

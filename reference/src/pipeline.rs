@@ -233,8 +233,8 @@ pub fn search_together(
     let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
     let grams = layers.iter().map(|layer| layer.gram(form, rows)).collect::<Result<Vec<_>, _>>()?;
     let gram = backend.stack(grams);
-    let candidates = layers[0].shape().candidate_len();
-    let evicted = start.evicted(candidates);
+    let candidate_len = layers[0].shape().candidate_len();
+    let evicted = start.evicted(candidate_len);
     let certified = if oracle == Oracle::Exhaustive {
         let (eviction, bound) = exhaustive(gram.as_ref(), evicted.len())?;
         let squared_lower_bound = bound.value.min(eviction.squared_error);
@@ -244,7 +244,7 @@ pub fn search_together(
         certify(gram.as_ref(), evicted.len(), &evicted, limits, watch)?
     };
     let heads = layers.len() * layers[0].shape().kv_heads;
-    let retained = retained_candidates(&certified.eviction.evicted, heads, candidates);
+    let retained = retained_candidates(&certified.eviction.evicted, heads, candidate_len);
     Ok(Found { retained, certified: Some(certified) })
 }
 
@@ -274,11 +274,11 @@ fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Res
 }
 
 /// Each of `heads` KV heads' candidates outside the evicted ones, ascending.
-fn retained_candidates(evicted: &[usize], heads: usize, candidates: usize) -> Vec<Vec<u32>> {
+fn retained_candidates(evicted: &[usize], heads: usize, candidate_len: usize) -> Vec<Vec<u32>> {
     let mut evicted = evicted.iter().copied().peekable();
     let mut of_head = |head: usize| {
-        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidates + position)).is_none();
-        (0..candidates).filter(kept).map(|position| position as u32).collect()
+        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidate_len + position)).is_none();
+        (0..candidate_len).filter(kept).map(|position| position as u32).collect()
     };
     (0..heads).map(&mut of_head).collect()
 }

@@ -75,15 +75,15 @@ impl RetainedSet {
         }
     }
 
-    /// The candidates outside the set, `candidates` per KV head, as indices in the order (layer, KV head, position).
+    /// The evicted candidates as indices in the order (layer, KV head, position), `candidate_len` per KV head.
     #[must_use]
-    pub fn evicted(&self, candidates: usize) -> Vec<usize> {
+    pub fn evicted(&self, candidate_len: usize) -> Vec<usize> {
         let mut evicted = Vec::new();
         for (head, offsets) in self.offsets.windows(2).enumerate() {
             let mut kept = self.positions[offsets[0]..offsets[1]].iter().copied().peekable();
-            for position in 0..candidates {
+            for position in 0..candidate_len {
                 if kept.next_if_eq(&(position as u32)).is_none() {
-                    evicted.push(head * candidates + position);
+                    evicted.push(head * candidate_len + position);
                 }
             }
         }

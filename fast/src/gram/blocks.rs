@@ -1,4 +1,4 @@
-//! Small dense pieces of `M`: those of some slots.
+//! Small dense pieces of `M`: those of some candidates.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -9,7 +9,7 @@ use nalgebra::DMatrix;
 use super::FastGram;
 use super::group::column_of;
 
-/// The chosen slots of one KV head.
+/// The chosen candidates of one KV head.
 struct Chosen {
     kv_head: usize,
     /// The first of them among all.
@@ -22,11 +22,11 @@ struct Chosen {
 impl FastGram {
     /// `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
     ///
-    /// Query heads are taken by their places in their groups: those at one place meet those at another, all chosen slots at
+    /// Query heads are taken by their places in their groups: those at one place meet those at another, all chosen candidates at
     /// once; `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
-    pub(super) fn block(&self, slots: &[usize]) -> DMatrix<f64> {
-        let (len, group_size) = (slots.len(), self.shape.group_size());
-        let chosen = self.chosen(slots);
+    pub(super) fn block(&self, candidates: &[usize]) -> DMatrix<f64> {
+        let (len, group_size) = (candidates.len(), self.shape.group_size());
+        let chosen = self.chosen(candidates);
         let columns: Vec<Mat<f64>> =
             (0..group_size).map(|place| self.chosen_columns(&chosen, place, len)).collect();
         let (mut own, mut mixed) = (DMatrix::zeros(len, len), DMatrix::zeros(len, len));
@@ -41,16 +41,16 @@ impl FastGram {
                 add_products(if one == two { &mut own } else { &mut mixed }, &attention, &values);
             }
         }
-        self.join(slots, own, &mixed)
+        self.join(candidates, own, &mixed)
     }
 
-    /// The chosen slots, ascending, by KV head.
-    fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
-        let candidates = self.shape.candidate_len();
+    /// The chosen candidates, ascending, by KV head.
+    fn chosen(&self, candidates: &[usize]) -> Vec<Chosen> {
+        let candidate_len = self.shape.candidate_len();
         let of_group = |kv_head: usize| {
-            let first = slots.partition_point(|slot| slot / candidates < kv_head);
-            let last = slots.partition_point(|slot| slot / candidates <= kv_head);
-            let positions: Vec<usize> = slots[first..last].iter().map(|slot| slot % candidates).collect();
+            let first = candidates.partition_point(|i| i / candidate_len < kv_head);
+            let last = candidates.partition_point(|i| i / candidate_len <= kv_head);
+            let positions: Vec<usize> = candidates[first..last].iter().map(|i| i % candidate_len).collect();
             let values = &self.groups[kv_head].values;
             let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
             Chosen { kv_head, first, positions, values }
@@ -100,10 +100,10 @@ impl FastGram {
     }
 
     /// What heads at one place give, and what those at different places give in one order and in the other.
-    fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
-        let kv_head = |slot: usize| slots[slot] / self.shape.candidate_len();
-        for j in 0..slots.len() {
-            for i in j..slots.len() {
+    fn join(&self, candidates: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
+        let kv_head = |candidate: usize| candidates[candidate] / self.shape.candidate_len();
+        for j in 0..candidates.len() {
+            for i in j..candidates.len() {
                 let counts = self.form == Form::LayerWise || kv_head(i) == kv_head(j);
                 let entry = if counts { own[(i, j)] + (mixed[(i, j)] + mixed[(j, i)]) } else { 0.0 };
                 (own[(i, j)], own[(j, i)]) = (entry, entry);

@@ -142,7 +142,7 @@ pub struct Supply {
     /// How many every head has first; at most `per_head`.
     pub least: usize,
     /// `n - w`.
-    pub candidates: usize,
+    pub candidate_len: usize,
 }
 
 impl Supply {
@@ -155,7 +155,7 @@ impl Supply {
     /// How many candidates a head can take beyond those that it has first.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.candidates - self.least
+        self.candidate_len - self.least
     }
 }
 

@@ -87,7 +87,7 @@ impl Bound {
         }
     }
 
-    /// Of the same statement about many things (rows, slots), the one that is violated or nearest to it.
+    /// Of the same statement about many things (rows, candidates), the one that is violated or nearest to it.
     pub fn nearest_to_failing(bounds: impl IntoIterator<Item = Self>) -> Option<Self> {
         bounds.into_iter().reduce(|worst, next| if next.strain() > worst.strain() { next } else { worst })
     }

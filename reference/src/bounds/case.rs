@@ -181,12 +181,12 @@ impl<'a> Case<'a> {
         (0..keeps.len()).filter(|&position| !keeps[position]).collect()
     }
 
-    /// The evicted slots, numbered as [`LayerGram`] does: `KV head * (n - w) + position`.
+    /// The evicted candidates, numbered as [`LayerGram`] does: `KV head * (n - w) + position`.
     #[must_use]
-    pub fn evicted_slots(&self) -> Vec<usize> {
-        let candidates = self.pairs.layer.shape.candidate_len();
-        let slots = |head: KvHead| self.evicted(head).into_iter().map(move |i| head.0 * candidates + i);
-        self.pairs.layer.shape.kv_heads().flat_map(slots).collect()
+    pub fn evicted_candidates(&self) -> Vec<usize> {
+        let candidate_len = self.pairs.layer.shape.candidate_len();
+        let of_head = |head: KvHead| self.evicted(head).into_iter().map(move |i| head.0 * candidate_len + i);
+        self.pairs.layer.shape.kv_heads().flat_map(of_head).collect()
     }
 
     /// How many pairs stay: the query group of every retained slot.
@@ -223,10 +223,10 @@ impl<'a> Case<'a> {
 /// The sum over a query group of one number of the pairs at `position`.
 pub(super) fn group_sum(
     pairs: &LayerPairs<'_>,
-    slot: usize,
+    candidate: usize,
     number: impl Fn(&HeadPairs, usize) -> f64,
 ) -> f64 {
     let shape = pairs.layer.shape;
-    let (head, position) = (KvHead(slot / shape.candidate_len()), slot % shape.candidate_len());
+    let (head, position) = (KvHead(candidate / shape.candidate_len()), candidate % shape.candidate_len());
     shape.query_group(head).map(|head| number(&pairs.heads[head.0], position)).sum()
 }

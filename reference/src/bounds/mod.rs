@@ -38,6 +38,6 @@ pub static CHECKS: [Check; 7] = [
     spectral::checks,
     sampling::checks,
     renormalised::checks,
-    triangle::of_slots,
+    triangle::of_candidates,
     certificate::checks,
 ];

@@ -15,7 +15,7 @@
 use super::gram::Product;
 use crate::rounding::gamma;
 
-/// What is already decided about each slot.
+/// What is already decided about each candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Nothing.
@@ -44,7 +44,7 @@ impl LowerBound {
     }
 }
 
-/// A lower bound on `norm_F(E(s))^2` over all sets of `count` evicted slots that respect the decisions.
+/// A lower bound on `norm_F(E(s))^2` over all sets of `count` evicted candidates that respect the decisions.
 ///
 /// # Panics
 /// When the decisions leave no such set.
@@ -61,19 +61,19 @@ pub fn lower_bound(product: &Product, decisions: &[Decision], count: usize) -> L
     LowerBound { value, rounding: errors + rounding + (squared - value) }
 }
 
-/// The slots of the admissible set with the least `sum of 2 <E, E(e_i)>`: that slope less its possible error, and the
+/// The candidates of the admissible set with the least `sum of 2 <E, E(e_i)>`: that slope less its possible error, and the
 /// error.
 fn least_slopes(product: &Product, decisions: &[Decision], count: usize) -> Vec<(f64, f64)> {
-    let slope = |slot: usize| {
-        let error = 2.0 * product.errors[slot];
-        (2.0 * product.values[slot] - error, error)
+    let slope = |candidate: usize| {
+        let error = 2.0 * product.errors[candidate];
+        (2.0 * product.values[candidate] - error, error)
     };
-    let slots = |decision| {
+    let candidates = |decision| {
         let decided = decisions.iter().enumerate().filter(move |(_, other)| **other == decision);
-        decided.map(|(slot, _)| slope(slot))
+        decided.map(|(candidate, _)| slope(candidate))
     };
-    let mut least: Vec<(f64, f64)> = slots(Decision::Evicted).collect();
-    let mut open: Vec<(f64, f64)> = slots(Decision::Open).collect();
+    let mut least: Vec<(f64, f64)> = candidates(Decision::Evicted).collect();
+    let mut open: Vec<(f64, f64)> = candidates(Decision::Open).collect();
     let wanted = count.checked_sub(least.len()).filter(|&wanted| wanted <= open.len());
     let wanted = wanted.expect("the decisions leave a set of this size");
     if wanted > 0 && wanted < open.len() {

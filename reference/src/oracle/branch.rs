@@ -1,4 +1,4 @@
-//! Best-first branching: the relaxation's bound where it is loose, closed by deciding slots one by one.
+//! Best-first branching: the relaxation's bound where it is loose, closed by deciding candidates one by one.
 //!
 //! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the
 //! best set of all, whenever the search stops. A node whose bound is as near to the best error as rounding lets it be
@@ -35,7 +35,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// To the optimum, but for rounding; `block` slots are looked at together.
+    /// To the optimum, but for rounding; `block` candidates are looked at together.
     #[must_use]
     pub fn exact(block: usize) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Ord for Node {
     }
 }
 
-/// Searches for the best `count` slots to evict, from the set `start`, and proves how good the result is.
+/// Searches for the best `count` candidates to evict, from the set `start`, and proves how good the result is.
 ///
 /// `watch` receives every new bound and ends the search by returning false; the result is then as valid as any.
 ///
@@ -114,7 +114,7 @@ impl Ord for Node {
 /// As [`PairGram::product`].
 ///
 /// # Panics
-/// When `start` does not hold `count` slots.
+/// When `start` does not hold `count` candidates.
 pub fn certify(
     gram: &dyn PairGram,
     count: usize,
@@ -122,10 +122,10 @@ pub fn certify(
     limits: Limits,
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Certified, Error> {
-    assert_eq!(start.len(), count, "the start evicts as many slots as it should");
-    let decisions = vec![Decision::Open; gram.slots()];
+    assert_eq!(start.len(), count, "the start evicts as many candidates as it should");
+    let decisions = vec![Decision::Open; gram.candidates()];
     let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds)?;
-    let x = indicator(gram.slots(), &best.evicted);
+    let x = indicator(gram.candidates(), &best.evicted);
     let mut search = Search {
         gram,
         convexified: if limits.convexify { Convexified::new(gram) } else { Convexified::plain(gram) },
@@ -179,16 +179,16 @@ impl Search<'_> {
         }
         let Some(node) = self.open.pop() else { return Ok(false) };
         let LowerBound { value: bound, rounding } = node.relaxed.lower_bound;
-        let branching_slot =
-            self.branching_slot(&node).filter(|_| self.best.squared_error - bound > rounding);
-        let Some(slot) = branching_slot else {
+        let branching_candidate =
+            self.branching_candidate(&node).filter(|_| self.best.squared_error - bound > rounding);
+        let Some(candidate) = branching_candidate else {
             self.settled = self.settled.min(bound);
             return Ok(true);
         };
         self.pending = bound;
         for evict in [false, true] {
             let mut decided = node.decided.clone();
-            decided.push((slot, evict));
+            decided.push((candidate, evict));
             if let Some(x) = self.moved(&node, &decided) {
                 self.solve(decided, x, bound)?;
             }
@@ -222,7 +222,7 @@ impl Search<'_> {
         if self.started.contains(&rounded) {
             return Ok(());
         }
-        let free = vec![Decision::Open; self.gram.slots()];
+        let free = vec![Decision::Open; self.gram.candidates()];
         let Limits { effort, swap_rounds, .. } = self.limits;
         self.improve(swap(self.gram, &free, &rounded, effort.block, swap_rounds)?);
         self.started.insert(rounded);
@@ -259,22 +259,22 @@ impl Search<'_> {
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {
-        let mut decisions = vec![Decision::Open; self.gram.slots()];
-        for &(slot, evict) in decided {
-            decisions[slot] = if evict { Decision::Evicted } else { Decision::Retained };
+        let mut decisions = vec![Decision::Open; self.gram.candidates()];
+        for &(candidate, evict) in decided {
+            decisions[candidate] = if evict { Decision::Evicted } else { Decision::Retained };
         }
         decisions
     }
 
-    /// The open slot whose share is least decided, weighed by what deciding it moves: `x (1 - x) sqrt(M_ii)`.
-    fn branching_slot(&self, node: &Node) -> Option<usize> {
+    /// The open candidate whose share is least decided, weighed by what deciding it moves: `x (1 - x) sqrt(M_ii)`.
+    fn branching_candidate(&self, node: &Node) -> Option<usize> {
         let decisions = self.decisions(&node.decided);
-        let weight = |slot: usize| {
-            let x = node.relaxed.x[slot];
-            x * (1.0 - x) * self.gram.diagonal()[slot].sqrt()
+        let weight = |candidate: usize| {
+            let x = node.relaxed.x[candidate];
+            x * (1.0 - x) * self.gram.diagonal()[candidate].sqrt()
         };
-        let open = (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open);
-        let best = open.map(|slot| (slot, weight(slot))).max_by(|one, two| one.1.total_cmp(&two.1))?;
+        let open = (0..decisions.len()).filter(|&candidate| decisions[candidate] == Decision::Open);
+        let best = open.map(|i| (i, weight(i))).max_by(|one, two| one.1.total_cmp(&two.1))?;
         (best.1 > 0.0).then_some(best.0)
     }
 
@@ -287,20 +287,20 @@ impl Search<'_> {
             return None;
         }
         let mut x = node.relaxed.x.clone();
-        for &(slot, evict) in decided {
-            x[slot] = if evict { 1.0 } else { 0.0 };
+        for &(candidate, evict) in decided {
+            x[candidate] = if evict { 1.0 } else { 0.0 };
         }
         let mut missing = self.count as f64 - x.iter().sum::<f64>();
-        let mut order: Vec<usize> = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
+        let mut order: Vec<usize> = (0..x.len()).filter(|&i| decisions[i] == Decision::Open).collect();
         let values = &node.relaxed.product.values;
         // The least gradient rises first; the largest falls first.
         order.sort_by(|&one, &two| values[one].total_cmp(&values[two]).then(one.cmp(&two)));
         if missing < 0.0 {
             order.reverse();
         }
-        for slot in order {
-            let step = missing.clamp(-x[slot], 1.0 - x[slot]);
-            x[slot] += step;
+        for candidate in order {
+            let step = missing.clamp(-x[candidate], 1.0 - x[candidate]);
+            x[candidate] += step;
             missing -= step;
         }
         Some(x)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! which changes nothing on sets and raises the relaxation between them, as long as `M - Diag(lambda)` stays positive
-//! semidefinite. Here `lambda = c / diag(M^-1)`: a slot's entry of it is what no combination of the other slots can
+//! semidefinite. Here `lambda = c / diag(M^-1)`: a candidate's entry of it is what no combination of the other candidates can
 //! cancel, scaled by the largest `c` that fits.
 //!
 //! **Why the bound holds.** Let `y` be a relaxed point and `E` the matrix in memory, `norm_F(E - E(y)) <= drift`. For
@@ -32,8 +32,8 @@ use super::gram::{PairGram, Product};
 use crate::error::Error;
 use crate::rounding::gamma;
 
-/// Slots beyond which the reference path does not factor `M`.
-pub const MOST_SLOTS: usize = 1536;
+/// Candidates beyond which the reference path does not factor `M`.
+pub const MOST_CANDIDATES: usize = 1536;
 
 /// A Cholesky factorisation, by whichever library.
 pub trait Factor {
@@ -80,19 +80,19 @@ pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -
     (diagonal, largest)
 }
 
-/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. Forms `M`: for as many slots as a dense
+/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. Forms `M`: for as many candidates as a dense
 /// factorisation is affordable for.
 #[must_use]
 pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
-    let slots = gram.slots();
-    // A slot that weighs nothing has nothing to move, and would make the matrix singular.
-    let heavy: Vec<usize> = (0..slots).filter(|&slot| gram.diagonal()[slot] > 0.0).collect();
-    let mut lambda = vec![0.0; slots];
+    let candidates = gram.candidates();
+    // A candidate that weighs nothing has nothing to move, and would make the matrix singular.
+    let heavy: Vec<usize> = (0..candidates).filter(|&candidate| gram.diagonal()[candidate] > 0.0).collect();
+    let mut lambda = vec![0.0; candidates];
     let Some(matrix) = gram.blocks(&heavy).into_iter().next().filter(|_| !heavy.is_empty()) else {
         return lambda;
     };
     let magnitudes = gram.magnitudes();
-    let magnitudes: Vec<f64> = heavy.iter().map(|&slot| magnitudes[slot]).collect();
+    let magnitudes: Vec<f64> = heavy.iter().map(|&candidate| magnitudes[candidate]).collect();
     let Scaled { mut matrix, scale } = Scaled::new(matrix, &magnitudes);
     let Some((inverse, largest)) = factor.inverse(&matrix) else { return lambda };
     let unit = matrix.diagonal();
@@ -102,7 +102,7 @@ pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
         if factor.succeeds(&matrix) {
             // Undoing the scale rounds, too: a few units down.
             let entries = heavy.iter().zip(moved.iter().zip(&scale));
-            entries.for_each(|(&slot, (moved, scale))| lambda[slot] = moved * scale * (1.0 - 1e-14));
+            entries.for_each(|(&i, (moved, scale))| lambda[i] = moved * scale * (1.0 - 1e-14));
             break;
         }
     }
@@ -118,7 +118,7 @@ struct Scaled {
 
 impl Scaled {
     fn new(mut matrix: DMatrix<f64>, magnitudes: &[f64]) -> Self {
-        let slots = matrix.nrows();
+        let candidates = matrix.nrows();
         // Powers of four, so that scaling by their roots does not round.
         let scale: Vec<f64> =
             matrix.diagonal().iter().map(|entry| 4.0_f64.powi((entry.log2() / 2.0).ceil() as i32)).collect();
@@ -129,7 +129,7 @@ impl Scaled {
         let relative: Vec<f64> =
             magnitudes.iter().zip(&root).map(|(magnitude, root)| magnitude / root).collect();
         let row_sum: f64 = relative.iter().sum();
-        let backward = slots as f64 * gamma(slots + 1);
+        let backward = candidates as f64 * gamma(candidates + 1);
         for (i, relative) in relative.iter().enumerate() {
             matrix[(i, i)] -= 2.0 * (backward + relative * row_sum);
         }
@@ -153,13 +153,13 @@ impl<'a> Convexified<'a> {
     /// The form as it is.
     #[must_use]
     pub fn plain(gram: &'a dyn PairGram) -> Self {
-        Self { gram, lambda: vec![0.0; gram.slots()] }
+        Self { gram, lambda: vec![0.0; gram.candidates()] }
     }
 }
 
 impl PairGram for Convexified<'_> {
-    fn slots(&self) -> usize {
-        self.gram.slots()
+    fn candidates(&self) -> usize {
+        self.gram.candidates()
     }
 
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
@@ -191,9 +191,9 @@ impl PairGram for Convexified<'_> {
         self.gram.magnitudes()
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let mut blocks = self.gram.blocks(slots);
-        let mut lambdas = slots.iter().map(|&slot| self.lambda[slot]);
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        let mut blocks = self.gram.blocks(candidates);
+        let mut lambdas = candidates.iter().map(|&candidate| self.lambda[candidate]);
         for block in &mut blocks {
             for (i, lambda) in (0..block.nrows()).zip(&mut lambdas) {
                 block[(i, i)] -= lambda;

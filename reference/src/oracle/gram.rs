@@ -1,6 +1,6 @@
 //! `M`, the Gram matrix of a layer's column-row pairs, as an operator that is never formed.
 //!
-//! With `x` the indicator of the evicted slots, the `drop` error of a layer is a quadratic form (B2):
+//! With `x` the indicator of the evicted candidates, the `drop` error of a layer is a quadratic form (B2):
 //!
 //! ```text
 //! E(x)  = sum_h (A_h diag x) B_h                 [w, D]
@@ -24,7 +24,7 @@ use crate::shape::{KvHead, QueryHead};
 
 use super::convexify;
 
-/// Whose attention weighs the slots.
+/// Whose attention weighs the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rows {
     /// The window's queries.
@@ -69,10 +69,10 @@ pub struct Product {
     pub root_loss: f64,
 }
 
-/// The quadratic form of evicting candidates, over `slots` in the order (layer, KV head, position).
+/// The quadratic form of evicting candidates, over `candidates` in the order (layer, KV head, position).
 pub trait PairGram: Send + Sync {
-    /// How many slots there are.
-    fn slots(&self) -> usize;
+    /// How many candidates there are.
+    fn candidates(&self) -> usize;
 
     /// `M x`.
     ///
@@ -80,20 +80,20 @@ pub trait PairGram: Send + Sync {
     /// [`Error::Path`] when a device that computes it fails.
     fn product(&self, x: &[f64]) -> Result<Product, Error>;
 
-    /// `M_ii` for every slot.
+    /// `M_ii` for every candidate.
     fn diagonal(&self) -> &[f64];
 
-    /// The rows and columns of `M` that belong to `slots` (ascending), as blocks along its diagonal.
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
+    /// The rows and columns of `M` that belong to `candidates` (ascending), as blocks along its diagonal.
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>>;
 
     /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the returned
-    /// `r`, one a slot.
+    /// `r`, one a candidate.
     fn magnitudes(&self) -> Vec<f64>;
 
-    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a slot; zeros where none
+    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a candidate; zeros where none
     /// is known. See [`convexify`].
     fn convexity(&self) -> Vec<f64> {
-        vec![0.0; self.slots()]
+        vec![0.0; self.candidates()]
     }
 }
 
@@ -117,9 +117,9 @@ impl<'a> LayerGram<'a> {
     /// [`Error::Shape`] when the layer holds no such rows.
     pub fn of(layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
         let attention = rows.attention(layer)?;
-        let candidates = layer.shape.candidate_len();
-        let columns = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
-        let value_norms = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
+        let candidate_len = layer.shape.candidate_len();
+        let columns = |weights: &DMatrix<f64>| (0..candidate_len).map(|i| weights.column(i).norm()).collect();
+        let value_norms = |values: &DMatrix<f64>| (0..candidate_len).map(|i| values.row(i).norm()).collect();
         let mut gram = Self {
             layer,
             form,
@@ -139,8 +139,8 @@ impl<'a> LayerGram<'a> {
         let entries = errors.len() * errors[0].len();
         let value = errors.iter().map(DMatrix::norm_squared).sum::<f64>();
         let mut product = Product {
-            values: vec![0.0; PairGram::slots(self)],
-            errors: vec![0.0; PairGram::slots(self)],
+            values: vec![0.0; PairGram::candidates(self)],
+            errors: vec![0.0; PairGram::candidates(self)],
             value,
             squared_norm: value * (1.0 + 2.0 * gamma(entries)),
             drift: self.drift(x),
@@ -223,7 +223,7 @@ impl<'a> LayerGram<'a> {
         2.0 * gamma(terms) * shape.query_heads().map(head).sum::<f64>()
     }
 
-    /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's slots.
+    /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's candidates.
     ///
     /// The bound: each number goes through at most `D + d + w` multiply-adds, so it is off by `gamma` times the same
     /// expression in magnitudes, which Cauchy-Schwarz bounds by `norm2(a) norm_F(|E| |W_h|^T) norm2(v)`.
@@ -248,7 +248,7 @@ impl<'a> LayerGram<'a> {
 }
 
 impl PairGram for LayerGram<'_> {
-    fn slots(&self) -> usize {
+    fn candidates(&self) -> usize {
         self.layer.shape.kv_heads * self.candidate_len()
     }
 
@@ -261,9 +261,9 @@ impl PairGram for LayerGram<'_> {
     }
 
     /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let chosen = ChosenPairs::new(self, slots);
-        let mut block = DMatrix::zeros(slots.len(), slots.len());
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        let chosen = ChosenPairs::new(self, candidates);
+        let mut block = DMatrix::zeros(candidates.len(), candidates.len());
         for one in &chosen.heads {
             for two in &chosen.heads {
                 if self.interact(one.head, two.head) {
@@ -286,7 +286,7 @@ impl PairGram for LayerGram<'_> {
             + shape.query_heads * shape.query_heads
             + 8;
         let factor = gamma(terms).sqrt();
-        let mut magnitudes = vec![0.0; self.slots()];
+        let mut magnitudes = vec![0.0; self.candidates()];
         for head in shape.query_heads() {
             let reach = self.values(head).abs() * self.layer.output_projection[head.0].abs();
             let first = shape.kv_head_of(head).0 * self.candidate_len();
@@ -298,21 +298,21 @@ impl PairGram for LayerGram<'_> {
     }
 
     fn convexity(&self) -> Vec<f64> {
-        if self.slots() > convexify::MOST_SLOTS {
-            return vec![0.0; self.slots()];
+        if self.candidates() > convexify::MOST_CANDIDATES {
+            return vec![0.0; self.candidates()];
         }
         convexify::diagonal(self, &convexify::Nalgebra)
     }
 }
 
-/// The pairs of some slots, head by head.
+/// The pairs of some candidates, head by head.
 struct ChosenPairs {
     heads: Vec<ChosenHead>,
 }
 
 struct ChosenHead {
     head: QueryHead,
-    /// Where the KV head's slots begin among the chosen ones.
+    /// Where the KV head's candidates begin among the chosen ones.
     first: usize,
     /// `a_{h,i}`, `[w, chosen]`.
     columns: DMatrix<f64>,
@@ -321,15 +321,15 @@ struct ChosenHead {
 }
 
 impl ChosenPairs {
-    fn new(gram: &LayerGram<'_>, slots: &[usize]) -> Self {
-        let candidates = gram.candidate_len();
+    fn new(gram: &LayerGram<'_>, candidates: &[usize]) -> Self {
+        let candidate_len = gram.candidate_len();
         let mut heads = Vec::new();
         let mut first = 0;
         for kv_head in 0..gram.layer.shape.kv_heads {
-            let positions: Vec<usize> = slots
+            let positions: Vec<usize> = candidates
                 .iter()
-                .filter(|&&slot| slot / candidates == kv_head)
-                .map(|slot| slot % candidates)
+                .filter(|&&i| i / candidate_len == kv_head)
+                .map(|i| i % candidate_len)
                 .collect();
             if !positions.is_empty() {
                 heads.extend(gram.layer.shape.query_group(KvHead(kv_head)).map(|head| ChosenHead {
@@ -348,7 +348,7 @@ impl ChosenPairs {
 /// Several layers' forms side by side: errors of different layers add, so `M` is block-diagonal.
 pub struct StackedGram<'a> {
     layers: Vec<Box<dyn PairGram + 'a>>,
-    /// Where each layer's slots begin, and where the last one's end.
+    /// Where each layer's candidates begin, and where the last one's end.
     offsets: Vec<usize>,
     diagonal: Vec<f64>,
 }
@@ -358,7 +358,7 @@ impl<'a> StackedGram<'a> {
     #[must_use]
     pub fn new(layers: Vec<Box<dyn PairGram + 'a>>) -> Self {
         let ends = layers.iter().scan(0, |end, layer| {
-            *end += layer.slots();
+            *end += layer.candidates();
             Some(*end)
         });
         let offsets = std::iter::once(0).chain(ends).collect();
@@ -366,7 +366,7 @@ impl<'a> StackedGram<'a> {
         Self { layers, offsets, diagonal }
     }
 
-    /// The layers with their slots, in order.
+    /// The layers with their candidates, in order.
     pub fn parts(&self) -> impl Iterator<Item = (&dyn PairGram, Range<usize>)> {
         let ranges = self.offsets.windows(2).map(|pair| pair[0]..pair[1]);
         self.layers.iter().map(AsRef::as_ref).zip(ranges)
@@ -396,7 +396,7 @@ impl<'a> StackedGram<'a> {
 }
 
 impl PairGram for StackedGram<'_> {
-    fn slots(&self) -> usize {
+    fn candidates(&self) -> usize {
         self.diagonal.len()
     }
 
@@ -409,8 +409,8 @@ impl PairGram for StackedGram<'_> {
         &self.diagonal
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.parts().flat_map(|(layer, range)| layer.blocks(&slots_inside(slots, &range))).collect()
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        self.parts().flat_map(|(layer, range)| layer.blocks(&inside(candidates, &range))).collect()
     }
 
     fn magnitudes(&self) -> Vec<f64> {
@@ -422,18 +422,18 @@ impl PairGram for StackedGram<'_> {
     }
 }
 
-/// Those of `slots` that lie in `range`, counted from its start.
+/// Those of `candidates` that lie in `range`, counted from its start.
 #[must_use]
-pub fn slots_inside(slots: &[usize], range: &Range<usize>) -> Vec<usize> {
-    slots.iter().filter(|slot| range.contains(slot)).map(|slot| slot - range.start).collect()
+pub fn inside(candidates: &[usize], range: &Range<usize>) -> Vec<usize> {
+    candidates.iter().filter(|i| range.contains(i)).map(|i| i - range.start).collect()
 }
 
-/// `x` with 1 for each of the evicted slots.
+/// `x` with 1 for each of the evicted candidates.
 #[must_use]
-pub fn indicator(slots: usize, evicted: &[usize]) -> Vec<f64> {
-    let mut x = vec![0.0; slots];
-    for &slot in evicted {
-        x[slot] = 1.0;
+pub fn indicator(candidates: usize, evicted: &[usize]) -> Vec<f64> {
+    let mut x = vec![0.0; candidates];
+    for &candidate in evicted {
+        x[candidate] = 1.0;
     }
     x
 }

@@ -7,8 +7,8 @@
 //! subject to x in {0, 1}^N,  sum x = m
 //! ```
 //!
-//! over the `N` candidate slots of a layer, or of all layers under one budget (their squared errors add), with `m`
-//! slots to evict. `M` is positive semidefinite, so letting `x` range over `[0, 1]` leaves a convex problem, whose
+//! over the `N` candidates of a layer, or of all layers under one budget (their squared errors add), with `m`
+//! candidates to evict. `M` is positive semidefinite, so letting `x` range over `[0, 1]` leaves a convex problem, whose
 //! solution bounds every set from below. The search goes
 //!
 //! ```text

@@ -126,9 +126,9 @@ impl Search<'_> {
 
     /// The retained and the evicted slots that flipped alone leave the least error, in order.
     fn shortlists(&self) -> (Vec<Slot>, Vec<Slot>) {
-        let candidates = self.state.layer.shape.candidate_len();
+        let candidate_len = self.state.layer.shape.candidate_len();
         let changes = flip_changes(&self.state, &self.grams);
-        let slot_at = |index: usize| (KvHead(index / candidates), index % candidates);
+        let slot_at = |index: usize| (KvHead(index / candidate_len), index % candidate_len);
         let (retained, evicted): (Vec<usize>, Vec<usize>) =
             (0..changes.len()).partition(|&index| self.state.keeps(slot_at(index)));
         let best = |mut side: Vec<usize>| {

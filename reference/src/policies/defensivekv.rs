@@ -70,10 +70,10 @@ fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
 
 /// The largest of a query head's rows, each pooled and scaled back to its mass.
 fn largest_of_rows(layer: &Layer, options: &PolicyOptions, head: QueryHead) -> DVector<f64> {
-    let candidates = layer.shape.candidate_len();
-    let weights = layer.attention.weights[head.0].columns(0, candidates);
+    let candidate_len = layer.shape.candidate_len();
+    let weights = layer.attention.weights[head.0].columns(0, candidate_len);
     let rows = weights.row_iter().map(|row| pooled_row(options, row.transpose()));
-    rows.fold(DVector::zeros(candidates), |most, row| most.sup(&row))
+    rows.fold(DVector::zeros(candidate_len), |most, row| most.sup(&row))
 }
 
 fn pooled_row(options: &PolicyOptions, row: DVector<f64>) -> DVector<f64> {

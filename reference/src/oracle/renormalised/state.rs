@@ -95,9 +95,9 @@ impl<'a> State<'a> {
 
     /// The retained candidates of each KV head, ascending.
     pub fn retained(&self) -> Vec<Vec<u32>> {
-        let candidates = self.layer.shape.candidate_len();
+        let candidate_len = self.layer.shape.candidate_len();
         let kept = |keeps: &Vec<bool>| {
-            (0..candidates).filter(|&position| keeps[position]).map(|position| position as u32).collect()
+            (0..candidate_len).filter(|&position| keeps[position]).map(|position| position as u32).collect()
         };
         self.keeps.iter().map(kept).collect()
     }
