@@ -1,4 +1,7 @@
-//! The one seam: everything behind it is a path (`reference`, `fast`, `gpu`) through the same stages.
+//! The seam between the pipeline and the paths that compute its stages: `reference`, `fast` and `gpu`.
+//!
+//! A [`Backend`] prepares a layer, and the [`PreparedLayer`] computes scores, statistics and errors. A path may compute
+//! only some of them ([`OwnStages`]): [`WithReference`] leaves the others to the [`ReferenceLayer`].
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -23,13 +26,13 @@ pub trait Backend: Send + Sync {
     /// The name that `--path` takes.
     fn name(&self) -> &'static str;
 
-    /// Takes a layer on: what all later stages share is computed now, or when it is first needed.
+    /// Takes a layer on. Data that later stages share are computed now or at their first use.
     ///
     /// # Errors
-    /// Whatever the path cannot do with this problem.
+    /// When the path cannot take this problem on.
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
 
-    /// The set that a policy keeps of one sample by its scores, which may lie where this path computed them.
+    /// The retained set of one sample under a policy. The scores may still lie where this path computed them.
     ///
     /// # Errors
     /// As [`cut`](crate::cut::cut).
@@ -42,7 +45,7 @@ pub trait Backend: Send + Sync {
         cut(policy, scores.on_host()?, per_head, scores.window_len())
     }
 
-    /// Joins several layers' quadratic forms into the one of a shared budget.
+    /// Joins the quadratic forms of layers that share a budget.
     fn stack<'a>(&self, layers: Vec<Box<dyn PairGram + 'a>>) -> Box<dyn PairGram + 'a> {
         Box::new(StackedGram::new(layers))
     }
@@ -53,7 +56,7 @@ pub trait PreparedLayer: Send + Sync {
     /// The layer's sizes.
     fn shape(&self) -> LayerShape;
 
-    /// Computes once what these scores have in common, if the path has a use for that. Scores do not depend on it.
+    /// Announces the scores to come, so that the path can compute their common parts once. Scores do not depend on it.
     fn share(&mut self, _scores: &[Score]) {}
 
     /// The scores after pooling, before normalising, `[Hkv, n - w]`.
@@ -62,10 +65,10 @@ pub trait PreparedLayer: Send + Sync {
     /// [`Error::Score`] names a candidate whose score is NaN or infinite.
     fn score(&self, score: &Score) -> Result<LayerScores, Error>;
 
-    /// A statistic of the layer, of the attention that the last `queries` rows of the window pay.
+    /// A statistic of the layer. Attention is read from the last `queries` rows of the window.
     ///
     /// # Errors
-    /// Whatever the path cannot do.
+    /// When the path cannot compute it.
     fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error>;
 
     /// The quadratic form of the layer's `drop` error, for the oracles.
@@ -80,7 +83,7 @@ pub trait PreparedLayer: Send + Sync {
     /// [`Error::Shape`] when the set was made for other sizes.
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error>;
 
-    /// The same layer by definition.
+    /// The same layer as the definition computes it.
     fn reference(&self) -> &ReferenceLayer;
 }
 
@@ -98,8 +101,8 @@ impl ReferenceLayer {
         Self { layer: Layer::new(problem), output_norms: OnceLock::new() }
     }
 
-    /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
-    /// error any further.
+    /// The candidates that each KV head retains, ascending, after swaps from `start` until no promising swap lowers the
+    /// layer's `renormalised` error.
     ///
     /// # Errors
     /// [`Error::Shape`] when the start was made for other sizes.
@@ -144,7 +147,7 @@ impl PreparedLayer for ReferenceLayer {
     }
 }
 
-/// The stages that a path computes itself. `None` hands a question on to the reference.
+/// The stages that a path computes itself. `None` leaves a stage to the reference.
 pub trait OwnStages: Send + Sync {
     /// As [`PreparedLayer::share`].
     fn share(&mut self, _scores: &[Score]) {}
@@ -187,10 +190,10 @@ pub trait OwnStages: Send + Sync {
     }
 }
 
-/// No stage of one's own.
+/// A path without stages of its own.
 impl OwnStages for () {}
 
-/// A path's own stages on a layer, and the reference for all others, widened when it is first needed.
+/// A layer with a path's own stages. The reference computes the others; it is widened at its first use.
 pub struct WithReference<'a, S> {
     problem: LayerProblem<'a>,
     own: S,
@@ -202,12 +205,6 @@ impl<'a, S: OwnStages> WithReference<'a, S> {
     #[must_use]
     pub fn new(problem: &LayerProblem<'a>, own: S) -> Self {
         Self { problem: *problem, own, reference: OnceLock::new() }
-    }
-
-    /// Whether the reference has been asked for anything.
-    #[must_use]
-    pub fn is_widened(&self) -> bool {
-        self.reference.get().is_some()
     }
 }
 

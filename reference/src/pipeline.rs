@@ -1,7 +1,7 @@
 //! From layers, policies and budgets to retained sets and their errors: the only place where the stages meet.
 //!
-//! Every command goes through [`evict`], [`search`] and [`evaluate`], whatever computes ([`Backend`]) and wherever the
-//! layers lie ([`Layers`]).
+//! Every command goes through [`evict`], [`search`] and [`evaluate`]. A [`Backend`] computes the stages, and [`Layers`]
+//! provides the layers.
 
 use crate::allocations::Allocation;
 use crate::backend::{Backend, PreparedLayer};
@@ -22,12 +22,12 @@ use crate::shape::{LayerOrdinal, LayerShape};
 use crate::statistic::Statistic;
 use crate::tasks;
 
-/// The set that an oracle retains, with a proof for each layer, or one for the model; none where it proves nothing.
+/// The set that an oracle retains, with its proofs.
 #[derive(Clone, Debug)]
 pub struct Searched {
     /// The retained set.
     pub retained: RetainedSet,
-    /// The proofs.
+    /// One proof per layer, or one for the model; `None` if the oracle proves nothing.
     pub certified: Vec<Option<Certified>>,
 }
 
@@ -77,7 +77,7 @@ pub fn evict<L: Layers>(
 /// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
-        let reason = "it does not rank, so there are no scores of it".into();
+        let reason = "it does not rank, so it has no scores".into();
         return Err(Error::Policy { policy: policy.to_string(), reason }.into());
     };
     let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
@@ -95,10 +95,10 @@ pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<O
     Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
 }
 
-/// Lets an oracle search: layer by layer, or the model as one, as its allocation says.
+/// Runs an oracle: layer by layer, or over the whole model, as its allocation says.
 ///
 /// # Errors
-/// When the policy is no oracle, or a layer or the problem is refused.
+/// When the policy is not an oracle, or a layer or the problem is refused.
 pub fn search<L: Layers>(
     backend: &dyn Backend,
     layers: &L,
@@ -139,7 +139,7 @@ fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Er
 struct Asked {
     score: Score,
     wants: Vec<Statistic>,
-    /// How many of the window's queries both read.
+    /// How many of the window's queries the score and the statistics read.
     queries: usize,
 }
 
@@ -195,7 +195,7 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
     Ok(asked.iter().zip(scores).map(join).collect::<Result<_, _>>()?)
 }
 
-/// What an oracle found for some layers under one budget.
+/// An oracle's result for layers that share a budget.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The retained candidates of each KV head of each layer, ascending.
@@ -210,7 +210,7 @@ pub struct Found {
 ///
 /// # Errors
 /// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`];
-/// [`Error::Policy`] when the policy is no oracle; [`Error::Path`] when a device fails.
+/// [`Error::Policy`] when the policy is not an oracle; [`Error::Path`] when a device fails.
 pub fn search_together(
     backend: &dyn Backend,
     layers: &[&dyn PreparedLayer],
@@ -219,7 +219,7 @@ pub fn search_together(
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Found, Error> {
     let Rule::Oracle(oracle) = policy.rule() else {
-        return Err(Error::Policy { policy: policy.to_string(), reason: "it is no oracle".into() });
+        return Err(Error::Policy { policy: policy.to_string(), reason: "it is not an oracle".into() });
     };
     let form = policy.options().form;
     let start = laprox_set(layers, per_head)?;
@@ -264,7 +264,7 @@ fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
     }
 }
 
-/// Where the searches start: unpooled LaProx scores, cut over all the layers.
+/// The set from which the searches start: unpooled LaProx scores, cut over all the layers.
 fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet, Error> {
     let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
     let score = policy.score().expect("laprox ranks");
@@ -273,7 +273,7 @@ fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Res
     crate::cut::cut(&policy, &scores, per_head, layers[0].shape().window_len)
 }
 
-/// Each of `heads` KV heads' candidates outside the evicted ones, ascending.
+/// The candidates that each of `heads` KV heads retains, ascending.
 fn retained_candidates(evicted: &[usize], heads: usize, candidate_len: usize) -> Vec<Vec<u32>> {
     let mut evicted = evicted.iter().copied().peekable();
     let mut of_head = |head: usize| {

@@ -1,4 +1,4 @@
-//! What a refusal of a layer problem can be about: one of its tensors, or one of its sizes.
+//! The tensors and sizes of a layer problem, as refusals name them.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum Tensor {
     Key,
     /// Values, `[Hkv, n + t, d]`.
     Value,
-    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; only if `t > 0`.
+    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; present if `t > 0`.
     FutureQuery,
 }
 
@@ -31,7 +31,7 @@ impl Tensor {
     }
 }
 
-/// The sizes in [`LayerShape`](crate::LayerShape) that have a rule to keep.
+/// The sizes that [`LayerShape::validate`](crate::LayerShape::validate) checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Size {
     /// `H`.

@@ -39,8 +39,8 @@ pub fn at_evicted_set(case: &Case<'_>) -> Bound {
 /// A short relaxation: enough to be near the best bound on most layers.
 const EFFORT: Effort = Effort { tolerance: 1e-2, products: 8, block: 256 };
 
-/// The same with `x` near the minimum of `f` over `0 <= x <= 1, sum x = m`, where the tangent is highest: what is left of
-/// the policy's error that no other set could avoid.
+/// The same with `x` near the minimum of `f` over `0 <= x <= 1, sum x = m`, where the tangent is highest. It bounds the
+/// part of the policy's error that no set of this size can avoid.
 #[must_use]
 pub fn at_relaxed_point(case: &Case<'_>) -> Bound {
     let start = indicator(case.pairs.gram.candidates(), &case.evicted_candidates());

@@ -20,8 +20,7 @@ pub fn checks(case: &Case<'_>) -> Vec<Bound> {
 /// `norm_F(Delta)^2 = x^T M x`, `M = (A^T A) o (B B^T)`, with `x` the indicator of the evicted pairs
 ///
 /// `norm_F(sum_k x_k a_k b_k^T)^2 = sum_kl x_k x_l <a_k, a_l> <b_k, b_l>`. The left side comes from the stage *evaluate*, the
-/// right side from [`LayerGram`](crate::oracle::gram::LayerGram)'s product `M x`, which goes through `E(x) W_h^T`
-/// instead.
+/// right side from [`LayerGram`](crate::oracle::gram::LayerGram)'s product `M x`, which goes through `E(x) W_h^T` instead.
 ///
 /// Rounding: with `e` as in [`Case::rounding`], the left side is off by `(2 norm + e) e`; the matrix `E` behind the
 /// product is off by `e` too, which moves `<E, Delta>` by at most `e (norm + e)`; and the product's own errors add up.
@@ -54,11 +53,10 @@ const BLOCK: usize = 64;
 ///
 /// `M` is the entrywise product of two positive semidefinite matrices, so it is positive semidefinite itself (Schur
 /// 1911; Horn and Johnson, Topics in Matrix Analysis, theorem 5.2.1), and so is every principal block. A negative
-/// Rayleigh quotient beyond rounding would disprove it, however `v` was found. None where nothing is evicted.
+/// Rayleigh quotient beyond rounding would disprove it, however `v` was found. `None` if nothing is evicted.
 ///
-/// Rounding: an entry of the block is off by `gamma_k m_i m_j`, with the group's sum `m_i` of
-/// `norm2(a) norm2(|v| |W_h|)`, and the quotient sums `|S|^2` of them; in the norm of the block that is at most
-/// `gamma_k sum over S of m_i^2`.
+/// Rounding: an entry of the block is off by `gamma_k m_i m_j`, with the group's sum `m_i` of `norm2(a) norm2(|v| |W_h|)`,
+/// and the quotient sums `|S|^2` of them; in the norm of the block that is at most `gamma_k sum over S of m_i^2`.
 #[must_use]
 pub fn semidefinite(case: &Case<'_>) -> Option<Bound> {
     let evicted = case.evicted_candidates();

@@ -4,28 +4,28 @@
 //! minimise x^T M x + linear   subject to 0 <= x <= 1, sum x fixed
 //! ```
 //!
-//! At the optimum the half gradient `g = M x + linear / 2` has one level `nu` on all free candidates, `0 < x < 1`, is at least `nu` where
-//! `x = 0` and at most `nu` where `x = 1`. The attention sinks' entries of `M` are thousands of times the others', so
-//! steps between pairs of candidates get near fast and then crawl. They only begin; what is left is an active-set method:
-//! on the free candidates a Newton step,
+//! At the optimum the half gradient `g = M x + linear / 2` has one level `nu` on all free candidates, `0 < x < 1`, is
+//! at least `nu` where `x = 0` and at most `nu` where `x = 1`. The attention sinks' entries of `M` are thousands of
+//! times the others', so steps between pairs of candidates get near fast and then crawl. So they only begin the search,
+//! and an active-set method ends it. It takes a Newton step on the free candidates,
 //!
 //! ```text
 //! d = -(u - nu v),    M_FF u = g_F,    M_FF v = 1,    nu = sum u / sum v,
 //! ```
 //!
-//! as far as the bounds let it; candidates that meet a bound stop being free, and the candidates whose gradients contradict
-//! the level most start to be.
+//! as far as the bounds allow. Candidates that meet a bound are no longer free, and those whose gradients contradict
+//! the level most become free.
 
 use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::block::Block;
 use super::relax::keep_first;
 
-/// How many candidates start to be free at once, on either side.
+/// How many candidates become free at once, on either side.
 const ENTERING: usize = 4;
 
-/// What keeps a singular `M_FF` factorable, relative to a candidate's own diagonal entry and to the largest one. A step is
-/// then a proximal one, and steps are repeated until nothing moves.
+/// The additions that keep a singular `M_FF` factorable, relative to a candidate's own diagonal entry and to the
+/// largest one. A step is then a proximal one, and steps are repeated until nothing moves.
 const REGULARISATION: (f64, f64) = (1e-11, 1e-14);
 
 /// Shares of one working set on their way to the optimum.
@@ -33,7 +33,7 @@ pub struct ActiveSet<'a> {
     block: &'a Block,
     /// The shares.
     pub x: Vec<f64>,
-    /// Half the gradient on these candidates, candidates outside included in it.
+    /// Half the gradient on these candidates, with the share of the candidates outside in it.
     pub gradient: Vec<f64>,
     free: Vec<usize>,
 }
@@ -45,8 +45,8 @@ impl<'a> ActiveSet<'a> {
         Self { block, x, gradient, free: Vec::new() }
     }
 
-    /// Improves the shares until the gradients of no candidate that can rise and one that can fall differ by more than the
-    /// threshold; false where nothing moved.
+    /// Improves the shares until no gradient of a candidate that can fall exceeds that of one that can rise by more
+    /// than the threshold; false if nothing moved.
     pub fn solve(&mut self, threshold: f64) -> bool {
         let approached = self.pairwise_steps(threshold);
         self.newton_steps(threshold) || approached
@@ -67,7 +67,8 @@ impl<'a> ActiveSet<'a> {
         (0..self.x.len()).filter(|&candidate| self.x[candidate] > 0.0)
     }
 
-    /// Exact steps between two candidates, the candidate that rises most willingly and the one whose fall beside it gains most.
+    /// Exact steps between two candidates: the one with the least gradient rises, and the one that gains most beside it
+    /// falls.
     fn pairwise_steps(&mut self, threshold: f64) -> bool {
         let mut moved = false;
         for _ in 0..2 * self.x.len() {
@@ -116,7 +117,7 @@ impl<'a> ActiveSet<'a> {
             let Some((least, most)) = self.extremes().filter(|(least, most)| most - least > threshold) else {
                 break;
             };
-            // With nothing to free, what is left is how far a regularised step is from an exact one.
+            // With nothing to free, only the error of a regularised step is left.
             if !self.enter(least, most, threshold) && most - least > 0.5 * before {
                 break;
             }
@@ -125,7 +126,7 @@ impl<'a> ActiveSet<'a> {
         moved
     }
 
-    /// One Newton step on the free candidates, up to the first bound; `None` where it has no direction.
+    /// One Newton step on the free candidates, up to the first bound; `None` if it has no direction.
     fn newton_step(&mut self) -> Option<Step> {
         let direction = self.direction()?;
         let limit = |candidate: usize, change: f64| match change.partial_cmp(&0.0) {
@@ -186,7 +187,7 @@ impl<'a> ActiveSet<'a> {
         Some(u.iter().copied().zip(v.iter().copied()).collect())
     }
 
-    /// Frees the candidates that contradict the others most; false where all of them are free already.
+    /// Frees the candidates that contradict the others most; false if all of them are free already.
     fn enter(&mut self, least: f64, most: f64, threshold: f64) -> bool {
         let gradient = &self.gradient;
         let mut rising: Vec<usize> = self.rising().filter(|&i| most - gradient[i] > threshold).collect();
@@ -201,7 +202,7 @@ impl<'a> ActiveSet<'a> {
     }
 }
 
-/// What a Newton step did.
+/// The result of a Newton step.
 struct Step {
     /// The share of the step that was taken.
     length: f64,

@@ -12,7 +12,7 @@ pub struct Block {
     diagonal: Vec<f64>,
     /// For each candidate: its block, and its row there.
     places: Vec<(usize, usize)>,
-    /// Where each block's candidates begin.
+    /// The first candidate of each block.
     first: Vec<usize>,
 }
 
@@ -42,18 +42,6 @@ impl Block {
         self.places[candidate]
     }
 
-    /// How many candidates there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// `M_ij`.
     #[must_use]
     pub fn entry(&self, one: usize, two: usize) -> f64 {
@@ -67,7 +55,7 @@ impl Block {
         self.diagonal[one] + self.diagonal[two] - 2.0 * self.entry(one, two)
     }
 
-    /// Adds `step` to candidate `candidate`'s share: `gradient += step * M[:, candidate]`.
+    /// Adds `step` to a candidate's share: `gradient += step * M[:, candidate]`.
     pub fn shift(&self, gradient: &mut [f64], candidate: usize, step: f64) {
         let (block, column) = self.places[candidate];
         let column = self.blocks[block].column(column);
@@ -84,8 +72,9 @@ impl Block {
 
 /// Swaps of a retained for an evicted candidate, one after another.
 ///
-/// Evicting `e` and retaining `r` changes `x^T M x` by `(2 g_e + M_ee) + (M_rr - 2 g_r) - 2 M_er`. Across blocks the last term is zero,
-/// so the best swap takes the best of either side; and a swap changes the gradient in its own candidates' blocks alone.
+/// Evicting `e` and retaining `r` changes `x^T M x` by `(2 g_e + M_ee) + (M_rr - 2 g_r) - 2 M_er`. Across blocks the
+/// last term is zero, so the best swap takes the best of either side. A swap changes the gradient only in the blocks of
+/// its two candidates.
 pub struct Swaps<'a> {
     block: &'a Block,
     /// Whether each candidate is evicted.
@@ -97,12 +86,12 @@ pub struct Swaps<'a> {
 /// A swap: the candidate to evict, the candidate to retain, the change.
 type Swap = (usize, usize, f64);
 
-/// What the candidates of one block offer at best.
+/// The best moves of one block.
 #[derive(Clone, Copy, Default)]
 struct Best {
-    /// A retained candidate and what evicting it adds.
+    /// A retained candidate, and the change by evicting it.
     evict: Option<(usize, f64)>,
-    /// An evicted candidate and what retaining it adds.
+    /// An evicted candidate, and the change by retaining it.
     retain: Option<(usize, f64)>,
     /// A swap inside the block that lowers the value.
     swap: Option<Swap>,
@@ -166,7 +155,7 @@ impl<'a> Swaps<'a> {
         let mut least = 0.0;
         for &evict in kept {
             let (slope, own) = (self.gradient[evict], diagonal[evict]);
-            // `M` is positive semidefinite: what two candidates add to their slopes is not negative.
+            // `M` is positive semidefinite, so the curvature is not negative.
             if 2.0 * (slope - steepest) >= least {
                 continue;
             }

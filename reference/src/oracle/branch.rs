@@ -1,9 +1,8 @@
-//! Best-first branching: the relaxation's bound where it is loose, closed by deciding candidates one by one.
+//! Best-first branching: candidates are decided one by one until the relaxation's bound is tight.
 //!
-//! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the
-//! best set of all, whenever the search stops. A node whose bound is as near to the best error as rounding lets it be
-//! is settled: its bound still counts, but it is not split any further. A node that leaves few sets is settled by
-//! trying them all.
+//! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the best set
+//! of all, whenever the search stops. A node is settled once rounding lets its bound get no nearer to the best error:
+//! its bound still counts, but it is not split any further. A node that leaves few sets is settled by trying them all.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -17,16 +16,16 @@ use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
 use crate::error::Error;
 
-/// When a search ends.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Stop when the error is within this share of the bound: `norm(Delta) <= (1 + gap) * bound`.
     pub gap: f64,
-    /// Nodes at most.
+    /// The most nodes.
     pub nodes: usize,
-    /// Sets that are rather all tried than branched on.
+    /// A node with at most this many sets has them all tried instead of being split.
     pub leaf_sets: usize,
-    /// What each relaxation may cost.
+    /// The limits of each relaxation.
     pub effort: Effort,
     /// Whether to relax the convexified form; see [`convexify`](super::convexify).
     pub convexify: bool,
@@ -35,7 +34,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// To the optimum, but for rounding; `block` candidates are looked at together.
+    /// To the optimum, up to rounding, with `block` candidates in the small problems.
     #[must_use]
     pub fn exact(block: usize) -> Self {
         Self {
@@ -50,19 +49,19 @@ impl Limits {
     }
 }
 
-/// A set, and what is proven about every other one of its size.
+/// A set, with a proven bound on every set of its size.
 #[derive(Clone, Debug)]
 pub struct Certified {
     /// The best set found.
     pub eviction: Eviction,
     /// No set of its size has a squared error below this.
     pub squared_lower_bound: f64,
-    /// Nodes looked at: relaxations, and sets of sets tried out.
+    /// The nodes visited: relaxed, or with all their sets tried.
     pub nodes: usize,
 }
 
 impl Certified {
-    /// `norm(Delta) / bound - 1`, in norms; 0 where both are 0.
+    /// `norm(Delta) / bound - 1`, in norms; 0 if both are 0.
     #[must_use]
     pub fn gap(&self) -> f64 {
         if self.eviction.squared_error <= self.squared_lower_bound {
@@ -108,7 +107,7 @@ impl Ord for Node {
 
 /// Searches for the best `count` candidates to evict, from the set `start`, and proves how good the result is.
 ///
-/// `watch` receives every new bound and ends the search by returning false; the result is then as valid as any.
+/// `watch` receives every new bound and ends the search by returning false; the result is then still valid.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -148,7 +147,7 @@ pub fn certify(
 
 struct Search<'a> {
     gram: &'a dyn PairGram,
-    /// The same form on sets, with less slack between them: what is relaxed.
+    /// The form that is relaxed: the same on sets, with less slack between them.
     convexified: Convexified<'a>,
     count: usize,
     limits: Limits,
@@ -158,7 +157,7 @@ struct Search<'a> {
     started: BTreeSet<Vec<usize>>,
     /// The least bound of the nodes that are settled.
     settled: f64,
-    /// A bound on whatever is being looked at.
+    /// The bound of the node that is being split.
     pending: f64,
     nodes: usize,
     stopped: bool,
@@ -197,7 +196,7 @@ impl Search<'_> {
         Ok(true)
     }
 
-    /// Looks at a node: tries its sets where they are few, else relaxes it, rounds it, and keeps it open where it may
+    /// Visits a node. If its sets are few, all are tried. Otherwise it is relaxed and rounded, and stays open if it may
     /// hold a better set.
     fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) -> Result<(), Error> {
         self.nodes += 1;
@@ -217,7 +216,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Swaps from a rounded set; nodes near each other round to the same one.
+    /// Swaps from a rounded set, once: nodes near each other round to the same one.
     fn start_swaps(&mut self, rounded: Vec<usize>) -> Result<(), Error> {
         if self.started.contains(&rounded) {
             return Ok(());
@@ -246,7 +245,7 @@ impl Search<'_> {
         let state = self.state();
         let root = decided.is_empty();
         let (watch, stopped) = (&mut self.watch, &mut self.stopped);
-        let mut hear = |bound: f64| {
+        let mut report = |bound: f64| {
             let bound = if root {
                 bound.max(parent_bound).min(state.eviction.squared_error)
             } else {
@@ -255,7 +254,7 @@ impl Search<'_> {
             *stopped = *stopped || !watch(&Certified { squared_lower_bound: bound, ..state.clone() });
             !*stopped
         };
-        relax(&self.convexified, decisions, self.count, x, self.limits.effort, &mut hear)
+        relax(&self.convexified, decisions, self.count, x, self.limits.effort, &mut report)
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {
@@ -266,7 +265,8 @@ impl Search<'_> {
         decisions
     }
 
-    /// The open candidate whose share is least decided, weighed by what deciding it moves: `x (1 - x) sqrt(M_ii)`.
+    /// The open candidate with the largest `x (1 - x) sqrt(M_ii)`: how undecided its share is, times the effect of a
+    /// decision.
     fn branching_candidate(&self, node: &Node) -> Option<usize> {
         let decisions = self.decisions(&node.decided);
         let weight = |candidate: usize| {
@@ -278,7 +278,7 @@ impl Search<'_> {
         (best.1 > 0.0).then_some(best.0)
     }
 
-    /// The node's point with the decisions kept and the sum restored; `None` where no set keeps them.
+    /// The node's point with the decisions kept and the sum restored; `None` if no set respects them.
     fn moved(&self, node: &Node, decided: &[(usize, bool)]) -> Option<Vec<f64>> {
         let decisions = self.decisions(decided);
         let evicted = decisions.iter().filter(|&&decision| decision == Decision::Evicted).count();

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! which changes nothing on sets and raises the relaxation between them, as long as `M - Diag(lambda)` stays positive
-//! semidefinite. Here `lambda = c / diag(M^-1)`: a candidate's entry of it is what no combination of the other candidates can
-//! cancel, scaled by the largest `c` that fits.
+//! semidefinite. Here `lambda = c / diag(M^-1)` with the largest `c` that fits: `1 / (M^-1)_ii` is the part of a
+//! candidate's squared error that no combination of the others can cancel.
 //!
 //! **Why the bound holds.** Let `y` be a relaxed point and `E` the matrix in memory, `norm_F(E - E(y)) <= drift`. For
 //! any set `s`, with `t = norm_F(E(s))`,
@@ -18,13 +18,13 @@
 //!    >= sum_i lambda_i (s_i - y_i)^2 + 2 <E, E(s)> - (norm_F(E) + drift)^2 - 2 drift t  =  R(s) - 2 drift t
 //! ```
 //!
-//! so `t >= sqrt(R(s) + drift^2) - drift >= sqrt(R(s)) - drift`. And `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a set,
-//! so `R` is linear in `s` and its least value again a matter of sorting.
+//! so `t >= sqrt(R(s) + drift^2) - drift >= sqrt(R(s)) - drift`. And `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a
+//! set, so `R` is linear in `s`, and sorting again finds its least value.
 //!
 //! **Why `M - Diag(lambda)` is positive semidefinite.** A Cholesky factorisation of the computed matrix, scaled to a
-//! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own
-//! backward error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's
-//! entries, row sum by row sum (Gershgorin). Where it does not succeed `lambda` is zero.
+//! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own backward
+//! error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's entries, row sum
+//! by row sum (Gershgorin). If it fails, `lambda` is zero.
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
@@ -32,13 +32,13 @@ use super::gram::{PairGram, Product};
 use crate::error::Error;
 use crate::rounding::gamma;
 
-/// Candidates beyond which the reference path does not factor `M`.
+/// The most candidates for which the reference path factors `M`.
 pub const MOST_CANDIDATES: usize = 1536;
 
-/// A Cholesky factorisation, by whichever library.
+/// A Cholesky factorisation by some library.
 pub trait Factor {
     /// `diag(M^-1)` and the largest eigenvalue of `D^(1/2) M^-1 D^(1/2)` with `D = Diag(1 / diag(M^-1))`, roughly;
-    /// `None` where `matrix` is not positive definite.
+    /// `None` if `matrix` is not positive definite.
     fn inverse(&self, matrix: &DMatrix<f64>) -> Option<(Vec<f64>, f64)>;
 
     /// Whether the factorisation of `matrix` succeeds.
@@ -65,7 +65,7 @@ impl Factor for Nalgebra {
 }
 
 /// The diagonal of an inverse beside the largest eigenvalue of the inverse scaled to a unit diagonal, by the power
-/// method. It need not be exact: what it is for is verified afterwards.
+/// method. It need not be exact, because `lambda` is verified afterwards.
 #[must_use]
 pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -> (Vec<f64>, f64) {
     let root: Vec<f64> = diagonal.iter().map(|entry| entry.recip().sqrt()).collect();
@@ -80,8 +80,8 @@ pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -
     (diagonal, largest)
 }
 
-/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. Forms `M`: for as many candidates as a dense
-/// factorisation is affordable for.
+/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. It forms `M`, so the candidates must be few
+/// enough for a dense factorisation.
 #[must_use]
 pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
     let candidates = gram.candidates();
@@ -100,7 +100,7 @@ pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
         let moved: Vec<f64> = inverse.iter().map(|entry| share / (entry * largest)).collect();
         moved.iter().enumerate().for_each(|(i, moved)| matrix[(i, i)] = unit[i] - moved);
         if factor.succeeds(&matrix) {
-            // Undoing the scale rounds, too: a few units down.
+            // Undoing the scale rounds, too, so the result is taken a few units down.
             let entries = heavy.iter().zip(moved.iter().zip(&scale));
             entries.for_each(|(&i, (moved, scale))| lambda[i] = moved * scale * (1.0 - 1e-14));
             break;

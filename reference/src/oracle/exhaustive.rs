@@ -7,7 +7,7 @@
 //! (sum r_i)^2 + gamma_{c^2 + c} (sum m_i)^2
 //! ```
 //!
-//! and the least sum less the largest such error is a lower bound on every set's squared error.
+//! The least sum less the largest such error is a lower bound on every set's squared error.
 
 use crate::error::Error;
 
@@ -17,11 +17,11 @@ use super::gram::{PairGram, indicator};
 use super::swap::Eviction;
 use crate::rounding::gamma;
 
-/// Candidates beyond which there are too many sets.
+/// The most candidates: with more, there are too many sets.
 pub const MOST_CANDIDATES: usize = 24;
 
-/// The set of `count` candidates with the least squared `drop` error, the first in lexicographic order among equals, and
-/// what that proves of all others.
+/// The set of `count` candidates with the least squared `drop` error, the first in lexicographic order among equals,
+/// and a lower bound on all sets.
 ///
 /// # Errors
 /// [`Error::Shape`] when there are more than [`MOST_CANDIDATES`] candidates, or fewer than `count`; otherwise as
@@ -119,7 +119,7 @@ impl Search {
         Self { block, count, open: Vec::new(), chosen: Vec::new(), best: None }
     }
 
-    /// Chooses a candidate; how much that adds to the error. `gradient` is `M x` and is kept.
+    /// Chooses a candidate and returns the change of the error. `gradient` is `M x` and is updated.
     fn add(&mut self, candidate: usize, gradient: &mut [f64]) -> f64 {
         let change = 2.0 * gradient[candidate] + self.block.entry(candidate, candidate);
         self.block.shift(gradient, candidate, 1.0);

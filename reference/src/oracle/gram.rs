@@ -8,8 +8,8 @@
 //! (M x)_i = <E(x), E(e_i)> = sum over the group of a_{h,i}^T (E(x) W_h^T) v_i
 //! ```
 //!
-//! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the
-//! terms between different query heads: `E` is then one matrix a head, and norms and inner products add over heads.
+//! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the terms
+//! between different query heads: `E` is then one matrix per head, and norms and inner products add over heads.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::shape::{KvHead, QueryHead};
 
 use super::convexify;
 
-/// Whose attention weighs the candidates.
+/// The query rows whose attention weighs the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rows {
     /// The window's queries.
@@ -51,25 +51,25 @@ impl Rows {
     }
 }
 
-/// `M x`, with what a proof needs to know about its rounding.
+/// `M x`, with bounds on its rounding for proofs.
 #[derive(Clone, Debug)]
 pub struct Product {
     /// Half the gradient of the form at `x`, as computed: `(M x)_i = <E, E(e_i)>` for the plain one.
     pub values: Vec<f64>,
-    /// A bound on how far each value is from its exact self, given the matrix `E` in memory that approximates `E(x)`.
+    /// A bound on the error of each value, given the matrix `E` in memory that approximates `E(x)`.
     pub errors: Vec<f64>,
     /// The form's value at `x`, as computed.
     pub value: f64,
-    /// An upper bound on what the form's tangent at `E` subtracts: `norm_F(E)^2` for the plain one.
+    /// An upper bound on the constant that the form's tangent at `E` subtracts: `norm_F(E)^2` for the plain one.
     pub squared_norm: f64,
     /// An upper bound on `norm_F(E - E(x))`.
     pub drift: f64,
-    /// How far the root of the tangent's value may lie above the norm of a set's error; 0 for the plain form, which
-    /// is bounded whatever `E` is.
+    /// How far the root of the tangent's value may lie above the norm of a set's error; 0 for the plain form, whose
+    /// bound holds for any `E`.
     pub root_loss: f64,
 }
 
-/// The quadratic form of evicting candidates, over `candidates` in the order (layer, KV head, position).
+/// The quadratic form of evicting candidates. They are indexed in the order (layer, KV head, position).
 pub trait PairGram: Send + Sync {
     /// How many candidates there are.
     fn candidates(&self) -> usize;
@@ -86,12 +86,12 @@ pub trait PairGram: Send + Sync {
     /// The rows and columns of `M` that belong to `candidates` (ascending), as blocks along its diagonal.
     fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>>;
 
-    /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the returned
-    /// `r`, one a candidate.
+    /// A bound on the error of the entries of [`PairGram::blocks`]: `|M_ij - exact| <= r_i r_j` for the returned `r`,
+    /// one per candidate.
     fn magnitudes(&self) -> Vec<f64>;
 
-    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a candidate; zeros where none
-    /// is known. See [`convexify`].
+    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one per candidate; zeros if
+    /// none is known. See [`convexify`].
     fn convexity(&self) -> Vec<f64> {
         vec![0.0; self.candidates()]
     }
@@ -165,7 +165,7 @@ impl<'a> LayerGram<'a> {
         self.layer.values_of(head).rows(0, self.candidate_len())
     }
 
-    /// Pairs of query heads of one group whose products count.
+    /// Whether the products of two query heads count.
     fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
         self.form == Form::LayerWise || one == two
     }
@@ -209,8 +209,8 @@ impl<'a> LayerGram<'a> {
         }
     }
 
-    /// A bound on how far rounding takes `E` from `E(x)`: each entry goes through at most `n + d + H` multiply-adds, so
-    /// it is off by `gamma` times the same expression in magnitudes.
+    /// A bound on `norm_F(E - E(x))` from rounding. Each entry goes through at most `n + d + H` multiply-adds, so it is
+    /// off by `gamma` times the same expression in magnitudes.
     fn drift(&self, x: &[f64]) -> f64 {
         let shape = self.layer.shape;
         let head = |head: QueryHead| {
@@ -312,7 +312,7 @@ struct ChosenPairs {
 
 struct ChosenHead {
     head: QueryHead,
-    /// Where the KV head's candidates begin among the chosen ones.
+    /// The KV head's first candidate among the chosen ones.
     first: usize,
     /// `a_{h,i}`, `[w, chosen]`.
     columns: DMatrix<f64>,
@@ -348,7 +348,7 @@ impl ChosenPairs {
 /// Several layers' forms side by side: errors of different layers add, so `M` is block-diagonal.
 pub struct StackedGram<'a> {
     layers: Vec<Box<dyn PairGram + 'a>>,
-    /// Where each layer's candidates begin, and where the last one's end.
+    /// The first candidate of each layer, and the end of the last one's.
     offsets: Vec<usize>,
     diagonal: Vec<f64>,
 }

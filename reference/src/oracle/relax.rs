@@ -1,10 +1,10 @@
 //! The convex relaxation: the least `x^T M x` over `0 <= x <= 1`, `sum x = m`, some candidates decided.
 //!
-//! Frank-Wolfe stalls here: the attention sinks' diagonal entries are thousands of times the others'. So the
-//! relaxation is solved by decomposition, as large support vector machines are: take the candidates that violate the
-//! optimality conditions most, form their small block of `M`, solve the problem on them ([`active_set`](super::active_set)),
-//! and only then pay for another full product `M x`. Every product gives a lower bound that holds
-//! ([`lower_bound`]), so the solver may stop whenever its caller likes.
+//! Frank-Wolfe stalls here: the attention sinks' diagonal entries are thousands of times the others'. So the relaxation
+//! is solved by decomposition, as large support vector machines are: take the candidates that violate the optimality
+//! conditions most, form their small block of `M`, solve the problem on them ([`active_set`](super::active_set)), and
+//! only then pay for another full product `M x`. Every product gives a lower bound that holds ([`lower_bound`]), so the
+//! solver may stop at any time.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use super::bound::{Decision, LowerBound, lower_bound};
 use super::gram::{PairGram, Product};
 use crate::error::Error;
 
-/// How long a relaxation is worked on.
+/// The limits of the work on a relaxation.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Stop when the bound is within this share of the relaxed value.
     pub tolerance: f64,
-    /// Full products `M x` at most.
+    /// The most full products `M x`.
     pub products: usize,
-    /// Candidates in the small problem.
+    /// The most candidates in a small problem.
     pub block: usize,
 }
 
@@ -32,12 +32,12 @@ pub struct Relaxed {
     pub x: Vec<f64>,
     /// `M x`.
     pub product: Product,
-    /// What is proven of the squared error of every admissible set.
+    /// The best proven bound on the squared error of every admissible set.
     pub lower_bound: LowerBound,
 }
 
-/// Improves on `start` until the effort is spent, or `watch`, which receives every new bound, returns false. Candidates
-/// that are decided must already have their value in `start`.
+/// Improves on `start` until the effort is spent or `watch` returns false. `watch` receives every new bound. Decided
+/// candidates must have their values in `start`.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -61,7 +61,7 @@ pub fn relax(
         relaxed.product = gram.product(&relaxed.x)?;
         relaxed.lower_bound = bound.max(lower_bound(&relaxed.product, decisions, count));
         if relaxed.product.value >= value && relaxed.lower_bound == bound {
-            // What is left to gain is rounding.
+            // Only rounding is left to gain.
             break;
         }
     }
@@ -69,13 +69,13 @@ pub fn relax(
 }
 
 impl Relaxed {
-    /// Solves the relaxation over the candidates that most need it, the others as they are; false where nothing moved.
+    /// Solves the relaxation over the worst candidates and leaves the others; false if nothing moved.
     fn improve(&mut self, gram: &dyn PairGram, decisions: &[Decision], effort: Effort) -> bool {
         let candidates = self.working_set(decisions, effort.block);
         let block = Block::new(gram.blocks(&candidates));
         let of = |numbers: &[f64]| candidates.iter().map(|&candidate| numbers[candidate]).collect();
         let mut active = ActiveSet::new(&block, of(&self.x), of(&self.product.values));
-        // The gradients' mean is `value / sum x`: of a share of it, the gap is as small a share of the value.
+        // The gradients' mean is `value / sum x`. A threshold that is a share of it leaves a gap of that share of the value.
         let mean = self.product.value / self.x.iter().sum::<f64>();
         let moved = active.solve(0.1 * effort.tolerance * mean);
         for (&candidate, &share) in candidates.iter().zip(&active.x) {
@@ -84,8 +84,8 @@ impl Relaxed {
         moved
     }
 
-    /// The open candidates that could rise with the least gradient, those that could fall with the largest, and as many of
-    /// those with a share between 0 and 1 as there is room for, ascending.
+    /// The open candidates with the least gradients that can rise, those with the largest that can fall, and those with
+    /// a share between 0 and 1 as far as there is room; ascending.
     fn working_set(&self, decisions: &[Decision], most: usize) -> Vec<usize> {
         let gradient = |candidate: &usize| self.product.values[*candidate];
         let open: Vec<usize> = (0..decisions.len()).filter(|&i| decisions[i] == Decision::Open).collect();
@@ -105,7 +105,7 @@ impl Relaxed {
     }
 }
 
-/// Keeps the first `most` elements of an order, in any order; ties go to the lower candidate.
+/// Keeps the first `most` elements of an order, in any order; ties go to the lower index.
 pub(super) fn keep_first(
     candidates: &mut Vec<usize>,
     most: usize,

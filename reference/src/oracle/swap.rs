@@ -18,7 +18,7 @@ pub struct Eviction {
 /// Improvements smaller than this share of the error are rounding.
 const LEAST_GAIN: f64 = 1e-12;
 
-/// The `count` candidates with the largest shares; ties go to the lower gradient, then to the lower candidate.
+/// The `count` candidates with the largest shares; ties go to the lower gradient, then to the lower index.
 #[must_use]
 pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
     let mut candidates: Vec<usize> = (0..relaxed.x.len()).collect();
@@ -30,10 +30,9 @@ pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
     candidates
 }
 
-/// Swaps retained for evicted candidates while that lowers the error; candidates that are decided stay.
+/// Swaps retained for evicted candidates while that lowers the error. Decided candidates stay.
 ///
-/// `most` candidates are looked at together: those whose swap would gain most were it not for the pair's own product,
-/// which is then taken in full.
+/// A round chooses up to `most` candidates by their own changes and then tries all swaps among them in full.
 ///
 /// # Errors
 /// As [`PairGram::product`].

@@ -34,7 +34,7 @@ fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
     layer.keys.iter().map(of_head).collect()
 }
 
-/// `k / norm2(k)`; 0 where the norm is 0.
+/// `k / norm2(k)`; 0 if the norm is 0.
 fn unit(key: &RowDVector<f64>) -> RowDVector<f64> {
     let norm = key.norm();
     if norm > 0.0 { key / norm } else { key.clone() }

@@ -1,4 +1,4 @@
-//! What is not true is found out.
+//! Wrong statements are caught.
 
 use laprox_reference::LayerOrdinal;
 use laprox_reference::bounds::sampling::{Trials, expected_error, proportional, uniform};

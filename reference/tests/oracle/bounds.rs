@@ -1,4 +1,4 @@
-//! Lower bounds against the best of all sets, and against what policies reach.
+//! Lower bounds against the best of all sets, and against the sets of policies.
 
 use laprox_reference::oracle::bound::{Decision, lower_bound};
 use laprox_reference::oracle::convexify::Convexified;
@@ -24,7 +24,7 @@ fn decide(candidates: usize, evicted: &[usize], rng: &mut ChaCha8Rng) -> Vec<Dec
     (0..candidates).map(decide).collect()
 }
 
-/// Any set whatever, any certificate whatever: the bound is below the set's error.
+/// The bound is below the error of any set, for any certificate.
 #[test]
 fn lower_bound_is_below_every_admissible_set() {
     for seed in 0..400 {

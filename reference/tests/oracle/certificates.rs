@@ -1,4 +1,4 @@
-//! A search may end at any time: what it has found and proven is valid.
+//! A search may end at any time: its set and its bound are valid.
 
 use laprox_reference::oracle::{Certified, PairGram, Rows, exhaustive};
 use rand::{RngExt, SeedableRng};
@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::hostile::{hostile, layer, sizes, some_candidates, window_gram};
 use crate::problems::{FORMS, Rounding, certify, early};
 
-/// What every case needs: a form, its optimum, a start, and the rounding of any set.
+/// A case: a form, its optimum, a start, and the rounding of any set.
 struct Case<'a> {
     gram: &'a dyn PairGram,
     count: usize,

@@ -52,7 +52,7 @@ fn oracles_refuse_options_that_mean_nothing_to_them() {
     }
 }
 
-/// `layers` layers of `kv_heads * candidate_len` candidates, and what an oracle finds in them.
+/// `layers` layers of `kv_heads * candidate_len` candidates, and an oracle's searches in them.
 struct Model {
     problems: Vec<Problem>,
 }

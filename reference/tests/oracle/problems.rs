@@ -10,7 +10,7 @@ use crate::common::compare::gamma;
 
 pub const FORMS: [Form; 2] = [Form::LayerWise, Form::HeadWise];
 
-/// What [`to_the_end`]'s searches leave between bound and error, relative to the squared error.
+/// The distance that [`to_the_end`]'s searches leave between bound and error, relative to the squared error.
 pub const TOLERANCE: f64 = 3e-9;
 
 /// Limits under which a search ends with the optimum; up to `leaf_sets` sets are rather all tried than branched on.
@@ -48,7 +48,7 @@ pub fn renormalised(errors: &OutputErrors, form: Form) -> OutputError {
 pub struct Rounding {
     /// `sum over the group of norm2(a_{h,i}) norm2(|v_i| |W_h|)` of every candidate.
     weights: Vec<f64>,
-    /// The same with `norm2(v_i) norm_F(W_h)`: what the searches measure their own rounding by.
+    /// The same with `norm2(v_i) norm_F(W_h)`: the scale of the searches' own rounding.
     coarse_weights: Vec<f64>,
     factor: f64,
 }
@@ -97,8 +97,8 @@ impl Rounding {
         4.0 * self.factor * self.weights.iter().sum::<f64>().powi(2)
     }
 
-    /// What a bound subtracts for its own rounding: slopes lose `gamma` of their magnitudes, twice, and a convexified
-    /// form's tangent four times the drift of `E`, twice `gamma` of them, times the norm.
+    /// The part that a bound subtracts for its own rounding: slopes lose `gamma` of their magnitudes, twice, and a
+    /// convexified form's tangent four times the drift of `E`, twice `gamma` of them, times the norm.
     #[must_use]
     pub fn of_a_bound(&self) -> f64 {
         16.0 * self.factor * self.coarse_weights.iter().sum::<f64>().powi(2)

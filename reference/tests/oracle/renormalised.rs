@@ -27,7 +27,7 @@ fn evicted(layer: &ReferenceLayer, retained: &[Vec<u32>]) -> Vec<usize> {
     (0..layer.shape.kv_heads * candidate_len).filter(|&candidate| !kept(candidate)).collect()
 }
 
-/// The sum of the squares of all magnitudes that meet in the output: what rounding is measured by.
+/// The sum of the squares of all magnitudes that meet in the output: the scale of rounding.
 fn magnitude(layer: &ReferenceLayer) -> f64 {
     let head = |head: laprox_reference::QueryHead| {
         let values = layer.values_of(head).abs();

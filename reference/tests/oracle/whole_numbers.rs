@@ -83,7 +83,7 @@ fn optimum(rows: &[Vec<i128>], decisions: &[Decision], count: usize) -> i128 {
 fn is_below(bound: f64, problem: &Problem, least: i128) -> bool {
     let scaled = bound * (problem.sizes.context_len() as f64).powi(2);
     assert!(scaled.is_finite(), "a bound of {bound}");
-    // Whatever is left of the point, rounded up.
+    // Rounded up to a whole number.
     scaled.ceil() as i128 <= least
 }
 
