@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use laprox_reference::Error;
-use laprox_reference::oracle::gram::{PairGram, Product, StackedGram, slots_inside};
+use laprox_reference::oracle::gram::{PairGram, Product, StackedGram, inside};
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 
@@ -25,8 +25,8 @@ impl<'a> ParallelStack<'a> {
 }
 
 impl PairGram for ParallelStack<'_> {
-    fn slots(&self) -> usize {
-        self.0.slots()
+    fn candidates(&self) -> usize {
+        self.0.candidates()
     }
 
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
@@ -38,8 +38,8 @@ impl PairGram for ParallelStack<'_> {
         self.0.diagonal()
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.each(|layer, range| layer.blocks(&slots_inside(slots, &range))).concat()
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        self.each(|layer, range| layer.blocks(&inside(candidates, &range))).concat()
     }
 
     fn magnitudes(&self) -> Vec<f64> {

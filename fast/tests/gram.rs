@@ -28,21 +28,21 @@ fn grams(layer: &Layer) -> Vec<(LayerGram<'_>, FastGram)> {
         .collect()
 }
 
-/// Shares of slots, a third of them 0 and a third 1.
-fn shares(slots: usize, seed: u64) -> Vec<f64> {
+/// Shares of candidates, a third of them 0 and a third 1.
+fn shares(candidates: usize, seed: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut share = || match rng.random_range(0..3) {
         0 => 0.0,
         1 => 1.0,
         _ => rng.random::<f64>(),
     };
-    (0..slots).map(|_| share()).collect()
+    (0..candidates).map(|_| share()).collect()
 }
 
-/// Every slot with probability 2/3, ascending.
-fn some_slots(slots: usize, seed: u64) -> Vec<usize> {
+/// Every candidate with probability 2/3, ascending.
+fn some_candidates(candidates: usize, seed: u64) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..slots).filter(|_| rng.random_bool(2.0 / 3.0)).collect()
+    (0..candidates).filter(|_| rng.random_bool(2.0 / 3.0)).collect()
 }
 
 proptest! {
@@ -52,15 +52,15 @@ proptest! {
     fn products_agree_within_their_own_bounds(problem in problems_with_candidates(), seed in any::<u64>()) {
         let layer = layer(&problem);
         for (reference, fast) in grams(&layer) {
-            let x = shares(reference.slots(), seed);
+            let x = shares(reference.candidates(), seed);
             let (one, two) = (reference.product(&x), fast.product(&x).unwrap());
             prop_assert_eq!((two.values.len(), two.errors.len(), two.root_loss), (x.len(), x.len(), 0.0));
             let drift = one.drift + two.drift;
-            for slot in 0..x.len() {
+            for candidate in 0..x.len() {
                 // <E, E(e_i)> of two matrices E that are each within their drift of E(x).
-                let bound = one.errors[slot] + two.errors[slot] + 1.01 * drift * reference.diagonal()[slot].sqrt();
-                let stated = Stated { value: one.values[slot], magnitude: bound };
-                assert_agrees("value", two.values[slot], stated, 1.0);
+                let bound = one.errors[candidate] + two.errors[candidate] + 1.01 * drift * reference.diagonal()[candidate].sqrt();
+                let stated = Stated { value: one.values[candidate], magnitude: bound };
+                assert_agrees("value", two.values[candidate], stated, 1.0);
             }
             let roots = [one.value.sqrt(), two.value.sqrt()];
             let rounding = 1e-13 * roots[0];
@@ -74,20 +74,20 @@ proptest! {
     fn blocks_and_diagonal_agree_within_their_magnitudes(problem in problems_with_candidates(), seed in any::<u64>()) {
         let layer = layer(&problem);
         for (reference, fast) in grams(&layer) {
-            let slots = some_slots(reference.slots(), seed);
-            let (one, two) = (reference.blocks(&slots), fast.blocks(&slots));
+            let candidates = some_candidates(reference.candidates(), seed);
+            let (one, two) = (reference.blocks(&candidates), fast.blocks(&candidates));
             prop_assert_eq!((one.len(), two.len()), (1, 1));
             let reach: Vec<f64> =
                 reference.magnitudes().iter().zip(fast.magnitudes()).map(|(one, two)| one.max(two)).collect();
-            for (i, &row) in slots.iter().enumerate() {
-                for (j, &column) in slots.iter().enumerate() {
+            for (i, &row) in candidates.iter().enumerate() {
+                for (j, &column) in candidates.iter().enumerate() {
                     let stated = Stated { value: one[0][(i, j)], magnitude: 2.0 * reach[row] * reach[column] };
                     assert_agrees("entry", two[0][(i, j)], stated, 1.0);
                 }
             }
-            for (slot, reach) in reach.iter().enumerate() {
-                let stated = Stated { value: reference.diagonal()[slot], magnitude: 2.0 * reach * reach };
-                assert_agrees("diagonal", fast.diagonal()[slot], stated, 1.0);
+            for (candidate, reach) in reach.iter().enumerate() {
+                let stated = Stated { value: reference.diagonal()[candidate], magnitude: 2.0 * reach * reach };
+                assert_agrees("diagonal", fast.diagonal()[candidate], stated, 1.0);
             }
         }
     }
@@ -96,11 +96,11 @@ proptest! {
     fn whole_numbers_are_equal_to_the_bit(whole in whole_problems(40), seed in any::<u64>()) {
         let layer = layer(&whole.problem);
         for (reference, fast) in grams(&layer) {
-            let x: Vec<f64> = shares(reference.slots(), seed).iter().map(|share| (share * 4.0).round() / 4.0).collect();
+            let x: Vec<f64> = shares(reference.candidates(), seed).iter().map(|share| (share * 4.0).round() / 4.0).collect();
             let (one, two) = (reference.product(&x), fast.product(&x).unwrap());
             prop_assert_eq!((one.values, one.value), (two.values, two.value));
-            let slots = some_slots(reference.slots(), seed);
-            prop_assert_eq!(reference.blocks(&slots), fast.blocks(&slots));
+            let candidates = some_candidates(reference.candidates(), seed);
+            prop_assert_eq!(reference.blocks(&candidates), fast.blocks(&candidates));
             prop_assert_eq!(reference.diagonal(), fast.diagonal());
         }
     }

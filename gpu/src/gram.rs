@@ -25,7 +25,7 @@ pub struct DeviceGram<'a> {
     host: LayerGram<'a>,
     operator: Operator,
     form: Form,
-    /// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)` of each slot: what its rounding is measured by.
+    /// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)` of each candidate: what its rounding is measured by.
     reach: Vec<f64>,
 }
 
@@ -42,14 +42,14 @@ impl<'a> DeviceGram<'a> {
     }
 }
 
-/// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)`, slot by slot.
+/// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)`, candidate by candidate.
 fn reach(layer: &Layer, attention: &Attention) -> Vec<f64> {
-    let candidates = layer.shape.candidate_len();
-    let mut reach = vec![0.0; layer.shape.kv_heads * candidates];
+    let candidate_len = layer.shape.candidate_len();
+    let mut reach = vec![0.0; layer.shape.kv_heads * candidate_len];
     for head in layer.shape.query_heads() {
         let projection = layer.output_projection[head.0].norm();
-        let first = layer.shape.kv_head_of(head).0 * candidates;
-        for (i, reach) in reach[first..first + candidates].iter_mut().enumerate() {
+        let first = layer.shape.kv_head_of(head).0 * candidate_len;
+        for (i, reach) in reach[first..first + candidate_len].iter_mut().enumerate() {
             let value = layer.values_of(head).row(i).norm();
             *reach += attention.weights[head.0].column(i).norm() * value * projection;
         }
@@ -58,8 +58,8 @@ fn reach(layer: &Layer, attention: &Attention) -> Vec<f64> {
 }
 
 impl PairGram for DeviceGram<'_> {
-    fn slots(&self) -> usize {
-        self.host.slots()
+    fn candidates(&self) -> usize {
+        self.host.candidates()
     }
 
     /// `M x` from the device.
@@ -90,8 +90,8 @@ impl PairGram for DeviceGram<'_> {
         self.host.diagonal()
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.host.blocks(slots)
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        self.host.blocks(candidates)
     }
 
     fn magnitudes(&self) -> Vec<f64> {
@@ -141,11 +141,11 @@ struct Sizes {
 impl Operator {
     fn new(device: &Arc<Device>, layer: &Layer, attention: &Attention) -> Result<Self, DeviceError> {
         let shape = layer.shape;
-        let candidates = shape.candidate_len();
+        let candidate_len = shape.candidate_len();
         let rows = attention.weights[0].nrows();
         // Columns lie next to each other, those of the candidates first.
-        let columns = attention.weights.iter().flat_map(|weights| &weights.as_slice()[..candidates * rows]);
-        let values = layer.values.iter().map(|values| values.rows(0, candidates).transpose());
+        let columns = attention.weights.iter().flat_map(|head| &head.as_slice()[..candidate_len * rows]);
+        let values = layer.values.iter().map(|values| values.rows(0, candidate_len).transpose());
         let weight =
             |c: usize| layer.output_projection.iter().flat_map(move |block| block.column(c).into_iter());
         Ok(Self {
@@ -190,34 +190,34 @@ impl Operator {
     /// `U_h = (A_h diag x) V`, `[rows, H * d]`.
     fn attend(&self, x: &CudaSlice<f64>) -> Result<CudaSlice<f64>, DeviceError> {
         let LayerShape { head_dim, query_heads, kv_heads, .. } = self.shape;
-        let (rows, width, candidates) = (self.rows, self.width(), self.shape.candidate_len());
+        let (rows, width, candidate_len) = (self.rows, self.width(), self.shape.candidate_len());
         let device = &self.device;
         let mut attended = device.allocate(&[rows, width])?;
-        let attention_extents = [query_heads, candidates, rows];
-        let value_extents = [kv_heads, candidates, head_dim];
+        let attention_extents = [query_heads, candidate_len, rows];
+        let value_extents = [kv_heads, candidate_len, head_dim];
         if device.version() == Version::Naive {
             device
                 .launch("gram_attend_naive", Grid::new([head_dim.div_ceil(32), rows, query_heads], 32))?
                 .input(&self.attention, &attention_extents)
-                .input(x, &[kv_heads, candidates])
+                .input(x, &[kv_heads, candidate_len])
                 .input(&self.value, &value_extents)
                 .output(&mut attended, &[rows, width])
-                .ints(&[self.shape.group_size(), candidates, head_dim])
+                .ints(&[self.shape.group_size(), candidate_len, head_dim])
                 .run()?;
             return Ok(attended);
         }
         let tiles = rows.div_ceil(TILE) * head_dim.div_ceil(TILE);
         let wanted = (4 * device.multiprocessors()).div_ceil(tiles * query_heads).clamp(1, MOST_SPLITS);
-        let positions_per_split = candidates.div_ceil(wanted).next_multiple_of(TILE);
-        let splits = candidates.div_ceil(positions_per_split);
+        let positions_per_split = candidate_len.div_ceil(wanted).next_multiple_of(TILE);
+        let splits = candidate_len.div_ceil(positions_per_split);
         let mut parts = device.allocate::<f64>(&[splits, rows, width])?;
         device
             .launch("gram_attend", Grid::new([splits, tiles, query_heads], 256))?
             .input(&self.attention, &attention_extents)
-            .input(x, &[kv_heads, candidates])
+            .input(x, &[kv_heads, candidate_len])
             .input(&self.value, &value_extents)
             .output(&mut parts, &[splits, rows, width])
-            .ints(&[self.shape.group_size(), rows, candidates, head_dim, positions_per_split])
+            .ints(&[self.shape.group_size(), rows, candidate_len, head_dim, positions_per_split])
             .run()?;
         device
             .launch("gram_join", Grid::new([(rows * width).div_ceil(256), 1, 1], 256))?
@@ -259,9 +259,9 @@ impl Operator {
     /// `(M x)_i` from `P_h = E W_h^T`, `[Hkv, n - w]`.
     fn pull(&self, pulled: &CudaSlice<f64>) -> Result<CudaSlice<f64>, DeviceError> {
         let LayerShape { head_dim, query_heads, kv_heads, .. } = self.shape;
-        let candidates = self.shape.candidate_len();
-        let mut product = self.device.allocate(&[kv_heads, candidates])?;
-        let blocks = [candidates.div_ceil(TILE), kv_heads, 1];
+        let candidate_len = self.shape.candidate_len();
+        let mut product = self.device.allocate(&[kv_heads, candidate_len])?;
+        let blocks = [candidate_len.div_ceil(TILE), kv_heads, 1];
         let (name, grid) = match self.device.version() {
             Version::Naive => ("gram_pull_naive", Grid::new(blocks, 32)),
             Version::Shipped => {
@@ -271,11 +271,11 @@ impl Operator {
         };
         self.device
             .launch(name, grid)?
-            .input(&self.attention, &[query_heads, candidates, self.rows])
+            .input(&self.attention, &[query_heads, candidate_len, self.rows])
             .input(pulled, &[self.rows, self.width()])
-            .input(&self.value, &[kv_heads, candidates, head_dim])
-            .output(&mut product, &[kv_heads, candidates])
-            .ints(&[self.shape.group_size(), self.rows, candidates, head_dim])
+            .input(&self.value, &[kv_heads, candidate_len, head_dim])
+            .output(&mut product, &[kv_heads, candidate_len])
+            .ints(&[self.shape.group_size(), self.rows, candidate_len, head_dim])
             .run()?;
         Ok(product)
     }

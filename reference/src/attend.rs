@@ -12,7 +12,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// How many query rows attend.
+    /// The number of query rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.weights[0].nrows()
@@ -28,10 +28,10 @@ impl Attention {
     }
 }
 
-/// Attends with `queries` (`[rows, d]` per query head) to `keys` (`[positions, d]` per KV head).
+/// The attention of `queries` (`[rows, d]` per query head) to `keys` (`[positions, d]` per KV head).
 ///
-/// Row `r` stands at position `first_row + r` and sees the positions up to its own; keys behind the last row's
-/// position are left out of the result: `keys = first_row + rows` columns.
+/// Row `r` is at position `first_row + r` and sees the positions up to its own. The result has `first_row + rows`
+/// columns: keys after the last row's position are left out.
 #[must_use]
 pub fn attend(
     queries: &[DMatrix<f64>],
@@ -75,10 +75,10 @@ pub fn softmax_rows(logits: &DMatrix<f64>) -> DMatrix<f64> {
     weights
 }
 
-/// The softmax over the retained keys alone: what a model computes after eviction.
+/// The softmax over the retained keys only, as a model computes it after eviction.
 ///
-/// `keeps[i]` says whether key `i` is retained. Equal to each row of the full softmax divided by its retained
-/// mass, without the division by a mass that may have underflown.
+/// `keeps[i]` says whether key `i` is retained. The result equals the full softmax with each row divided by its
+/// retained mass, but no mass that has underflowed is divided by.
 #[must_use]
 pub fn softmax_of_retained(logits: &DMatrix<f64>, keeps: &[bool]) -> DMatrix<f64> {
     let mut retained = logits.clone();

@@ -23,7 +23,7 @@ pub struct EntriesPerHead(pub usize);
 
 /// `b`: a number of entries per KV head, or a fraction of the context.
 ///
-/// A fraction is kept as the decimal that was written, so that rounding half up is exact.
+/// A fraction keeps the decimal as it was written, so that rounding half up is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Budget {
     /// Entries per KV head on average, window included.
@@ -38,10 +38,10 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// `b` for a context of `n` and a window of `w`: `n` when everything is kept, otherwise `w < b < n`.
+    /// `b` for a context of `n` and a window of `w`: `n` if everything is kept, otherwise `w < b < n`.
     ///
     /// # Errors
-    /// [`Error::Budget`] when `b <= w` while something would have to go.
+    /// [`Error::Budget`] when `b <= w` and `b < n`.
     pub fn resolve(&self, context_len: usize, window_len: usize) -> Result<EntriesPerHead, Error> {
         let tokens = match *self {
             Self::Tokens(tokens) => tokens,

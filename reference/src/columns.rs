@@ -1,4 +1,4 @@
-//! Stage *columns*: sizes of the columns of `A_h` and of the rows that they meet.
+//! Stage *columns*: sizes of the columns of `A_h`, and of the values and projected values that they multiply.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -23,7 +23,7 @@ pub fn mean_attention(layer: &Layer, head: QueryHead) -> DVector<f64> {
     DVector::from_fn(layer.shape.candidate_len(), |position, _| weights.column(position).mean())
 }
 
-/// What a query head pays, as it leaves the stage at which attention is pooled.
+/// A query head's attention, pooled if the policy pools attention.
 #[must_use]
 pub fn pooled(options: &PolicyOptions, attention: DVector<f64>) -> DVector<f64> {
     options.pool.at(PoolStage::Attention, attention.data.into()).into()
@@ -49,9 +49,9 @@ pub fn attended_values(layer: &Layer, head: QueryHead) -> DMatrix<f64> {
     &layer.attention.weights[head.0] * layer.values_of(head).rows(0, layer.shape.context_len)
 }
 
-/// The attention of one row, `[1, n]`, had `position` been evicted.
+/// One row's attention, `[1, n]`, after evicting `position`.
 ///
-/// For where a weight nears 1 and `A / (1 - A)` keeps no digits; in each row that happens to one position at most.
+/// It is for weights near 1, for which `1 - A` loses its digits. A row has at most one such position.
 #[must_use]
 pub fn weights_without(layer: &Layer, head: QueryHead, position: usize, row: usize) -> DMatrix<f64> {
     let logits = layer.attention.logits[head.0].rows(row, 1).into_owned();

@@ -1,4 +1,7 @@
-//! Stages *allocate* and *select* together: from scores to the set that a policy keeps.
+//! Stages *allocate* and *select* together: from scores to a retained set.
+//!
+//! The policy's allocation says how many candidates each KV head keeps, and [`select`](mod@crate::select) keeps the best of
+//! each head.
 
 use std::ops::Range;
 
@@ -11,10 +14,10 @@ use crate::retained::RetainedSet;
 use crate::scores::{ModelScores, Reach};
 use crate::select::{Ranking, select};
 
-/// The set that a policy keeps of one sample, `b - w = per_head` candidates per KV head on average.
+/// The retained set of one sample under a policy, `b - w = per_head` candidates per KV head on average.
 ///
 /// # Errors
-/// [`Error::Score`] when a normaliser makes a score infinite; [`Error::Policy`] when the policy keeps by other means than scores.
+/// [`Error::Score`] when a normaliser makes a score infinite; [`Error::Policy`] when the policy does not rank by scores.
 pub fn cut(
     policy: &Policy,
     scores: &ModelScores,
@@ -30,13 +33,13 @@ pub fn cut(
             let context_len = scores.candidate_len() + window_len;
             return RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len);
         }
-        Rule::Oracle(_) => "an oracle searches the layers themselves, scores do not say what it keeps",
+        Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
         Rule::Unavailable(missing) => missing,
     };
     Err(Error::Policy { policy: policy.to_string(), reason: reason.into() })
 }
 
-/// Candidates kept by each KV head, `[layers * Hkv]`, when every KV head keeps `per_head` of them on average.
+/// The candidates that each KV head keeps, `[layers * Hkv]`, `per_head` on average.
 ///
 /// # Errors
 /// [`Error::Shape`] when a statistic that the allocation wants is missing; [`Error::Score`] when a normaliser makes a score
@@ -49,8 +52,8 @@ pub fn quotas(
     options: &PolicyOptions,
     CandidatesPerHead(per_head): CandidatesPerHead,
 ) -> Result<Vec<usize>, Error> {
-    let candidates = scores.candidate_len();
-    assert!(per_head <= candidates, "a head has no {per_head} candidates");
+    let candidate_len = scores.candidate_len();
+    assert!(per_head <= candidate_len, "a KV head has fewer than {per_head} candidates");
     let least = options.min_per_head.min(per_head);
     let top = |scores: &ModelScores, over: Reach| {
         let ranking = Ranking::new(scores, options.sinks);
@@ -64,7 +67,7 @@ pub fn quotas(
         Division::Quotas(quotas) => quotas(&Request {
             scores,
             sinks: options.sinks,
-            supply: Supply { per_head, least, candidates },
+            supply: Supply { per_head, least, candidate_len },
             parameters: &options.parameters,
         }),
     }

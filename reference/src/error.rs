@@ -1,4 +1,5 @@
-//! What can be wrong with the data or the request; a panic is always a bug of this crate.
+//! The errors of bad data and of bad requests. A panic is a bug of this crate, or of a caller that breaks a documented
+//! `# Panics` condition.
 
 use crate::quantity::{Size, Tensor};
 use crate::shape::{KvHead, LayerIndex, Position};
@@ -14,7 +15,7 @@ pub enum Error {
         size: Size,
         /// The rule.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
     /// Extents or counts that do not fit together.
@@ -24,10 +25,10 @@ pub enum Error {
         what: &'static str,
         /// The rule.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
-    /// A number that is NaN or infinite where only finite ones make sense.
+    /// A number that is NaN or infinite in a tensor of finite ones.
     #[error("{tensor}: element {index} is not finite")]
     NonFinite {
         /// The tensor.
@@ -49,7 +50,7 @@ pub enum Error {
         /// The score.
         value: f64,
     },
-    /// A budget that does not leave room for the window, or is not a budget.
+    /// A budget that cannot be read, or that leaves no room beyond the window.
     #[error("budget {budget}: {reason}")]
     Budget {
         /// The budget as written.
@@ -57,7 +58,7 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// What a path cannot do with a problem on this machine.
+    /// A problem that a path cannot take on, or a failure of its device.
     #[error("--path {path}: {reason}")]
     Path {
         /// The path's name.
@@ -65,12 +66,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// A policy, an option or a value that does not exist.
+    /// A policy, an option or a value that does not exist or does not fit the request.
     #[error("policy '{policy}': {reason}")]
     Policy {
         /// The policy as written.
         policy: String,
-        /// Why not, and what would have been possible.
+        /// Why not, and which names or values exist.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Stage *evaluate*: what an eviction changes in the layer's output.
+//! Stage *evaluate*: the change that an eviction makes in the layer's output.
 
 use nalgebra::DMatrix;
 
@@ -30,7 +30,7 @@ pub fn evaluate(
     })
 }
 
-/// The norms that a layer's errors are relative to, whatever is evicted.
+/// The norms that a layer's errors are relative to, the same for every eviction.
 #[derive(Clone, Debug)]
 pub struct OutputNorms {
     window: Norms,
@@ -55,7 +55,7 @@ impl OutputNorms {
     }
 }
 
-/// Per KV head, whether each key is kept; positions behind the context cannot be evicted.
+/// Per KV head, whether each key is kept; positions after the context cannot be evicted.
 fn keeps_by_head(layer: &Layer, retained: LayerRetained<'_>) -> Vec<Vec<bool>> {
     let keeps = |head| {
         let mut keeps = retained.keeps(head);
@@ -68,7 +68,7 @@ fn keeps_by_head(layer: &Layer, retained: LayerRetained<'_>) -> Vec<Vec<bool>> {
 /// One head's attention weights after eviction less those before: logits, weights, retained keys.
 type WeightChange = fn(&DMatrix<f64>, &DMatrix<f64>, &[bool]) -> DMatrix<f64>;
 
-/// `drop`: evicted columns are gone, the others stay.
+/// `drop`: evicted columns become zero, the others stay.
 fn dropped(_: &DMatrix<f64>, weights: &DMatrix<f64>, keeps: &[bool]) -> DMatrix<f64> {
     let mut change = -weights;
     for (mut column, &keep) in change.column_iter_mut().zip(keeps) {
@@ -84,7 +84,7 @@ fn renormalised(logits: &DMatrix<f64>, weights: &DMatrix<f64>, keeps: &[bool]) -
     softmax_of_retained(logits, keeps) - weights
 }
 
-/// The error of one objective in both forms, with the change of weights it stands for.
+/// One objective's error in both forms, from the change of the weights.
 fn objective(
     layer: &Layer,
     attention: &Attention,

@@ -6,9 +6,10 @@ use crate::layer::Layer;
 use crate::options::GroupRule;
 use crate::shape::QueryHead;
 
-/// The scores of a layer's query heads, made one score a KV head.
+/// The scores of a layer's query heads, joined to one list per KV head.
 ///
-/// The group rules that are not one number a query head are their policy's own, and count as the mean here.
+/// The rules `attention` and `exact` do not join scores of query heads. Their policy computes them, and they count as
+/// the mean here.
 #[must_use]
 pub fn grouped(layer: &Layer, rule: GroupRule, of_head: impl Fn(QueryHead) -> DVector<f64>) -> Vec<Vec<f64>> {
     let group = |heads: Vec<QueryHead>| {

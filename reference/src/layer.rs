@@ -1,4 +1,4 @@
-//! One layer, widened to f64: what the stages of this crate work on.
+//! One layer, widened to f64: the input of this crate's stages.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::tensor::{Elements, TensorView};
 /// A layer's activations as f64 matrices, with the window's attention.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// The layer's own number.
+    /// The layer's number in the model.
     pub index: LayerIndex,
     /// The layer's sizes.
     pub shape: LayerShape,
@@ -22,14 +22,14 @@ pub struct Layer {
     pub values: Vec<DMatrix<f64>>,
     /// `W_h` per query head, `[d, D]`.
     pub output_projection: Vec<DMatrix<f64>>,
-    /// `A_h` of the window, `[w, n]` per query head; fewer rows where only the last ones are [observed](Layer::observed).
+    /// `A_h` of the window, `[w, n]` per query head; fewer rows if only the last ones are [observed](Layer::observed).
     pub attention: Attention,
-    /// Attention of the later queries, `[t, n + t]` per query head; `None` where there are none.
+    /// Attention of the later queries, `[t, n + t]` per query head; `None` if there are none.
     pub future_attention: Option<Attention>,
 }
 
 impl Layer {
-    /// Widens a problem, exactly, and attends.
+    /// Widens a problem exactly and computes its attention.
     #[must_use]
     pub fn new(problem: &LayerProblem<'_>) -> Self {
         let shape = problem.shape();
@@ -49,7 +49,7 @@ impl Layer {
         }
     }
 
-    /// A layer of which nothing is known but its place and its sizes: enough for a policy that looks at nothing else.
+    /// A layer with its number and sizes only, for policies that read nothing else.
     #[must_use]
     pub fn unseen(index: LayerIndex, shape: LayerShape) -> Self {
         let attention = Attention { logits: Vec::new(), weights: Vec::new() };
@@ -64,7 +64,7 @@ impl Layer {
         }
     }
 
-    /// The layer as seen by the last `window` queries alone; candidates and protected positions stay what they are.
+    /// The layer with the attention of the last `window` queries only. Its candidates stay the same.
     #[must_use]
     pub fn observed(&self, window: usize) -> Cow<'_, Self> {
         if window >= self.shape.window_len {

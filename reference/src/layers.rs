@@ -1,4 +1,4 @@
-//! The layers of one context, wherever they lie.
+//! The source of a pipeline's layers. [`InMemory`] holds them all; other implementations stream them, one at a time.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ pub trait Layers: Tasks {
     /// The sizes of each layer; there is at least one.
     fn shapes(&self) -> &[LayerShape];
 
-    /// Visits each layer once, in any order, ready for `scores`: the results in the order of the layers.
+    /// Visits each layer once, prepared for `scores`, in any order. The results are in the order of the layers.
     ///
     /// # Errors
     /// When a layer cannot be read or prepared, or a visit fails.
@@ -47,7 +47,7 @@ pub struct InMemory<'a, T> {
 }
 
 impl<'a, T: Tasks> InMemory<'a, T> {
-    /// Takes layers for a path, and the threads that visit them.
+    /// Takes layers, the backend that prepares them, and the tasks that visit them.
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no layer.
@@ -60,7 +60,7 @@ impl<'a, T: Tasks> InMemory<'a, T> {
         Ok(Self { backend, problems, shapes, prepared: OnceLock::new(), tasks })
     }
 
-    /// The layers, ready for `scores` if this is the first visit.
+    /// The prepared layers. Only the first visit announces its `scores` to them.
     fn prepared(&self, scores: &[Score]) -> Result<Vec<&dyn PreparedLayer>, Error> {
         if self.prepared.get().is_none() {
             let prepared = tasks::all(&self.tasks, self.problems.len(), |index| {

@@ -1,20 +1,33 @@
-//! LaProx by definition: which cached keys and values must stay so that a layer's output changes least.
+//! The definition of LaProx: which cached keys and values must stay so that a layer's output changes least.
 //!
 //! One attention layer's output over the window is one matrix product with inner dimension `H * n`,
 //!
 //! ```text
-//! O = sum_h A_h B_h,    A_h = softmax(Q_h K^T * scale),    B_h = V_{h/G} W_h
+//! O = sum_h A_h B_h,    A_h = softmax(Q_h K^T * scale + causal mask),    B_h = V_{h/G} W_h
 //! ```
 //!
-//! and evicting a slot (layer, KV head, position) removes the column-row pairs of its query group from it. This
-//! crate says what that costs, exactly and in f64: no threads, no unsafe code, no tuning. The data flows
+//! Evicting a slot (layer, KV head, position) removes the column-row pairs of its query group from this product. This
+//! crate computes the cost in f64, as the equations are written. It has no threads and no unsafe code. Its stages
+//! follow the equations; the limits of the oracles' searches are tuned. Other paths compute the same stages fast. The
+//! data flows
 //!
 //! ```text
-//! LayerProblem -> project -> attend -> score -> allocate -> select -> evaluate
+//! LayerProblem -> attend, project -> score -> cut (allocate, select) -> RetainedSet -> evaluate -> OutputErrors
 //! ```
 //!
-//! and each stage is the module of that name. [`policies`] holds one file a policy, [`backend`] the seam that the
-//! other paths fill.
+//! # Modules, in reading order
+//!
+//! | part | modules |
+//! |---|---|
+//! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`] |
+//! | data: a layer as captured, and in f64 | [`problem`], [`layer`] |
+//! | stages | [`attend`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@cut`], [`evaluate`] |
+//! | the table of policies, and their syntax | [`options`], [`policy`], [`policies`] |
+//! | the best eviction, or a proof of the distance to it | [`oracle`] |
+//! | the seam that other paths fill | [`scored`], [`backend`] |
+//! | from many layers to sets and errors | [`tasks`], [`layers`], [`pipeline`] |
+//! | the statements B1 to B9, evaluated | [`bounds`] |
+//! | the claims that every path must satisfy (feature `conformance`) | `conformance` |
 //!
 //! # Example
 //!

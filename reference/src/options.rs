@@ -1,4 +1,4 @@
-//! The options of a policy: what each may be, and how it is written.
+//! The options of a policy: their values and their syntax.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::scores::Normaliser;
 
-/// How the query heads of one KV head are made one score.
+/// How the scores of a query group become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GroupRule {
     /// The mean of complete per-head scores.
@@ -23,7 +23,7 @@ pub enum GroupRule {
     Exact,
 }
 
-/// Whose score a policy in two stages starts from.
+/// The first score of a policy that ranks twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Base {
     /// The window's mean attention.
@@ -39,34 +39,34 @@ pub enum Base {
 pub struct PolicyOptions {
     /// Where the budget goes.
     pub allocation: Allocation,
-    /// What layers are divided by under `allocation=model`.
+    /// The divisor of each layer's scores under `allocation=model`.
     pub norm: Normaliser,
     /// How many of the window's last queries the score reads; `None` is all of them.
     pub window: Option<usize>,
-    /// What is smoothed over neighbouring candidates.
+    /// The smoothing over neighbouring candidates.
     pub pool: Pool,
-    /// How a query group is made one score.
+    /// How the scores of a query group become one.
     pub group_rule: GroupRule,
-    /// Whose score comes first.
+    /// The first score of a policy that ranks twice.
     pub base: Base,
-    /// The first positions, which come before all others whatever they score.
+    /// How many first positions come before all others, whatever the scores.
     pub sinks: usize,
-    /// Candidates that every KV head keeps, whatever the others score; at most the budget's `b - w`.
+    /// The least number of candidates that every KV head keeps; at most the budget's `b - w`.
     pub min_per_head: usize,
-    /// For policies that draw.
+    /// The seed of a policy that draws.
     pub seed: u64,
-    /// Which errors an oracle minimises.
+    /// The form of the error that an oracle minimises.
     pub form: Form,
-    /// Relaxations that a certified oracle solves at most, a layer or a model.
+    /// The most relaxations that a certified oracle solves, per layer or for the model.
     pub nodes: usize,
-    /// Whether a certified oracle makes part of the diagonal linear first; forms `M` layer by layer.
+    /// Whether a certified oracle first makes part of the diagonal linear. It then forms `M` layer by layer.
     pub convexify: bool,
-    /// The numbers that policies and allocations declare for themselves.
+    /// The parameters that policies and allocations declare.
     pub parameters: Parameters,
 }
 
 impl PolicyOptions {
-    /// Head by head, unpooled, group mean: what an entry departs from.
+    /// Head by head, unpooled, group mean: an entry's defaults change some of these.
     pub const PLAIN: Self = Self {
         allocation: Allocation::HEAD,
         norm: Normaliser::Sum,
@@ -83,7 +83,7 @@ impl PolicyOptions {
         parameters: Parameters::DEFAULT,
     };
 
-    /// The same as far as scores go: what only moves the budget is as in [`PolicyOptions::PLAIN`].
+    /// The options that scores read. Those that only move the budget are as in [`PolicyOptions::PLAIN`].
     #[must_use]
     pub fn of_score(mut self) -> Self {
         for parameter in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
@@ -103,13 +103,13 @@ pub enum OptionKey {
     Norm,
     /// `window=all|N`
     Window,
-    /// `pool=none|avg:K|max:K`, at the first of these stages, or at another: `avg:K@attention`.
+    /// `pool=none|avg:K|max:K`, at the first of these stages unless another is named: `avg:K@attention`.
     Pool(&'static [PoolStage]),
     /// `gqa=` one of these rules.
     Gqa(&'static [GroupRule]),
     /// `base=` one of these scores.
     Base(&'static [Base]),
-    /// A number by the parameter's own name.
+    /// A number under the parameter's own name.
     Number(&'static Parameter),
     /// `sinks=N`
     Sinks,
@@ -128,10 +128,10 @@ pub enum OptionKey {
 /// The options of a policy, in the order in which they are printed.
 #[derive(Clone, Copy, Debug)]
 pub enum OptionList {
-    /// Those of every policy that ranks, with these of its own between: how the budget is divided, with the numbers of
-    /// every allocation, and which candidates come first in the ranking.
+    /// The options of a policy that ranks: `allocation`, `norm` and the numbers of every allocation, then these of its
+    /// own, then `sinks` and `min_per_head`.
     Ranking(&'static [OptionKey]),
-    /// These alone.
+    /// These only.
     Only(&'static [OptionKey]),
 }
 
@@ -176,7 +176,7 @@ const BASES: [(&str, Base); 3] = [("snapkv", Base::SnapKv), ("h2o", Base::H2o), 
 const POOL_STAGES: [(&str, PoolStage); 2] =
     [("score", PoolStage::Score), ("attention", PoolStage::Attention)];
 
-/// `window=` where the whole window is read.
+/// The value of `window=` for the whole window.
 const WHOLE_WINDOW: &str = "all";
 
 impl OptionKey {
@@ -200,7 +200,7 @@ impl OptionKey {
         }
     }
 
-    /// The option's value as it is written.
+    /// The option's value in the policy syntax.
     #[must_use]
     pub fn get(&self, options: &PolicyOptions) -> String {
         match self {
@@ -241,7 +241,7 @@ impl OptionKey {
         Ok(())
     }
 
-    /// The allocations under which the option means something; `None` where that does not depend on them.
+    /// The allocations that read the option; `None` if the option is not for an allocation.
     #[must_use]
     pub fn allocations(&self) -> Option<Vec<Allocation>> {
         let with = |reads: &dyn Fn(Allocation) -> bool| -> Vec<Allocation> {
@@ -269,7 +269,7 @@ fn pool_text(pool: Pool, stages: &[PoolStage]) -> String {
     format!("{}{stage}", pool.pooling)
 }
 
-/// `KERNEL[@STAGE]`; the policy's own stage, the first of `stages`, where none is given.
+/// `KERNEL[@STAGE]`. The default stage is the policy's own, the first of `stages`.
 fn pool(stages: &[PoolStage], text: &str) -> Result<Pool, String> {
     let (kernel, stage) = text.split_once('@').map_or((text, None), |(kernel, stage)| (kernel, Some(stage)));
     let pooling = kernel.parse()?;
@@ -298,7 +298,7 @@ fn value_in<T: Copy>(names: &[(&'static str, T)], text: &str) -> Result<T, Strin
     })
 }
 
-/// The value of this name, if it is one of those that the policy has.
+/// The value of this name, if the policy has it.
 fn one_of<T: Copy + PartialEq>(names: &[(&'static str, T)], has: &[T], text: &str) -> Result<T, String> {
     let has: Vec<_> = names.iter().filter(|(_, value)| has.contains(value)).copied().collect();
     value_in(&has, text)

@@ -1,17 +1,17 @@
-//! Errors of a layer's output, kept as squares so that layers and heads add.
+//! Errors of a layer's output. They are kept as squares, which add over layers and heads.
 
 use std::ops::Add;
 
-/// Which heads' errors may cancel.
+/// Whether the errors of different query heads may cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// All of a layer's: the error of the layer's output.
+    /// They may: the error of the layer's output.
     LayerWise,
-    /// None: the error of each query head counts alone.
+    /// They may not: each query head's error counts alone.
     HeadWise,
 }
 
-/// A squared Frobenius error beside the squared norm of what it is an error of.
+/// A squared Frobenius error, and the squared norm of the output without the error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OutputError {
     /// `norm_F(O_hat - O)^2`.
@@ -21,7 +21,7 @@ pub struct OutputError {
 }
 
 impl OutputError {
-    /// `norm_F(O_hat - O) / norm_F(O)`; 0 where there is no error, infinite where only the output is zero.
+    /// `norm_F(O_hat - O) / norm_F(O)`; 0 without an error, infinite if only the output is zero.
     #[must_use]
     pub fn relative(&self) -> f64 {
         if self.squared_error == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
@@ -42,10 +42,10 @@ impl Add for OutputError {
 /// One objective's error in both forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ObjectiveError {
-    /// Of the sum over the query heads: what the layer puts out.
+    /// The error of the layer's output, the sum over its query heads.
     pub layer_wise: OutputError,
-    /// Of each query head alone, squares added: blind to what heads cancel or reinforce. Error and norm are both
-    /// taken head by head.
+    /// The squared errors of the query heads, added up, beside their squared norms, added up. Heads neither cancel nor
+    /// reinforce each other.
     pub head_wise: OutputError,
 }
 
@@ -60,11 +60,11 @@ impl Add for ObjectiveError {
 /// The three objectives of one layer, or added up over several.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputErrors {
-    /// Retained pairs with their weights untouched.
+    /// The retained weights stay as they are.
     pub drop: ObjectiveError,
-    /// Each row divided by its retained mass: what a model computes after eviction.
+    /// Each row is divided by its retained mass, as a model does after eviction.
     pub renormalised: ObjectiveError,
-    /// `renormalised` for the later queries; `None` where the dump holds none.
+    /// `renormalised` for the later queries; `None` if the dump holds none.
     pub future: Option<ObjectiveError>,
 }
 
@@ -81,7 +81,7 @@ impl Add for OutputErrors {
 }
 
 impl OutputErrors {
-    /// Adds layers up, in order; `None` for no layer.
+    /// The sum over layers, in order; `None` without a layer.
     pub fn total(layers: impl IntoIterator<Item = Self>) -> Option<Self> {
         layers.into_iter().reduce(Add::add)
     }

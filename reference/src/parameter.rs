@@ -1,4 +1,4 @@
-//! Numbers that a policy or an allocation is tuned by: declared where they are used, stored by name.
+//! Named numbers that tune a policy or an allocation. The file that reads a number declares it.
 
 /// A number with a name, a range and a default; `alpha=0.2` in the policy syntax.
 #[derive(Debug)]
@@ -9,15 +9,15 @@ pub struct Parameter {
     pub least: f64,
     /// The largest value.
     pub most: f64,
-    /// The value where none is given.
+    /// The value if none is given.
     pub default: f64,
 }
 
 impl Parameter {
-    /// Reads a value of the range.
+    /// Reads a value and checks its range.
     ///
     /// # Errors
-    /// What was expected and found.
+    /// The message says what was expected and found.
     pub fn parse(&self, text: &str) -> Result<f64, String> {
         let number = text.parse().ok().filter(|number| (self.least..=self.most).contains(number));
         // Adding zero makes -0 and 0 one value.
@@ -38,17 +38,17 @@ impl Parameters {
     /// How many parameters one policy may have.
     pub const MOST: usize = 8;
 
-    /// All as they are by default.
+    /// Every parameter at its default.
     pub const DEFAULT: Self = Self { given: [FREE; Self::MOST] };
 
-    /// The value of one.
+    /// The value of a parameter.
     #[must_use]
     pub fn get(&self, parameter: &Parameter) -> f64 {
         let given = self.given.iter().find(|(name, _)| *name == parameter.name);
         given.map_or(parameter.default, |(_, bits)| f64::from_bits(*bits))
     }
 
-    /// The same with one set.
+    /// The same with one parameter set.
     ///
     /// # Panics
     /// When more than [`Parameters::MOST`] differ from their defaults.
@@ -64,7 +64,7 @@ impl Parameters {
         self
     }
 
-    /// The same with one as it is by default.
+    /// The same with one parameter back at its default.
     #[must_use]
     pub fn without(mut self, parameter: &Parameter) -> Self {
         for place in self.given.iter_mut().filter(|(name, _)| *name == parameter.name) {

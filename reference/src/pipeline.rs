@@ -1,7 +1,7 @@
 //! From layers, policies and budgets to retained sets and their errors: the only place where the stages meet.
 //!
-//! Every command goes through [`evict`], [`search`] and [`evaluate`], whatever computes ([`Backend`]) and wherever the
-//! layers lie ([`Layers`]).
+//! Every command goes through [`evict`], [`search`] and [`evaluate`]. A [`Backend`] computes the stages, and [`Layers`]
+//! provides the layers.
 
 use crate::allocations::Allocation;
 use crate::backend::{Backend, PackedRows, PreparedLayer};
@@ -22,12 +22,12 @@ use crate::shape::{LayerOrdinal, LayerShape};
 use crate::statistic::Statistic;
 use crate::tasks;
 
-/// The set that an oracle retains, with a proof for each layer, or one for the model; none where it proves nothing.
+/// The set that an oracle retains, with its proofs.
 #[derive(Clone, Debug)]
 pub struct Searched {
     /// The retained set.
     pub retained: RetainedSet,
-    /// The proofs.
+    /// One proof per layer, or one for the model; `None` if the oracle proves nothing.
     pub certified: Vec<Option<Certified>>,
 }
 
@@ -77,7 +77,7 @@ pub fn evict<L: Layers>(
 /// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
-        let reason = "it does not rank, so there are no scores of it".into();
+        let reason = "it does not rank, so it has no scores".into();
         return Err(Error::Policy { policy: policy.to_string(), reason }.into());
     };
     let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
@@ -104,10 +104,10 @@ pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<Pac
     Ok(packed.into_iter().collect())
 }
 
-/// Lets an oracle search: layer by layer, or the model as one, as its allocation says.
+/// Runs an oracle: layer by layer, or over the whole model, as its allocation says.
 ///
 /// # Errors
-/// When the policy is no oracle, or a layer or the problem is refused.
+/// When the policy is not an oracle, or a layer or the problem is refused.
 pub fn search<L: Layers>(
     backend: &dyn Backend,
     layers: &L,
@@ -148,7 +148,7 @@ fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Er
 struct Asked {
     score: Score,
     wants: Vec<Statistic>,
-    /// How many of the window's queries both read.
+    /// How many of the window's queries the score and the statistics read.
     queries: usize,
 }
 
@@ -204,7 +204,7 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
     Ok(asked.iter().zip(scores).map(join).collect::<Result<_, _>>()?)
 }
 
-/// What an oracle found for some layers under one budget.
+/// An oracle's result for layers that share a budget.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The retained candidates of each KV head of each layer, ascending.
@@ -219,7 +219,7 @@ pub struct Found {
 ///
 /// # Errors
 /// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`];
-/// [`Error::Policy`] when the policy is no oracle; [`Error::Path`] when a device fails.
+/// [`Error::Policy`] when the policy is not an oracle; [`Error::Path`] when a device fails.
 pub fn search_together(
     backend: &dyn Backend,
     layers: &[&dyn PreparedLayer],
@@ -228,7 +228,7 @@ pub fn search_together(
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Found, Error> {
     let Rule::Oracle(oracle) = policy.rule() else {
-        return Err(Error::Policy { policy: policy.to_string(), reason: "it is no oracle".into() });
+        return Err(Error::Policy { policy: policy.to_string(), reason: "it is not an oracle".into() });
     };
     let form = policy.options().form;
     let start = laprox_set(layers, per_head)?;
@@ -242,8 +242,8 @@ pub fn search_together(
     let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
     let grams = layers.iter().map(|layer| layer.gram(form, rows)).collect::<Result<Vec<_>, _>>()?;
     let gram = backend.stack(grams);
-    let candidates = layers[0].shape().candidate_len();
-    let evicted = start.evicted(candidates);
+    let candidate_len = layers[0].shape().candidate_len();
+    let evicted = start.evicted(candidate_len);
     let certified = if oracle == Oracle::Exhaustive {
         let (eviction, bound) = exhaustive(gram.as_ref(), evicted.len())?;
         let squared_lower_bound = bound.value.min(eviction.squared_error);
@@ -253,7 +253,7 @@ pub fn search_together(
         certify(gram.as_ref(), evicted.len(), &evicted, limits, watch)?
     };
     let heads = layers.len() * layers[0].shape().kv_heads;
-    let retained = retained_candidates(&certified.eviction.evicted, heads, candidates);
+    let retained = retained_candidates(&certified.eviction.evicted, heads, candidate_len);
     Ok(Found { retained, certified: Some(certified) })
 }
 
@@ -273,7 +273,7 @@ fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
     }
 }
 
-/// Where the searches start: unpooled LaProx scores, cut over all the layers.
+/// The set from which the searches start: unpooled LaProx scores, cut over all the layers.
 fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet, Error> {
     let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
     let score = policy.score().expect("laprox ranks");
@@ -282,12 +282,12 @@ fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Res
     crate::cut::cut(&policy, &scores, per_head, layers[0].shape().window_len)
 }
 
-/// Each of `heads` KV heads' candidates outside the evicted ones, ascending.
-fn retained_candidates(evicted: &[usize], heads: usize, candidates: usize) -> Vec<Vec<u32>> {
+/// The candidates that each of `heads` KV heads retains, ascending.
+fn retained_candidates(evicted: &[usize], heads: usize, candidate_len: usize) -> Vec<Vec<u32>> {
     let mut evicted = evicted.iter().copied().peekable();
     let mut of_head = |head: usize| {
-        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidates + position)).is_none();
-        (0..candidates).filter(kept).map(|position| position as u32).collect()
+        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidate_len + position)).is_none();
+        (0..candidate_len).filter(kept).map(|position| position as u32).collect()
     };
     (0..heads).map(&mut of_head).collect()
 }

@@ -8,7 +8,7 @@ use crate::pool::PoolStage;
 use crate::score::{Score, ScoreEntry};
 use crate::statistic::Statistic;
 
-/// Which oracle.
+/// The oracles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Oracle {
     /// A set with a proof, at any size.
@@ -23,21 +23,21 @@ pub enum Oracle {
     Future,
 }
 
-/// What a policy does with a layer.
+/// How a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(&'static ScoreEntry),
-    /// Keeps everything, whatever the budget.
+    /// Keeps everything at any budget.
     Everything,
-    /// Searches for the best set itself.
+    /// Searches for the best set.
     Oracle(Oracle),
-    /// Needs what no dump holds: what that is, and how it would be captured.
+    /// Needs data that no dump holds. The text says which data and how to capture them.
     Unavailable(&'static str),
 }
 
 impl Rule {
-    /// Whether scores say what the policy keeps.
+    /// Whether the policy keeps candidates by their scores.
     #[must_use]
     pub fn ranks(&self) -> bool {
         matches!(self, Self::Score(_))
@@ -53,13 +53,13 @@ pub struct PolicyEntry {
     pub formula: &'static str,
     /// Where it was published.
     pub source: &'static str,
-    /// In what a dump limits it, one sentence for the foot of a table; empty where it does not.
+    /// How a dump limits it, one sentence for the foot of a table; empty if it does not.
     pub caveat: &'static str,
-    /// What it does.
+    /// How it decides.
     pub rule: Rule,
     /// The options that it has.
     pub options: OptionList,
-    /// Their values where none is given.
+    /// The defaults of the options.
     pub defaults: PolicyOptions,
 }
 
@@ -88,7 +88,7 @@ impl Policy {
         self.entry.name
     }
 
-    /// What the policy does.
+    /// How the policy decides.
     #[must_use]
     pub fn rule(&self) -> Rule {
         self.entry.rule
@@ -109,7 +109,7 @@ impl Policy {
     /// The same policy with one option changed.
     ///
     /// # Errors
-    /// [`Error::Policy`] when the policy does not have the option, or the option not the value.
+    /// [`Error::Policy`] when the policy does not have the option, or the option does not have the value.
     pub fn with(self, key: &str, value: &str) -> Result<Self, Error> {
         let refuse = |reason| Error::Policy { policy: self.to_string(), reason };
         let option = self.entry.options.keys().into_iter().find(|option| option.name() == key);
@@ -126,7 +126,7 @@ impl Policy {
         self
     }
 
-    /// The policy whose draws depend on `seed` as well as on its own `seed` option.
+    /// The same policy, with draws that depend on `seed` as well as on its own `seed` option.
     #[must_use]
     pub fn reseeded(mut self, seed: u64) -> Self {
         self.options.seed ^= seed;
@@ -169,7 +169,7 @@ impl Policy {
     /// A default beyond the window reads all of it.
     ///
     /// # Errors
-    /// [`Error::Policy`] when more were asked for.
+    /// [`Error::Policy`] when an option asks for more.
     pub fn queries_read(&self, window_len: usize) -> Result<usize, Error> {
         let asked = self.options.window.unwrap_or(window_len);
         if asked > window_len && self.options.window != self.entry.defaults.window {
@@ -181,7 +181,7 @@ impl Policy {
 }
 
 impl Policy {
-    /// Why an option means nothing under the policy's allocation, if so.
+    /// Why an option has no effect under the policy's allocation, if so.
     pub(crate) fn idle(&self, option: &OptionKey) -> Option<String> {
         let under = option.allocations()?;
         let names: Vec<_> = under.iter().map(|allocation| allocation.name()).collect();

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a policy pools, and when.
+/// A policy's pooling, and the stage at which it applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pool {
-    /// How.
+    /// The kernel.
     pub pooling: Pooling,
-    /// When.
+    /// The stage.
     pub stage: PoolStage,
 }
 
@@ -17,7 +17,7 @@ pub struct Pool {
 pub enum PoolStage {
     /// The finished score of a KV head.
     Score,
-    /// What each query head pays in attention, before it meets a value or the group's other heads.
+    /// Each query head's attention, before it is multiplied by a value or joined with the group's other heads.
     Attention,
 }
 
@@ -37,7 +37,7 @@ impl Pool {
         Self { pooling, stage: PoolStage::Attention }
     }
 
-    /// The scores as they leave `stage`: pooled where this is the stage that pools.
+    /// The scores after `stage`, pooled if this is the stage that pools.
     #[must_use]
     pub fn at(self, stage: PoolStage, scores: Vec<f64>) -> Vec<f64> {
         if self.stage == stage { self.pooling.apply(scores) } else { scores }
@@ -49,9 +49,9 @@ impl Pool {
 pub enum Pooling {
     /// `s_i` as it is.
     None,
-    /// `sum over |j - i| <= K/2 of s_j / K`: what lies outside the candidates counts as zero.
+    /// `sum over |j - i| <= K/2 of s_j / K`: neighbours outside the candidates count as zero.
     Average(usize),
-    /// `max over |j - i| <= K/2 of s_j`: what lies outside the candidates does not count.
+    /// `max over |j - i| <= K/2 of s_j`: neighbours outside the candidates do not count.
     Max(usize),
 }
 

@@ -1,4 +1,4 @@
-//! One layer's eviction problem: what was captured of it, checked once.
+//! One layer's eviction problem: its captured activations, checked once.
 
 use crate::error::Error;
 use crate::quantity::Tensor;
@@ -16,7 +16,7 @@ pub struct Activations<'a> {
     pub value: TensorView<'a, 3>,
     /// `o_proj.weight` as PyTorch stores it, `[D, H * d]`.
     pub output_projection: TensorView<'a, 2>,
-    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; `None` is `t = 0`.
+    /// Post-RoPE queries of positions `n..n + t`, `[H, t, d]`; `None` if `t = 0`.
     pub future_query: Option<TensorView<'a, 3>>,
 }
 
@@ -30,22 +30,22 @@ pub struct LayerProblem<'a> {
 }
 
 impl<'a> LayerProblem<'a> {
-    /// Checks the tensors against each other and every value.
+    /// Checks that the shapes agree and that every number is finite.
     ///
     /// `attention_scale` multiplies `q . k` before the softmax, usually `1 / sqrt(d)`.
     ///
     /// # Errors
-    /// As [`LayerProblem::of_finite`], and [`Error::NonFinite`] names the tensor.
+    /// As [`LayerProblem::of_finite`]; [`Error::NonFinite`] names the tensor.
     pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
         let problem = Self::of_finite(layer, attention_scale, activations)?;
         check_finite(&problem.activations)?;
         Ok(problem)
     }
 
-    /// The same for values that were found finite before: only the tensors' shapes are looked at.
+    /// The same for numbers that are known to be finite: only the shapes and the scale are checked.
     ///
     /// # Errors
-    /// [`Error::Size`] names the size, [`Error::Shape`] the tensor.
+    /// [`Error::Size`] names the size, [`Error::Shape`] the tensor or the scale.
     pub fn of_finite(
         layer: LayerIndex,
         attention_scale: f64,
@@ -62,7 +62,7 @@ impl<'a> LayerProblem<'a> {
         Ok(Self { layer, shape, attention_scale, activations })
     }
 
-    /// The layer's own number in the model.
+    /// The layer's number in the model.
     #[must_use]
     pub fn layer(&self) -> LayerIndex {
         self.layer
@@ -74,7 +74,7 @@ impl<'a> LayerProblem<'a> {
         self.shape
     }
 
-    /// What `q . k` is multiplied by before the softmax.
+    /// The factor of `q . k` before the softmax.
     #[must_use]
     pub fn attention_scale(&self) -> f64 {
         self.attention_scale
@@ -87,7 +87,7 @@ impl<'a> LayerProblem<'a> {
     }
 }
 
-/// Reads the sizes off the tensors and holds every tensor against them.
+/// Reads the sizes off the tensors and checks every tensor against them.
 fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     let [query_heads, window_len, head_dim] = activations.query.shape();
     let [kv_heads, cached_len, _] = activations.key.shape();

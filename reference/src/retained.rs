@@ -1,4 +1,4 @@
-//! What an eviction leaves: per layer and KV head, ascending positions that always contain the window.
+//! Retained sets: ascending positions per layer and KV head, the window always among them.
 
 use std::ops::Range;
 
@@ -17,11 +17,11 @@ pub struct RetainedSet {
 impl RetainedSet {
     /// Builds the set from each KV head's retained candidates, ascending, and appends the window to each.
     ///
-    /// `heads` runs over layers and, within a layer, over its `kv_heads` KV heads.
+    /// `heads` lists the `kv_heads` KV heads of the first layer, then those of the next.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a list is not strictly ascending, leaves the candidates, or the lists are not whole
-    /// layers.
+    /// [`Error::Shape`] when a list is not strictly ascending or holds more than candidates, or when the lists do not
+    /// make whole layers.
     pub fn from_candidates(
         kv_heads: usize,
         context_len: usize,
@@ -50,7 +50,7 @@ impl RetainedSet {
     /// Keeps every position of `layers` layers.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no layer or no KV head, or the context leaves 32 bits.
+    /// [`Error::Shape`] when there is no layer or no KV head, or a position does not fit 32 bits.
     pub fn everything(layers: usize, kv_heads: usize, context_len: usize) -> Result<Self, Error> {
         Self::from_candidates(kv_heads, context_len, context_len, &vec![Vec::new(); layers * kv_heads])
     }
@@ -61,7 +61,7 @@ impl RetainedSet {
         (self.offsets.len() - 1) / self.kv_heads
     }
 
-    /// The part of one layer.
+    /// One layer's part.
     ///
     /// # Panics
     /// When the ordinal is not below [`RetainedSet::layer_count`].
@@ -75,22 +75,22 @@ impl RetainedSet {
         }
     }
 
-    /// The candidates outside the set, `candidates` per KV head, as indices in the order (layer, KV head, position).
+    /// The evicted candidates as indices in the order (layer, KV head, position), `candidate_len` per KV head.
     #[must_use]
-    pub fn evicted(&self, candidates: usize) -> Vec<usize> {
+    pub fn evicted(&self, candidate_len: usize) -> Vec<usize> {
         let mut evicted = Vec::new();
         for (head, offsets) in self.offsets.windows(2).enumerate() {
             let mut kept = self.positions[offsets[0]..offsets[1]].iter().copied().peekable();
-            for position in 0..candidates {
+            for position in 0..candidate_len {
                 if kept.next_if_eq(&(position as u32)).is_none() {
-                    evicted.push(head * candidates + position);
+                    evicted.push(head * candidate_len + position);
                 }
             }
         }
         evicted
     }
 
-    /// Where each KV head's positions start, and where the last one's end: `[layers * Hkv + 1]`.
+    /// The start of each KV head's positions, and the end of the last one's: `[layers * Hkv + 1]`.
     #[must_use]
     pub fn offsets(&self) -> &[usize] {
         &self.offsets

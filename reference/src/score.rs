@@ -1,4 +1,7 @@
-//! Stage *score*: how much each candidate is worth to a policy.
+//! Stage *score*: one number per candidate, and the higher ones stay.
+//!
+//! A file of [`policies`](crate::policies) defines a score as a [`ScoreEntry`]. A [`Score`] is an entry with its options
+//! resolved: the value by which a pipeline asks a backend for scores.
 
 use crate::error::Error;
 use crate::layer::Layer;
@@ -7,12 +10,12 @@ use crate::parameter::Parameter;
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::scores::HeadScores;
 
-/// Raw scores, one list of `n - w` for each KV head; attention is pooled already where a policy pools that.
+/// Raw scores, `[Hkv][n - w]`. A policy that pools attention has pooled it already.
 pub type ScoreFn = fn(&Layer, &PolicyOptions) -> Vec<Vec<f64>>;
 
-/// The scores that a path may compute by kernels of its own.
+/// Kinds of scores that a path may compute with kernels of its own.
 ///
-/// Paths match on it without a wildcard, so a new family does not compile until each of them says what it does with it.
+/// Paths match on it without a wildcard: a new family does not compile until every path handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `norm2(a_{h,i}) norm2(b_{h,i})`, with the group rules `mean`, `attention` and `exact`.
@@ -23,13 +26,13 @@ pub enum Family {
     MeanAttention,
     /// `A_h[w-1,i]`, the mean over all query heads.
     LastQuery,
-    /// Scores that follow from the layer's place and sizes alone. Nothing is widened for them.
+    /// Scores that depend on the layer's number and sizes only. Nothing is widened for them.
     Unseen,
     /// Any other: the reference computes it on every path.
     Other,
 }
 
-/// One score: its family, and its definition.
+/// One score: its family and its definition.
 #[derive(Debug)]
 pub struct ScoreEntry {
     /// The family that it belongs to.
@@ -38,23 +41,23 @@ pub struct ScoreEntry {
     pub rule: ScoreRule,
 }
 
-/// How a score ranks the candidates.
+/// How scores rank the candidates.
 #[derive(Clone, Copy, Debug)]
 pub enum ScoreRule {
-    /// Once.
+    /// One score ranks them.
     Once(ScoreFn),
-    /// Twice: the first score allocates and fills the first part of a KV head's share, the second the rest of it.
+    /// The first score allocates and fills the first part of each KV head's share. The second score fills the rest.
     Twice {
         /// The score that allocates.
         first: ScoreFn,
         /// The score that fills the rest.
         second: ScoreFn,
-        /// How much of a share the first part is.
+        /// The first part as a fraction of the share.
         ratio: &'static Parameter,
     },
 }
 
-/// A score with its options resolved. Two are equal where they give every candidate the same number.
+/// A score with its options resolved. Equal scores give every candidate the same number.
 #[derive(Clone, Copy, Debug)]
 pub struct Score {
     entry: &'static ScoreEntry,
@@ -97,7 +100,7 @@ impl Score {
         self.options.window.map_or(window_len, |asked| asked.min(window_len))
     }
 
-    /// Whether the score is made of whole columns of the window's attention, and pooled once it is finished.
+    /// Whether the score reads the whole window's attention and is not pooled before it is finished.
     #[must_use]
     pub fn reads_whole_columns(&self, window_len: usize) -> bool {
         let Pool { pooling, stage } = self.options.pool;

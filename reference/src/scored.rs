@@ -1,4 +1,4 @@
-//! Scores on their way from the stage that makes them to the cut: on the host, or left on a device.
+//! Scores between the stages *score* and *cut*: in the host's memory, or left on the device that computed them.
 
 use std::any::Any;
 use std::sync::OnceLock;
@@ -41,13 +41,13 @@ impl LayerScores {
 pub struct Scored {
     window_len: usize,
     statistics: Vec<(Statistic, Vec<f64>)>,
-    /// All layers, or none.
+    /// All layers, or empty if the scores are on the host.
     device: Vec<Box<dyn OnDevice>>,
     host: OnceLock<ModelScores>,
 }
 
 impl Scored {
-    /// Joins the layers' scores. They stay on the device if all of them are there.
+    /// Joins the layers' scores. They stay on the device if all of them lie there.
     ///
     /// # Errors
     /// As [`ModelScores::new`], [`ModelScores::with`] and [`OnDevice::download`].
@@ -94,7 +94,7 @@ impl Scored {
         Ok(self.host.get_or_init(|| scores))
     }
 
-    /// The layers' scores on a device of the caller's own kind, if all of them are there.
+    /// The layers' scores on a device, as the caller's own type; `None` if any lies elsewhere.
     #[must_use]
     pub fn on_device<T: OnDevice>(&self) -> Option<Vec<&T>> {
         if self.device.is_empty() {

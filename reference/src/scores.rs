@@ -1,4 +1,4 @@
-//! Slot scores, finite by construction.
+//! Candidate scores, finite by construction.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::shape::{KvHead, LayerIndex, Position};
 use crate::statistic::Statistic;
 
-/// What a layer's scores are divided by before a cut over the whole model.
+/// The divisor of a layer's scores before a cut over the whole model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Normaliser {
     /// The sum of the magnitudes of the layer's candidate scores.
@@ -24,7 +24,7 @@ pub enum Reach {
     Head,
     /// Those of one layer.
     Layer,
-    /// All.
+    /// Those of all layers.
     Model,
 }
 
@@ -41,10 +41,10 @@ impl Normaliser {
 }
 
 impl FiniteScores {
-    /// Takes one score a candidate, in the order of positions.
+    /// Takes one score per candidate, in the order of positions.
     ///
     /// # Errors
-    /// [`Error::Score`] names the first slot whose score is NaN or infinite.
+    /// [`Error::Score`] names the first candidate whose score is NaN or infinite.
     pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self, Error> {
         if all_finite(&scores) {
             return Ok(Self(scores));
@@ -54,13 +54,14 @@ impl FiniteScores {
     }
 }
 
-/// Many numbers at once, none of which ends the loop: that is several times faster than to look for the first that is not finite.
+/// Whether all numbers are finite. The loop takes many at once and never ends early, which is several times faster than
+/// a search for the first bad one.
 fn all_finite(numbers: &[f64]) -> bool {
     let (many, rest) = numbers.as_chunks::<16>();
     let mut sums = [0.0; 16];
     for numbers in many {
         for (sum, number) in sums.iter_mut().zip(numbers) {
-            // 0, or not a number for ever.
+            // Adds 0, or makes the sum NaN for good.
             *sum += number * 0.0;
         }
     }
@@ -76,12 +77,12 @@ pub struct HeadScores {
     second: Option<SecondStage>,
 }
 
-/// How the rest of a KV head's share is filled once its first part is.
+/// The scores that fill the rest of a KV head's share after its first part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecondStage {
-    /// One list a KV head.
+    /// One list per KV head.
     heads: Vec<FiniteScores>,
-    /// How much of the share the first part is.
+    /// The first part as a fraction of the share.
     ratio: f64,
 }
 
@@ -100,17 +101,17 @@ impl SecondStage {
 }
 
 impl HeadScores {
-    /// Takes one score a candidate for each KV head, in the order of positions.
+    /// Takes the scores of each KV head, one per candidate, in the order of positions.
     ///
     /// # Errors
-    /// [`Error::Score`] names the first slot whose score is NaN or infinite; [`Error::Shape`] when the heads
+    /// [`Error::Score`] names the first candidate whose score is NaN or infinite; [`Error::Shape`] when the heads
     /// differ in length or there is none.
     pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self, Error> {
         let finite = |(head, scores)| FiniteScores::new(layer, KvHead(head), scores);
         Self::of(layer, heads.into_iter().enumerate().map(finite).collect::<Result<_, _>>()?)
     }
 
-    /// Takes the scores of each KV head.
+    /// Takes finite scores of each KV head.
     ///
     /// # Errors
     /// [`Error::Shape`] when the heads differ in length or there is none.
@@ -142,13 +143,13 @@ impl HeadScores {
         Ok(Self { second: Some(SecondStage { heads: second.heads, ratio }), ..self })
     }
 
-    /// How the rest of a share is filled, where that is by other scores.
+    /// The second scores, if others fill the rest of a share.
     #[must_use]
     pub fn second(&self) -> Option<&SecondStage> {
         self.second.as_ref()
     }
 
-    /// The layer's own number.
+    /// The layer's number in the model.
     #[must_use]
     pub fn layer(&self) -> LayerIndex {
         self.layer
@@ -170,7 +171,7 @@ impl HeadScores {
         self.heads().flatten().copied()
     }
 
-    /// The scores over `normaliser`; a zero score stays zero whatever it is divided by.
+    /// The scores over `normaliser`; a zero score stays zero for any normaliser.
     fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
@@ -252,7 +253,7 @@ impl ModelScores {
         self.layers[0].candidate_len
     }
 
-    /// The KV heads of all layers.
+    /// The number of KV heads over all layers.
     #[must_use]
     pub fn head_count(&self) -> usize {
         self.layers.iter().map(|layer| layer.heads.len()).sum()
@@ -279,11 +280,10 @@ impl ModelScores {
 
     /// The scores with each layer divided by its normaliser `Z`.
     ///
-    /// `sum` takes magnitudes: for non-negative scores that is the plain sum, and a score that counts downwards
-    /// from zero keeps its order.
+    /// `sum` adds magnitudes: the plain sum for non-negative scores, and a positive divisor for negative ones.
     ///
     /// # Errors
-    /// [`Error::Score`] when a layer's output norm is zero though its scores are not; [`Error::Shape`] when a norm is missing.
+    /// [`Error::Score`] when a layer's output norm is zero but its scores are not; [`Error::Shape`] when a norm is missing.
     pub fn normalised(&self, normaliser: Normaliser) -> Result<Self, Error> {
         let divisors: Vec<f64> = match normaliser {
             Normaliser::None => return Ok(self.clone()),

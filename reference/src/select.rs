@@ -37,10 +37,10 @@ impl<'a> Ranking<'a> {
         candidates
     }
 
-    /// How many of `count` candidates each of `heads` holds: its own first `least`, then the first of all that are left.
+    /// How many candidates each of `heads` has among `count`: its own first `least`, then the first of all others.
     ///
     /// # Panics
-    /// When `count` is less than `least` for every head.
+    /// When `count` is less than `least` times the heads.
     #[must_use]
     pub fn counts_in_top(&self, heads: Range<usize>, count: usize, least: usize) -> Vec<usize> {
         let mut seen = vec![0; self.heads.len()];
@@ -56,7 +56,7 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// Whether one scored candidate comes before another. Scores are finite, so they always compare; -0.0 ties with 0.0.
+/// The order of two scored candidates. Scores are finite, so they always compare; -0.0 ties with 0.0.
 fn before(sinks: usize, one: (f64, Candidate), two: (f64, Candidate)) -> Ordering {
     let key = |(score, (_, position)): (f64, Candidate)| (position < sinks, score);
     key(two).partial_cmp(&key(one)).unwrap_or(Ordering::Equal).then(one.1.cmp(&two.1))
@@ -69,7 +69,7 @@ fn order(scores: &[f64], sinks: usize) -> Vec<usize> {
     positions
 }
 
-/// The first `quota` positions of a KV head: all by its score, or a first part of them and the rest by another.
+/// The first `quota` positions of a KV head: all by its score, or a first part by its score and the rest by the second.
 fn kept(scores: &[f64], second: Option<(&SecondStage, &[f64])>, sinks: usize, quota: usize) -> Vec<usize> {
     let mut kept = order(scores, sinks);
     let Some((stage, others)) = second else {

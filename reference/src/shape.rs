@@ -18,11 +18,11 @@ macro_rules! index {
 }
 
 index!(
-    /// A layer's own number in the model.
+    /// A layer's number in the model.
     LayerIndex
 );
 index!(
-    /// A layer's place among those that a dump or a retained set holds, not its own number in the model.
+    /// A layer's place in a dump or in a retained set, not its number in the model.
     LayerOrdinal
 );
 index!(
@@ -51,9 +51,9 @@ pub struct LayerShape {
     pub hidden_dim: usize,
     /// `n`, cached entries per KV head.
     pub context_len: usize,
-    /// `w`, the last context queries, whose own positions are protected.
+    /// `w`, the last context queries. Their own positions are never evicted.
     pub window_len: usize,
-    /// `t`, the later queries that the `future` objective looks at.
+    /// `t`, the later queries that the `future` objective reads.
     pub future_len: usize,
 }
 

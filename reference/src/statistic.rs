@@ -1,9 +1,9 @@
-//! Numbers beside the scores that an allocation may ask a layer for.
+//! Statistics of a layer that an allocation may read beside its scores.
 
 use crate::layer::Layer;
 use crate::project::head_output;
 
-/// One number of a layer.
+/// One number per layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Statistic {
     /// `norm_F(O)`, `O = sum_h A_h B_h` over the window.
@@ -15,7 +15,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// The statistic of a layer. Attention is that of the last `queries` rows of the window, the output that of all of them.
+    /// The statistic of a layer. Attention is read from the last `queries` rows of the window, the output from all rows.
     #[must_use]
     pub fn of(self, layer: &Layer, queries: usize) -> f64 {
         match self {
@@ -37,7 +37,7 @@ fn output_norm(layer: &Layer) -> f64 {
     output.reduce(|sum, next| sum + next).map_or(0.0, |output| output.norm())
 }
 
-/// The sum over all query heads and candidates of a number of the column `A_h[.., i]`.
+/// The sum of `of(A_h[.., i])` over all query heads `h` and candidates `i`.
 fn over_columns(layer: &Layer, queries: usize, of: impl Fn(&[f64]) -> f64) -> f64 {
     let mut sum = 0.0;
     for weights in &layer.attention.weights {
@@ -49,13 +49,13 @@ fn over_columns(layer: &Layer, queries: usize, of: impl Fn(&[f64]) -> f64) -> f6
     sum
 }
 
-/// `-p ln p`, 0 at `p = 0`; not below 0 where `p` has been rounded above 1.
+/// `-p ln p`, 0 at `p = 0`; never below 0, even if rounding has taken `p` above 1.
 #[must_use]
 pub fn entropy_term(p: f64) -> f64 {
     if p > 0.0 { (-p * p.ln()).max(0.0) } else { 0.0 }
 }
 
-/// `sum_t (a_t - mean)^2 / (w - 1)`; 0 of a single number.
+/// `sum_t (a_t - mean)^2 / (w - 1)`; 0 for a single number.
 #[must_use]
 pub fn variance(numbers: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
     let count = numbers.len() as f64;

@@ -1,10 +1,10 @@
-//! Independent tasks, run by whatever threads the caller has.
+//! Independent tasks. This crate starts no threads; a caller with threads implements [`Tasks`] on them.
 
 use std::sync::Mutex;
 
 use crate::error::Error;
 
-/// Runs independent tasks. This crate has no threads; a caller that has some brings them along here.
+/// Runs independent tasks.
 pub trait Tasks: Sync {
     /// Runs `task(0)` to `task(count - 1)`, in any order.
     fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync));
@@ -23,7 +23,7 @@ impl Tasks for InTurn {
 /// The results of independent tasks, in order.
 ///
 /// # Errors
-/// The first in this order, whichever came first.
+/// The error of the first task, in order, that has failed.
 pub fn all<T: Send>(
     tasks: &impl Tasks,
     count: usize,

@@ -1,11 +1,11 @@
-//! Borrowed tensors in the precision in which they were captured.
+//! Borrowed tensors in the precision of their capture.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::Error;
 
-/// Numbers as they lie in a file or in memory; nothing is converted until a path asks for it.
+/// Numbers as they lie in a file or in memory. A path converts them when it needs them.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
     /// IEEE half precision.
@@ -36,7 +36,7 @@ impl<'a> Elements<'a> {
     /// The numbers of `range`.
     ///
     /// # Panics
-    /// When `range` leaves the elements.
+    /// When `range` is out of bounds.
     #[must_use]
     #[inline]
     pub fn slice(&self, range: std::ops::Range<usize>) -> Elements<'a> {
@@ -72,8 +72,8 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// The first index whose value is not so. Blocks are looked at whole, which takes far fewer instructions than stopping
-/// early could save.
+/// The first index whose value fails the test. Whole blocks are tested at once, which costs fewer instructions than an
+/// early stop saves.
 fn first_not<T: Copy>(values: &[T], is: impl Fn(T) -> bool) -> Option<usize> {
     const BLOCK: usize = 1024;
     let all = |block: &&[T]| block.iter().fold(true, |all, &value| all & is(value));

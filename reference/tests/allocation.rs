@@ -1,4 +1,4 @@
-//! Stages allocate and select: quotas meet the budget, and what is kept equals one flat sort.
+//! Stages allocate and select: quotas meet the budget, and the retained set equals one flat sort.
 
 mod common;
 
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use common::stated_shares::{assert_rounds, stated_entropy, stated_shares};
 use common::{config, lists, policy};
 
-/// Scores `[layers][Hkv][n - w]`, a norm a layer, and how many candidates a head keeps on average.
+/// Scores `[layers][Hkv][n - w]`, a norm per layer, and how many candidates a head keeps on average.
 #[derive(Clone, Debug)]
 struct Case {
     scores: Vec<Vec<Vec<f64>>>,
@@ -59,7 +59,7 @@ impl Case {
         quotas(&self.model_scores(), policy(text).options(), CandidatesPerHead(self.per_head)).unwrap()
     }
 
-    /// What each head of each layer keeps, where the heads of a layer keep alike.
+    /// The number that each head of each layer keeps, if the heads of a layer keep alike.
     fn layers_shares(&self, quotas: &[usize]) -> Vec<usize> {
         let layers = quotas.chunks(self.kv_heads());
         assert!(layers.clone().all(|layer| layer.iter().all(|quota| *quota == layer[0])), "{quotas:?}");
@@ -311,7 +311,7 @@ proptest! {
         }
     }
 
-    /// The layers' shares by their entropies, and within a layer what `ada` makes of that share.
+    /// The layers' shares by their entropies, and within a layer the shares of `ada`.
     #[test]
     fn lava_is_ada_under_shares_in_proportion_to_the_entropies(case in cases(), percent in 0..=100_u32) {
         let alpha = f64::from(percent) / 100.0;
@@ -391,7 +391,7 @@ proptest! {
         }
     }
 
-    /// A layer alone: what it is divided by does not matter, whatever the signs.
+    /// A layer alone: its divisor does not matter, whatever the signs.
     #[test]
     fn scores_of_either_sign_keep_their_order_under_the_sum(mut case in cases()) {
         case.scores.truncate(1);

@@ -1,4 +1,4 @@
-//! `128`, `5%` or `0.05`: what parses, how it rounds, and what it leaves.
+//! `128`, `5%` or `0.05`: which texts parse, how they round, and which entries they leave.
 
 mod common;
 

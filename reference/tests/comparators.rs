@@ -119,7 +119,7 @@ fn the_last_value_channel_is_an_outlier() {
     }
 }
 
-/// A bound as large as what it bounds would let everything pass.
+/// A bound as large as the number would let everything pass.
 #[test]
 fn the_derived_rounding_is_small_on_alive_problems() {
     assert!(sample().all(|problem| problem.rounding() < 1e-11));

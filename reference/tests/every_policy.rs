@@ -1,4 +1,4 @@
-//! What holds for every policy under every allocation.
+//! Claims about every policy under every allocation.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn least_drop_error(layers: &[Problem], per_head: usize) -> f64 {
     drop_error(&errors(layers, &found.retained))
 }
 
-/// B1's right side: the complete pair norms of what is evicted, `G` times the mean of a group, over all layers.
+/// B1's right side: the complete pair norms of the evicted slots, `G` times the mean of a group, over all layers.
 fn triangle_bound(layers: &[Problem], retained: &RetainedSet) -> f64 {
     let heads = layers.iter().flat_map(laprox_mean).zip(lists(retained));
     let evicted = heads.flat_map(|(scores, kept)| {
@@ -143,7 +143,7 @@ proptest! {
         }
     }
 
-    /// Every score is finite or refused with its slot, whatever the numbers; nothing panics.
+    /// Every score is finite or refused with its slot, for any numbers; nothing panics.
     #[test]
     fn hostile_numbers_are_scored_or_refused(
         sizes in sizes(0..=9_usize),

@@ -17,7 +17,7 @@ fn model(scores: &[Vec<Vec<f64>>]) -> ModelScores {
     ModelScores::new(layers.collect()).unwrap()
 }
 
-/// What a policy keeps of scores, with a window of one position.
+/// The set that a policy keeps by scores, with a window of one position.
 fn evict(text: &str, scores: &ModelScores, per_head: usize) -> Result<RetainedSet, Error> {
     cut(&policy(text), scores, CandidatesPerHead(per_head), 1)
 }
@@ -133,7 +133,7 @@ fn streaming_keeps_four_sinks_and_the_most_recent() {
     assert_eq!(lists(&evicted(&problem, "streaming:sinks=0", 2)), [[6, 7, 8, 9]; 2]);
 }
 
-/// What each head of `L` layers of two heads keeps beside the window, with ten candidates a head.
+/// How many of its ten candidates each head of `L` layers of two heads keeps.
 fn counts(text: &str, scores: &[Vec<Vec<f64>>], per_head: usize) -> Vec<usize> {
     kept(text, scores, per_head).iter().map(|head| head.len() - 1).collect()
 }
@@ -211,7 +211,7 @@ fn a_statistic_that_is_missing_is_refused() {
     assert_eq!(message, "statistics: expected 3, one OutputNorm per layer, found 2");
 }
 
-/// Entropies ln 4, ln 16 and 0: of twelve, 4, 8 and 0 a head; of the nine left after a minimum of one, 3, 6 and 0.
+/// Entropies ln 4, ln 16 and 0: of twelve, 4, 8 and 0 per head; of the nine left after a minimum of one, 3, 6 and 0.
 #[test]
 fn lava_divides_in_proportion_to_the_entropy_of_the_scores() {
     let mut scores = vec![vec![vec![0.0; 10]; 2]; 3];
@@ -278,7 +278,7 @@ fn retained_lists_are_those_of_their_layer_and_head() {
 }
 
 #[test]
-fn quotas_that_are_not_one_a_head_are_refused() {
+fn quotas_that_are_not_one_per_head_are_refused() {
     let scores = model(&two_layers());
     let message = refusal(select(&scores, &[1, 1, 1], 0, 1));
     assert_eq!(message, "quotas: expected 4, one per KV head, found 3");

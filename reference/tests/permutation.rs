@@ -1,4 +1,4 @@
-//! Naming the KV heads in another order renames what is kept and changes nothing else.
+//! Naming the KV heads in another order renames the retained set and changes nothing else.
 
 mod common;
 
@@ -43,12 +43,12 @@ fn reordered<T: Clone>(heads: &[T], order: &[usize]) -> Vec<T> {
     order.iter().map(|&head| heads[head].clone()).collect()
 }
 
-/// What each head keeps.
+/// The positions that each head keeps.
 fn kept(problem: &Problem, text: &str, per_head: usize) -> Vec<Vec<u32>> {
     lists(&evicted(std::slice::from_ref(problem), text, per_head))
 }
 
-/// Policies whose scores read their own query group alone; the others also add up what other heads have.
+/// Policies whose scores read their own query group alone; the others also add up numbers of other heads.
 fn own_group() -> impl Iterator<Item = &'static str> {
     ranking_policies()
         .map(|entry| entry.name)

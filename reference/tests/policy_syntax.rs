@@ -1,4 +1,4 @@
-//! `NAME[:key=value[,key=value]..]`: what parses, what it means, and what a refusal lists.
+//! `NAME[:key=value[,key=value]..]`: which texts parse, their meaning, and the lists in refusals.
 
 mod common;
 

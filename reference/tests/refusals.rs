@@ -1,4 +1,4 @@
-//! Bad data is refused with the name of what is bad.
+//! Bad data is refused by name.
 
 mod common;
 

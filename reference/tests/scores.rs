@@ -80,7 +80,7 @@ proptest! {
         assert_heads_agree("averaged", &found, &pooled, problem.rounding());
     }
 
-    /// Attention norms are pooled before they meet the value norms: with one query head a group, term by term.
+    /// Attention norms are pooled before they meet the value norms: with one query head per group, term by term.
     #[test]
     fn pooling_at_the_attention_smooths_the_attention_alone(problem in problems(), reach in 0..=4_usize) {
         let kernel = 2 * reach + 1;

@@ -12,7 +12,7 @@ use common::stated_scores::{centred_formula, centred_meaning, laprox_exact};
 use common::statement::{Rows, weights};
 use common::{config, prepare, scores};
 
-/// What evicting each slot alone costs, `[Hkv][n - w]`.
+/// The cost of evicting each slot alone, `[Hkv][n - w]`.
 fn single_slot_errors(problem: &Problem, squared: impl Fn(OutputErrors) -> f64) -> Vec<Vec<f64>> {
     let layer = prepare(problem);
     let error = |head, i| {
@@ -49,7 +49,7 @@ fn assert_centred_is_its_meaning(problem: &Problem) {
     assert_heads_agree("centred", &scores(problem, "centred"), &stated, problem.rounding());
 }
 
-/// `1 / (1 - A)` for the heaviest candidate: what `A / (1 - A)` magnifies the rounding of `A` by.
+/// `1 / (1 - A)` for the heaviest candidate: the factor by which `A / (1 - A)` magnifies the rounding of `A`.
 fn magnification(problem: &Problem) -> f64 {
     let candidates = problem.sizes.candidate_len;
     let rows = weights(problem, Rows::Window, &problem.all_kept()).concat();
@@ -162,7 +162,7 @@ fn centred_of_an_even_row_is_a_seventh_of_the_distance() {
     let stated: Vec<Stated> =
         [7.0, 4.0, 8.0, 12.0].iter().map(|v: &f64| Stated::of(5.0 * (output - v).abs() / 7.0)).collect();
     for (found, stated) in scores(&problem, "centred")[0].iter().zip(&stated) {
-        // The distance is up to three times smaller than what cancels in it.
+        // The distance is up to three times smaller than the terms that cancel in it.
         assert_agrees("centred", *found, *stated, 4.0 * problem.rounding());
     }
 }

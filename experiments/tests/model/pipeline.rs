@@ -81,8 +81,8 @@ impl PreparedLayer for Counted<'_> {
 }
 
 impl PairGram for Failing<'_> {
-    fn slots(&self) -> usize {
-        self.0.slots()
+    fn candidates(&self) -> usize {
+        self.0.candidates()
     }
 
     fn product(&self, _: &[f64]) -> Result<Product, Error> {
@@ -93,8 +93,8 @@ impl PairGram for Failing<'_> {
         self.0.diagonal()
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.0.blocks(slots)
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        self.0.blocks(candidates)
     }
 
     fn magnitudes(&self) -> Vec<f64> {

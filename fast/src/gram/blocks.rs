@@ -1,4 +1,4 @@
-//! Small dense blocks of `M`, of some slots.
+//! Small dense blocks of `M`, of some candidates.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -8,7 +8,7 @@ use nalgebra::DMatrix;
 use super::FastGram;
 use super::group::column_of;
 
-/// The chosen slots of one KV head.
+/// The chosen candidates of one KV head.
 struct Chosen {
     kv_head: KvHead,
     /// The first of them among all.
@@ -22,10 +22,10 @@ impl FastGram {
     /// `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
     ///
     /// Query heads are taken by their places in their groups: the heads at one place are multiplied with those at another,
-    /// for all chosen slots at once. `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
-    pub(super) fn block(&self, slots: &[usize]) -> DMatrix<f64> {
-        let (len, group_size) = (slots.len(), self.shape.group_size());
-        let chosen = self.chosen(slots);
+    /// for all chosen candidates at once. `<b_{h,i}, b_{h',j}> = v_i (W_h W_h'^T) v_j`.
+    pub(super) fn block(&self, candidates: &[usize]) -> DMatrix<f64> {
+        let (len, group_size) = (candidates.len(), self.shape.group_size());
+        let chosen = self.chosen(candidates);
         let columns: Vec<Mat<f64>> =
             (0..group_size).map(|place| self.chosen_columns(&chosen, place, len)).collect();
         let (mut own, mut mixed) = (DMatrix::zeros(len, len), DMatrix::zeros(len, len));
@@ -40,16 +40,16 @@ impl FastGram {
                 add_products(if one == two { &mut own } else { &mut mixed }, &attention, &values);
             }
         }
-        self.join(slots, own, &mixed)
+        self.join(candidates, own, &mixed)
     }
 
-    /// The chosen slots, ascending, by KV head.
-    fn chosen(&self, slots: &[usize]) -> Vec<Chosen> {
-        let candidates = self.shape.candidate_len();
+    /// The chosen candidates, ascending, by KV head.
+    fn chosen(&self, candidates: &[usize]) -> Vec<Chosen> {
+        let candidate_len = self.shape.candidate_len();
         let of_group = |kv_head: KvHead| {
-            let first = slots.partition_point(|slot| slot / candidates < kv_head.0);
-            let last = slots.partition_point(|slot| slot / candidates <= kv_head.0);
-            let positions: Vec<usize> = slots[first..last].iter().map(|slot| slot % candidates).collect();
+            let first = candidates.partition_point(|i| i / candidate_len < kv_head.0);
+            let last = candidates.partition_point(|i| i / candidate_len <= kv_head.0);
+            let positions: Vec<usize> = candidates[first..last].iter().map(|i| i % candidate_len).collect();
             let values = &self.groups[kv_head.0].values;
             let values = Mat::from_fn(positions.len(), self.shape.head_dim, |i, k| values[(positions[i], k)]);
             Chosen { kv_head, first, positions, values }
@@ -99,10 +99,10 @@ impl FastGram {
     }
 
     /// Adds up the terms of heads at one place, and of heads at different places in both orders.
-    fn join(&self, slots: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
-        let kv_head = |index: usize| slots[index] / self.shape.candidate_len();
-        for j in 0..slots.len() {
-            for i in j..slots.len() {
+    fn join(&self, candidates: &[usize], mut own: DMatrix<f64>, mixed: &DMatrix<f64>) -> DMatrix<f64> {
+        let kv_head = |index: usize| candidates[index] / self.shape.candidate_len();
+        for j in 0..candidates.len() {
+            for i in j..candidates.len() {
                 let counts = self.form == Form::LayerWise || kv_head(i) == kv_head(j);
                 let entry = if counts { own[(i, j)] + (mixed[(i, j)] + mixed[(j, i)]) } else { 0.0 };
                 (own[(i, j)], own[(j, i)]) = (entry, entry);

@@ -33,18 +33,18 @@ pub struct Group {
 impl Group {
     pub fn new(layer: &Layer, attention: &Attention, kv_head: KvHead) -> Self {
         let shape = layer.shape;
-        let (candidates, group_size) = (shape.candidate_len(), shape.group_size());
+        let (candidate_len, group_size) = (shape.candidate_len(), shape.group_size());
         let rows = attention.weights[0].nrows();
         let weights = &attention.weights[kv_head.0 * group_size..][..group_size];
-        let norms = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
+        let norms = |weights: &DMatrix<f64>| (0..candidate_len).map(|i| weights.column(i).norm()).collect();
         let values = &layer.values[kv_head.0];
         Self {
-            attention: Mat::from_fn(group_size * rows, candidates, |row, i| {
+            attention: Mat::from_fn(group_size * rows, candidate_len, |row, i| {
                 weights[row / rows][(row % rows, i)]
             }),
-            values: Mat::from_fn(candidates, shape.head_dim, |i, k| values[(i, k)]),
+            values: Mat::from_fn(candidate_len, shape.head_dim, |i, k| values[(i, k)]),
             attention_norms: weights.iter().map(norms).collect(),
-            value_norms: (0..candidates).map(|i| values.row(i).norm()).collect(),
+            value_norms: (0..candidate_len).map(|i| values.row(i).norm()).collect(),
         }
     }
 

@@ -32,8 +32,8 @@ use nalgebra::DMatrix;
 use self::group::{Group, row_dots};
 use crate::factor::Faer;
 
-/// The most slots for which `M` is formed: 8192 of them take half a gibibyte.
-const MOST_SLOTS: usize = 8192;
+/// The most candidates for which `M` is formed: 8192 of them take half a gibibyte.
+const MOST_CANDIDATES: usize = 8192;
 
 /// One layer's `M`.
 pub struct FastGram {
@@ -100,8 +100,8 @@ impl FastGram {
     /// `M_ii = sum over pairs (h, h') of the group of <a_{h,i}, a_{h',i}> <b_{h,i}, b_{h',i}>`.
     fn group_diagonal(&self, kv_head: KvHead) -> Vec<f64> {
         let group = &self.groups[kv_head.0];
-        let candidates = self.shape.candidate_len();
-        let mut diagonal = vec![0.0; candidates];
+        let candidate_len = self.shape.candidate_len();
+        let mut diagonal = vec![0.0; candidate_len];
         for (one, one_rows) in self.group_rows(kv_head) {
             for (two, two_rows) in self.group_rows(kv_head).filter(|(two, _)| self.interact(one, *two)) {
                 // <v W_h, v W_h'> = v (W_h W_h'^T) v.
@@ -125,8 +125,8 @@ impl FastGram {
 
     /// The part of `x` that belongs to a KV head.
     fn part<'x>(&self, x: &'x [f64], kv_head: KvHead) -> &'x [f64] {
-        let candidates = self.shape.candidate_len();
-        &x[kv_head.0 * candidates..(kv_head.0 + 1) * candidates]
+        let candidate_len = self.shape.candidate_len();
+        &x[kv_head.0 * candidate_len..(kv_head.0 + 1) * candidate_len]
     }
 
     /// `A_h diag x V` of every head side by side, `[rows, H d]`.
@@ -214,7 +214,7 @@ impl FastGram {
 }
 
 impl PairGram for FastGram {
-    fn slots(&self) -> usize {
+    fn candidates(&self) -> usize {
         self.shape.kv_heads * self.shape.candidate_len()
     }
 
@@ -223,8 +223,8 @@ impl PairGram for FastGram {
         let entries = errors.len() * errors[0].nrows() * errors[0].ncols();
         let value = errors.iter().map(Mat::squared_norm_l2).sum::<f64>();
         let mut product = Product {
-            values: Vec::with_capacity(self.slots()),
-            errors: Vec::with_capacity(self.slots()),
+            values: Vec::with_capacity(self.candidates()),
+            errors: Vec::with_capacity(self.candidates()),
             value,
             squared_norm: value * (1.0 + 2.0 * gamma(entries)),
             drift: self.drift(x),
@@ -241,8 +241,8 @@ impl PairGram for FastGram {
         &self.diagonal
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        vec![self.block(slots)]
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        vec![self.block(candidates)]
     }
 
     /// Each entry of a block is a sum of products of inner products of `w`, and of `D` after `d`, terms.
@@ -250,7 +250,7 @@ impl PairGram for FastGram {
         let shape = self.shape;
         let heads = shape.query_heads * shape.query_heads;
         let factor = gamma(self.rows + shape.hidden_dim + 2 * shape.head_dim + heads + 8).sqrt();
-        let mut magnitudes = vec![0.0; self.slots()];
+        let mut magnitudes = vec![0.0; self.candidates()];
         for head in shape.query_heads() {
             let (kv_head, place) = (shape.kv_head_of(head), head.0 % shape.group_size());
             let group = &self.groups[kv_head.0];
@@ -268,8 +268,8 @@ impl PairGram for FastGram {
     }
 
     fn convexity(&self) -> Vec<f64> {
-        if self.slots() > MOST_SLOTS {
-            return vec![0.0; self.slots()];
+        if self.candidates() > MOST_CANDIDATES {
+            return vec![0.0; self.candidates()];
         }
         convexify::diagonal(self, &Faer)
     }

@@ -18,9 +18,10 @@ use crate::common::{device, naive_device, open};
 
 /// Both are within their own bound of the same number.
 fn assert_meet(what: &str, one: &Product, two: &Product) {
-    for (slot, (a, b)) in one.values.iter().zip(&two.values).enumerate() {
-        let allowed = one.errors[slot] + two.errors[slot] + 2.0 * (one.drift + two.drift) * two.value.sqrt();
-        assert!((a - b).abs() <= allowed, "{what}, slot {slot}: {a} and {b}, allowed {allowed:e}");
+    for (candidate, (a, b)) in one.values.iter().zip(&two.values).enumerate() {
+        let allowed =
+            one.errors[candidate] + two.errors[candidate] + 2.0 * (one.drift + two.drift) * two.value.sqrt();
+        assert!((a - b).abs() <= allowed, "{what}, candidate {candidate}: {a} and {b}, allowed {allowed:e}");
     }
     let apart = (one.value.sqrt() - two.value.sqrt()).abs();
     let rounding = 1e-12 * two.value.sqrt();
@@ -50,13 +51,13 @@ fn products_agree_with_the_reference_within_their_bounds() {
         for form in [Form::LayerWise, Form::HeadWise] {
             for rows in [Rows::Window, Rows::Future] {
                 let host = LayerGram::of(&layer, form, rows).unwrap();
-                let x = shares(host.slots(), seed);
+                let x = shares(host.candidates(), seed);
                 let expected = host.product(&x);
                 for device in [device(), naive_device()] {
                     let gram = DeviceGram::new(&device, &layer, form, rows).unwrap();
                     let what = format!("{form:?}, {rows:?}, {:?}, {sizes:?}", device.version());
                     assert_meet(&what, &gram.product(&x).unwrap(), &expected);
-                    assert_eq!((gram.slots(), gram.diagonal()), (host.slots(), host.diagonal()));
+                    assert_eq!((gram.candidates(), gram.diagonal()), (host.candidates(), host.diagonal()));
                 }
             }
         }
@@ -69,7 +70,7 @@ fn the_bounds_of_a_product_are_small() {
     let problem = Problem::alive(Sizes::with_context(100), Format::Bf16, 3);
     let layer = Layer::new(&problem.layer_problem());
     let gram = DeviceGram::new(&device(), &layer, Form::LayerWise, Rows::Window).unwrap();
-    let product = gram.product(&shares(gram.slots(), 1)).unwrap();
+    let product = gram.product(&shares(gram.candidates(), 1)).unwrap();
     let (errors, values) = (product.errors.iter().sum::<f64>(), product.values.iter().sum::<f64>());
     assert!(
         errors < 1e-9 * values.abs() && product.drift < 1e-9 * product.value.sqrt(),

@@ -1,11 +1,11 @@
-//! `allocation=ada`: within a layer, heads between an even share and what the layer's cut would give them.
+//! `allocation=ada`: within a layer, each head between an even share and its share of the layer's cut.
 //!
 //! A head that holds `f_g` of the top `Hkv * (b - w)` of its flattened layer keeps `(1 - alpha) f_g + alpha (b - w)`,
 //! rounded to whole numbers by the largest remainder.
 //!
-//! So the paper's code (arXiv 2407.11550, `floor_alpha`), but for its rounding, which does not keep the budget.
-//! NVIDIA's kvpress has another safeguard, `alpha b` best entries of each head before the cut: that is
-//! `allocation=layer` with `min_per_head`.
+//! This is the paper's code (arXiv 2407.11550, `floor_alpha`) except for its rounding, which does not keep the budget.
+//! NVIDIA's kvpress instead protects the best `alpha b` entries of each head before the cut: that is `allocation=layer`
+//! with `min_per_head`.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::parameter::Parameter;
 use crate::select::Ranking;
 
-/// How much of a share is even.
+/// The even part of a share.
 pub static ALPHA: Parameter = Parameter { name: "alpha", least: 0.0, most: 1.0, default: 0.2 };
 
 pub(super) static ENTRY: AllocationEntry = AllocationEntry {

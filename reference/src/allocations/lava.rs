@@ -1,12 +1,12 @@
 //! `allocation=lava`: layers in proportion to the entropy of their scores, their heads as under `allocation=ada`.
 //!
 //! With `p` the layer's scores over their sum, its weight is `-sum p ln p / ln(Hkv (n - w))`; the divisor is the same
-//! for all layers. Magnitudes are taken where scores are negative. A layer without scores weighs nothing. What a layer
-//! cannot take goes to the others in proportion; whole numbers are made by the largest remainder.
+//! for all layers. Negative scores count by their magnitude. A layer whose scores are all zero weighs nothing. A
+//! surplus that a layer cannot take goes to the others in proportion. The largest remainder makes whole numbers.
 //!
-//! The paper (arXiv 2509.09754) flattens a layer's heads; its code then mixes in an even share, `floor_alpha = 0.2`, and so
-//! does this rule: `alpha=0` is the paper's. The code also settles the layers one by one during the prefill, each
-//! time dividing among those seen so far; the outcome differs only by the rounding, which does not keep the budget there.
+//! The paper (arXiv 2509.09754) flattens a layer's heads; its code then mixes in an even share, `floor_alpha = 0.2`. So
+//! does this rule, and `alpha=0` is the paper's. The code also settles the layers one by one during the prefill and
+//! divides among those seen so far. The outcome differs only by the rounding, which does not keep the budget there.
 
 use super::shares::proportional;
 use super::{AllocationEntry, Division, Request, Supply, ada};

@@ -1,9 +1,9 @@
-//! Stage *allocate*: one rule, one file; each fills an [`AllocationEntry`] with its formula, its source and its quotas.
+//! Stage *allocate*: how many candidates each KV head keeps. There is one rule per file, and it fills an [`AllocationEntry`].
 //!
-//! A cut over any range of candidates is a cut in each KV head of the range, so a rule only has to say how many candidates
-//! each head keeps; [`select`](crate::select) says which. Every rule hands out exactly `L * Hkv * (b - w)` candidates and
-//! gives no head more than it has. What a head or a layer cannot take goes to the others in the rule's own proportions.
-//! With `min_per_head`, each head has that many first, and the rule divides the rest.
+//! A cut over several KV heads is a cut in each of them, too. So a rule says only how many candidates each head keeps,
+//! and [`select`](crate::select) says which. Every rule hands out exactly `L * Hkv * (b - w)` candidates and gives no
+//! head more than it has. A surplus that a head or a layer cannot take goes to the others in the rule's own
+//! proportions. With `min_per_head`, each head gets that many first, and the rule divides the rest.
 
 pub mod ada;
 pub mod cake;
@@ -31,11 +31,11 @@ pub struct AllocationEntry {
     pub formula: &'static str,
     /// Where it was published.
     pub source: &'static str,
-    /// The numbers that the rule is tuned by.
+    /// The rule's parameters.
     pub parameters: &'static [&'static Parameter],
     /// The statistics of each layer that the rule reads.
     pub wants: &'static [Statistic],
-    /// Whether every layer keeps the same number of candidates, whatever the scores.
+    /// Whether every layer keeps the same number of candidates for any scores.
     pub within_layers: bool,
     /// The rule.
     pub division: Division,
@@ -51,7 +51,7 @@ pub enum Division {
         /// Whether each layer's scores are divided by its normaliser first.
         normalised: bool,
     },
-    /// So many candidates per KV head, `[L * Hkv]`.
+    /// The candidates that each KV head keeps, `[L * Hkv]`.
     Quotas(fn(&Request<'_>) -> Result<Vec<usize>, Error>),
 }
 
@@ -70,7 +70,7 @@ impl Allocation {
     pub const MODEL_RAW: Self = Self(&model::RAW);
     /// Layers in a falling line, heads of a layer alike.
     pub const PYRAMID: Self = Self(&pyramid::ENTRY);
-    /// Heads of a layer between an even share and that of the layer's cut.
+    /// Heads of a layer, each between an even share and its share of the layer's cut.
     pub const ADA: Self = Self(&ada::ENTRY);
     /// Layers by the spread of their attention, heads of a layer alike.
     pub const CAKE: Self = Self(&cake::ENTRY);
@@ -122,15 +122,15 @@ impl Hash for Allocation {
     }
 }
 
-/// The question that [`Division::Quotas`] answers.
+/// The input of [`Division::Quotas`].
 pub struct Request<'a> {
     /// The scores, with the statistics that the rule wants.
     pub scores: &'a ModelScores,
     /// How many first positions come before all others.
     pub sinks: usize,
-    /// What there is to divide.
+    /// The candidates to divide.
     pub supply: Supply,
-    /// The numbers that the rule is tuned by.
+    /// The rule's parameters.
     pub parameters: &'a Parameters,
 }
 
@@ -139,23 +139,23 @@ pub struct Request<'a> {
 pub struct Supply {
     /// `b - w`.
     pub per_head: usize,
-    /// How many every head has first; at most `per_head`.
+    /// How many every head gets first; at most `per_head`.
     pub least: usize,
     /// `n - w`.
-    pub candidates: usize,
+    pub candidate_len: usize,
 }
 
 impl Supply {
-    /// `b - w` beyond what every head has first.
+    /// `b - w` less the candidates that every head gets first.
     #[must_use]
     pub fn free(&self) -> usize {
         self.per_head - self.least
     }
 
-    /// How many candidates a head can take beyond those that it has first.
+    /// How many candidates a head can take beyond those that it gets first.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.candidates - self.least
+        self.candidate_len - self.least
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a> Request<'a> {
         Ranking::new(self.scores, self.sinks)
     }
 
-    /// Quotas from each layer's share per head beyond the least: heads of a layer alike.
+    /// Quotas from each layer's share per head beyond the least. All heads of a layer get the same.
     fn alike(&self, shares: &[usize]) -> Vec<usize> {
         let layers = self.scores.layer_heads().zip(shares);
         layers.flat_map(|(heads, share)| vec![share + self.supply.least; heads.len()]).collect()

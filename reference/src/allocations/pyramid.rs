@@ -1,18 +1,18 @@
 //! `allocation=pyramid`: early layers keep more than late ones, in a straight line.
 //!
 //! With `c = b - w`, the first layer's heads keep `2 c - c / beta`, the last layer's `c / beta`, those between on the
-//! line. Where the first layer would exceed the candidates it keeps them all, and the last `2 c - (n - w)`. The line
-//! is rounded to whole numbers by the largest remainder; layers are counted within the dump.
+//! line. If the first layer's share exceeds the candidates, it keeps them all, and the last layer's heads keep
+//! `2 c - (n - w)`. The largest remainder makes whole numbers. Layers are counted within the dump.
 //!
-//! So the paper (arXiv 2406.02069) and the code of its successors; NVIDIA's kvpress falls back to equal layers where
-//! the least share is below the window, which the paper does not say and which is not done here.
+//! This is the paper (arXiv 2406.02069) and the code of its successors. NVIDIA's kvpress falls back to equal layers if
+//! the least share is below the window. The paper does not, and neither does this rule.
 
 use super::shares::rounded;
 use super::{AllocationEntry, Division, Request};
 use crate::error::Error;
 use crate::parameter::Parameter;
 
-/// How many times the mean share is the last layer's.
+/// The mean share over the last layer's.
 pub static BETA: Parameter = Parameter { name: "beta", least: 1.0, most: 1000.0, default: 20.0 };
 
 pub(super) static ENTRY: AllocationEntry = AllocationEntry {

@@ -20,9 +20,9 @@ pub(super) fn rounded(targets: &[f64], total: usize, most: usize) -> Vec<usize> 
     shares
 }
 
-/// `total` in proportion to `weights`, nobody more than `most`: what exceeds it goes to the others, in proportion.
+/// `total` in proportion to `weights`, no share above `most`. The surplus goes to the other shares in proportion.
 ///
-/// Where all weights that are left are 0, all that are left are alike.
+/// If all remaining weights are 0, the remaining shares are equal.
 pub(super) fn proportional(weights: &[f64], total: usize, most: usize) -> Vec<usize> {
     let mut shares = vec![most; weights.len()];
     let mut open: Vec<usize> = (0..weights.len()).collect();

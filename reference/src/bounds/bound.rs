@@ -1,11 +1,11 @@
-//! One bound, evaluated: two sides, and what decides whether it holds.
+//! One evaluated bound: its two sides, and the evidence for its verdict.
 
-/// A statement of METHOD.md section 5 with numbers in it.
+/// One of the statements B1 to B9 about a layer, with the numbers of both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// `B1a`, `B1b`, ...
     pub id: &'static str,
-    /// What is claimed, as an equation.
+    /// The claim as an equation.
     pub statement: &'static str,
     /// The claim's left side.
     pub left: f64,
@@ -15,10 +15,10 @@ pub struct Bound {
     pub evidence: Evidence,
 }
 
-/// What stands between the numbers of a [`Bound`] and its verdict.
+/// The evidence by which the numbers of a [`Bound`] decide its verdict.
 ///
-/// A rounding allowance is derived where the bound is: `gamma_k` of the longest chain of operations times the sum of
-/// the magnitudes that went through it, for the same formula. Underflow is accounted for only where it says so.
+/// Each bound derives its rounding allowance: `gamma_k` of the longest chain of operations times the sum of the
+/// magnitudes that went through it, for the same formula. Underflow is accounted for only if the bound says so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence {
     /// `left <= right`, both computed.
@@ -42,13 +42,13 @@ pub enum Evidence {
     },
 }
 
-/// The `p_bound` below which a random statement counts as violated: a true one does at most this often, per row.
+/// The `p_bound` below which a random statement counts as violated. A true one does so at most this often, per row.
 ///
 /// A run of a thousand random rows raises a false alarm at most once in a thousand runs.
 pub const FALSE_ALARM_RATE: f64 = 1e-6;
 
 impl Bound {
-    /// `right / left`, how loose the bound is: 1 is tight. 1 where both sides are 0.
+    /// `right / left`, how loose the bound is: 1 is tight. It is 1 if both sides are 0.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         if self.left == self.right { 1.0 } else { self.right / self.left }
@@ -60,7 +60,7 @@ impl Bound {
         self.right - self.left
     }
 
-    /// Whether the statement stands. A side or an allowance that is NaN or infinite proves nothing and does not.
+    /// Whether the statement holds. It does not if a side or an allowance is NaN or infinite: that proves nothing.
     #[must_use]
     pub fn holds(&self) -> bool {
         let finite = self.left.is_finite() && self.right.is_finite();
@@ -87,7 +87,7 @@ impl Bound {
         }
     }
 
-    /// Of the same statement about many things (rows, slots), the one that is violated or nearest to it.
+    /// Of the same statement about many things (rows, candidates), the one that is violated or nearest to it.
     pub fn nearest_to_failing(bounds: impl IntoIterator<Item = Self>) -> Option<Self> {
         bounds.into_iter().reduce(|worst, next| if next.strain() > worst.strain() { next } else { worst })
     }

@@ -1,4 +1,4 @@
-//! What the bounds are evaluated on: a layer, and one eviction of it.
+//! The data that bounds are evaluated on: a layer, and one eviction of it.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -36,7 +36,7 @@ pub struct HeadPairs {
     pub value_norms: DVector<f64>,
     /// `p_{h,i} = norm2(a_{h,i}) norm2(b_{h,i})`.
     pub scores: DVector<f64>,
-    /// `norm2(|v_i| |W_h|)`: what rounding in `b_{h,i}` is measured by, at least its norm.
+    /// `norm2(|v_i| |W_h|)`: the scale of rounding in `b_{h,i}`, at least its norm.
     pub value_magnitudes: DVector<f64>,
     /// `norm2(a_{h,i}) norm2(|v_i| |W_h|)`: the same for the whole pair.
     pub magnitudes: DVector<f64>,
@@ -79,7 +79,7 @@ impl<'a> LayerPairs<'a> {
         })
     }
 
-    /// `sum over h of (A_h diag y_h) V_{h/G} W_h`, `[w, D]`: the sum of all pairs with weights `y_{h,i}`, `n` a head.
+    /// `sum over h of (A_h diag y_h) V_{h/G} W_h`, `[w, D]`: the sum of all pairs with weights `y_{h,i}`, `n` per head.
     #[must_use]
     pub fn weighted_sum(&self, weights: &[DVector<f64>]) -> DMatrix<f64> {
         let shape = self.layer.shape;
@@ -96,7 +96,7 @@ impl<'a> LayerPairs<'a> {
         sum
     }
 
-    /// `<matrix, a_{h,i} b_{h,i}^T> = a_{h,i}^T (matrix W_h^T) v_i` for every pair, `n` a head; `matrix` is `[w, D]`.
+    /// `<matrix, a_{h,i} b_{h,i}^T> = a_{h,i}^T (matrix W_h^T) v_i` for every pair, `n` per head; `matrix` is `[w, D]`.
     #[must_use]
     pub fn inner_products(&self, matrix: &DMatrix<f64>) -> Vec<DVector<f64>> {
         let of = |head: QueryHead| {
@@ -181,12 +181,12 @@ impl<'a> Case<'a> {
         (0..keeps.len()).filter(|&position| !keeps[position]).collect()
     }
 
-    /// The evicted slots, numbered as [`LayerGram`] does: `KV head * (n - w) + position`.
+    /// The evicted candidates, numbered as [`LayerGram`] does: `KV head * (n - w) + position`.
     #[must_use]
-    pub fn evicted_slots(&self) -> Vec<usize> {
-        let candidates = self.pairs.layer.shape.candidate_len();
-        let slots = |head: KvHead| self.evicted(head).into_iter().map(move |i| head.0 * candidates + i);
-        self.pairs.layer.shape.kv_heads().flat_map(slots).collect()
+    pub fn evicted_candidates(&self) -> Vec<usize> {
+        let candidate_len = self.pairs.layer.shape.candidate_len();
+        let of_head = |head: KvHead| self.evicted(head).into_iter().map(move |i| head.0 * candidate_len + i);
+        self.pairs.layer.shape.kv_heads().flat_map(of_head).collect()
     }
 
     /// How many pairs stay: the query group of every retained slot.
@@ -220,13 +220,13 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The sum over a query group of one number of the pairs at `position`.
+/// The sum over a candidate's query group of one number of its pairs.
 pub(super) fn group_sum(
     pairs: &LayerPairs<'_>,
-    slot: usize,
+    candidate: usize,
     number: impl Fn(&HeadPairs, usize) -> f64,
 ) -> f64 {
     let shape = pairs.layer.shape;
-    let (head, position) = (KvHead(slot / shape.candidate_len()), slot % shape.candidate_len());
+    let (head, position) = (KvHead(candidate / shape.candidate_len()), candidate % shape.candidate_len());
     shape.query_group(head).map(|head| number(&pairs.heads[head.0], position)).sum()
 }

@@ -1,9 +1,9 @@
-//! Tests of what was drawn against what was claimed.
+//! Statistical tests of claims against draws.
 //!
-//! Two kinds. Student's test is sharp, but only as good as the normal approximation: where an estimate takes one value nearly
-//! always and another one hardly ever, all draws agree, their deviation is 0, and a true mean looks refuted. So
-//! verdicts come from inequalities that hold for every distribution with the moments or the range that were put in.
-//! They are blunter, and never wrong more often than they say.
+//! There are two kinds. Student's test is sharp, but only as good as the normal approximation. If an estimate takes one
+//! value nearly always and another one hardly ever, all draws agree, their deviation is 0, and a true mean looks
+//! refuted. So verdicts come from inequalities that hold for every distribution with the given moments or range. They
+//! are blunter, and never wrong more often than they say.
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
@@ -65,7 +65,7 @@ pub fn bounded_p_bound(distance: f64, count: f64, variance: f64, range: f64) -> 
     at_most_one(2.0 * (-count * distance.powi(2) / (2.0 * variance + 2.0 / 3.0 * range * distance)).exp())
 }
 
-/// What is known of draws `X >= 0` whose right tail falls exponentially.
+/// The moments and the tail of draws `X >= 0` whose right tail falls exponentially.
 #[derive(Clone, Copy, Debug)]
 pub struct Exponential {
     /// `E X`, as claimed.

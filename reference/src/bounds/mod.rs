@@ -1,11 +1,11 @@
-//! The error bounds B1 to B9: what an eviction can cost at most, or at least, and what that says on real activations.
+//! The error bounds B1 to B9: the most and the least that an eviction can cost, evaluated on real activations.
 //!
 //! `E` is the evicted set of a layer and `Delta` the `drop` error matrix, minus the sum of the evicted column-row pairs
 //! `a_{h,i} b_{h,i}^T` of norm `p_{h,i} = norm2(a_{h,i}) norm2(b_{h,i})`. Each statement is a function from a [`Case`], one
 //! eviction of one layer, to a [`Bound`]: its two sides, and whether it holds. Rounding is allowed for by derived
 //! bounds, chance by inequalities and exact tests at the [`FALSE_ALARM_RATE`]; there are no tolerances.
 //!
-//! | bound | about | where |
+//! | bound | about | module |
 //! |---|---|---|
 //! | B1, B8 | the sum of the evicted scores | [`triangle`] |
 //! | B2 | the error as a quadratic form | [`quadratic`] |
@@ -13,7 +13,7 @@
 //! | B4, B5 | random, rescaled draws of pairs | [`sampling`] |
 //! | B6 | renormalised rows | [`renormalised`] |
 //! | B7 | one slot's query group | [`triangle`] |
-//! | B9 | no set of this size does better than | [`certificate`] |
+//! | B9 | the least error of any set of this size | [`certificate`] |
 
 mod bound;
 mod case;
@@ -38,6 +38,6 @@ pub static CHECKS: [Check; 7] = [
     spectral::checks,
     sampling::checks,
     renormalised::checks,
-    triangle::of_slots,
+    triangle::of_candidates,
     certificate::checks,
 ];

@@ -1,14 +1,14 @@
-//! B6: what renormalising the retained weights does to one head's output, row by row.
+//! B6: the change of one head's output by renormalising the retained weights, row by row.
 //!
 //! With the weights `a_i` of one query row and head, `o = sum_i a_i v_i`, and the retained mass `m`, eviction followed by
 //! renormalisation gives `a_hat_i = a_i / m` on the retained positions and 0 on the evicted ones `E`. Each statement is
 //! checked for every row and head, and the one nearest to failing is returned.
 //!
-//! Rounding, for all four: both softmaxes are within `gamma_k` of the exact ones, relative to each weight, where `k` counts
-//! the sum over the positions and the logits' distance from their maximum (`exp` magnifies a rounded argument's error by
-//! the argument). So sums of weights times values are off by `gamma_k T`, `T = norm2(sum_i a_i |v_i|)`, and after the
-//! division by `m` by `gamma_k T / m`; at most a dozen such terms meet in one statement. Weights that underflow are
-//! off by at most the least normal number each, which counts against `m`.
+//! Rounding, for all four: both softmaxes are within `gamma_k` of the exact ones, relative to each weight, and `k`
+//! counts the sum over the positions and the logits' distance from their maximum (`exp` magnifies a rounded argument's
+//! error by the argument). So sums of weights times values are off by `gamma_k T`, `T = norm2(sum_i a_i |v_i|)`, and
+//! after the division by `m` by `gamma_k T / m`; at most a dozen such terms meet in one statement. Weights that
+//! underflow are off by at most the least normal number each, which counts against `m`.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -33,9 +33,9 @@ pub fn checks(case: &Case<'_>) -> Vec<Bound> {
 
 /// `o_hat - o = -(1/m) sum over E of a_i (v_i - o)`
 ///
-/// `m o_hat = o - sum over E of a_i v_i` and `m = 1 - sum over E of a_i`, so `m (o_hat - o) = -sum over E of a_i v_i +
-/// (1 - m) o`. Left from the softmax over the retained logits alone, right from the original weights; compared as
-/// vectors.
+/// `m o_hat = o - sum over E of a_i v_i` and `m = 1 - sum over E of a_i`, so
+/// `m (o_hat - o) = -sum over E of a_i v_i + (1 - m) o`. The left side comes from the softmax over the retained logits
+/// only, the right side from the original weights. They are compared as vectors.
 #[must_use]
 pub fn change(head: &Renormalised, row: usize) -> Bound {
     let (left, right) = (head.output_change.row(row), head.evicted_change.row(row));
@@ -157,8 +157,8 @@ impl Renormalised {
         }
     }
 
-    /// The rows whose retained mass is a normal number with all its digits, and so is its square, which the norms go
-    /// through; the others are beyond f64.
+    /// The rows whose retained mass, and its square in the norms, are normal numbers with all their digits. The others
+    /// are beyond f64.
     fn rows(&self) -> impl Iterator<Item = usize> {
         let least = self.weights.ncols() as f64 * f64::MIN_POSITIVE.sqrt() / f64::EPSILON;
         (0..self.mass.len()).filter(move |&row| self.mass[row] > least)

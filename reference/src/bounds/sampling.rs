@@ -17,7 +17,7 @@ use super::case::{Case, Draws, HeadPairs, LayerPairs};
 use super::chance::{Exponential, bounded_p_bound, distance, frequency_p_value, mean, student_p_value};
 use crate::rounding::gamma;
 
-/// B4 and B5, from the same draws where both speak of the same probabilities.
+/// B4 and B5. Statements about the same probabilities share their draws.
 #[must_use]
 pub fn checks(case: &Case<'_>) -> Vec<Bound> {
     let draw = |probabilities, stream| {
@@ -37,7 +37,7 @@ pub fn checks(case: &Case<'_>) -> Vec<Bound> {
 const EXPECTED_PROPORTIONAL: &str = "E norm(C - O)^2 = ((sum p)^2 - norm(O)^2)/c, P = p/sum p";
 const EXPECTED_UNIFORM: &str = "E norm(C - O)^2 = sum p^2/(c P) - norm(O)^2/c, P uniform";
 
-/// `P_k = p_k / sum p`, the probabilities with the least expected error; uniform where every `p` is 0.
+/// `P_k = p_k / sum p`, the probabilities with the least expected error; uniform if every `p` is 0.
 #[must_use]
 pub fn proportional(pairs: &LayerPairs<'_>) -> Vec<f64> {
     let sum = pairs.score_sum();
@@ -52,7 +52,7 @@ pub fn uniform(pairs: &LayerPairs<'_>) -> Vec<f64> {
     vec![1.0 / count as f64; count]
 }
 
-/// One number a pair, head by head.
+/// One number per pair, head by head.
 fn flat(pairs: &LayerPairs<'_>, number: impl Fn(&HeadPairs, usize) -> f64) -> Vec<f64> {
     let of = |head| (0..pairs.layer.shape.context_len).map(|i| number(head, i)).collect::<Vec<_>>();
     pairs.heads.iter().flat_map(of).collect()
@@ -133,7 +133,7 @@ impl Trials {
         pairs.filter(|((probability, _), _)| **probability > 0.0).map(outcome).collect()
     }
 
-    /// What bounds the distribution of one trial's squared error.
+    /// Bounds on the distribution of one trial's squared error.
     fn spread(&self, pairs: &LayerPairs<'_>) -> Exponential {
         let outcomes = self.outcomes(pairs);
         let fourth: f64 = outcomes.iter().map(|one| one.probability * one.squared_error.powi(2)).sum();
@@ -189,9 +189,9 @@ struct Outcome {
 
 /// `E <C, O> = norm_F(O)^2`: the estimate is unbiased, seen along `O`
 ///
-/// Each draw's expectation is `sum_k P_k a_k b_k^T / (c P_k) = O / c` (Drineas, Kannan, Mahoney 2006, lemma 3). Left the mean
-/// over the trials, that is over all their draws: what it may be off by follows from Bernstein's inequality with the exact
-/// variance and range of `<a_k b_k^T, O> / P_k`.
+/// Each draw's expectation is `sum_k P_k a_k b_k^T / (c P_k) = O / c` (Drineas, Kannan, Mahoney 2006, lemma 3). The
+/// left side is the mean over the trials, that is, over all their draws. Bernstein's inequality bounds its distance
+/// from the expectation, with the exact variance and range of `<a_k b_k^T, O> / P_k`.
 #[must_use]
 pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
     let right = pairs.output.norm_squared();
@@ -216,11 +216,11 @@ pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
 /// `E norm_F(C - O)^2 = sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`
 ///
 /// The `c` draws are independent, so the expected squared error is `1/c` times that of one draw, whose second moment is
-/// `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma 4). With `P_k = p_k / sum p` it is
-/// `((sum p)^2 - norm_F(O)^2) / c`. Left the mean over the trials.
+/// `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma 4). With `P_k = p_k / sum p`
+/// it is `((sum p)^2 - norm_F(O)^2) / c`. The left side is the mean over the trials.
 ///
-/// What that may be off by, with `Z_k = a_k b_k^T / P_k - O` and `mu` the right side: the squared error `X` of one trial is
-/// the squared norm of a mean of `c` independent `Z`, so `E X^2 <= 3 mu^2 + E norm_F(Z)^4 / c^3` (the cross terms by
+/// Its distance from the right side `mu`, with `Z_k = a_k b_k^T / P_k - O`: the squared error `X` of one trial is the
+/// squared norm of a mean of `c` independent `Z`, so `E X^2 <= 3 mu^2 + E norm_F(Z)^4 / c^3` (the cross terms by
 /// Cauchy-Schwarz), and `P(X >= x) <= 2 exp(-x / (2 mu + 2 max_k norm_F(Z_k)^2 / (3 c)))`, Bernstein's inequality in a
 /// Hilbert space (Pinelis 1994, Ann. Probab. 22(4), theorem 3.4) with `X <= max_k norm_F(Z_k)^2` put in.
 #[must_use]
@@ -250,8 +250,8 @@ pub fn expected_error(
 
 /// `((sum p)^2 - norm_F(O)^2) / c <= sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`, for the uniform `P`
 ///
-/// By Cauchy-Schwarz, `(sum p)^2 = (sum (p / sqrt P) sqrt P)^2 <= sum p^2 / P` for any probabilities, with equality for those
-/// proportional to `p`. How much larger the right side is says what the scores are worth over drawing blindly.
+/// By Cauchy-Schwarz, `(sum p)^2 = (sum (p / sqrt P) sqrt P)^2 <= sum p^2 / P` for any probabilities, with equality for
+/// those proportional to `p`. The excess of the right side is the gain of the scores over uniform draws.
 #[must_use]
 pub fn least_expected_error(pairs: &LayerPairs<'_>, proportional: &Trials, other: &Trials) -> Bound {
     Bound {
@@ -270,8 +270,8 @@ pub const TAIL: f64 = 0.05;
 
 /// `norm_F(C - O) <= eta norm_F(A) norm_F(B) / sqrt c` with probability at least `1 - delta`, `eta = 1 + sqrt(8 ln(1 / delta))`
 ///
-/// For `P_k = p_k / sum p` (Drineas, Kannan, Mahoney 2006, theorem 1, with `beta = 1`). Left the trials' `1 - delta` quantile;
-/// what decides is the exact binomial test of how many trials are above the right side.
+/// For `P_k = p_k / sum p` (Drineas, Kannan, Mahoney 2006, theorem 1, with `beta = 1`). The left side is the trials'
+/// `1 - delta` quantile. The exact binomial test of how many trials are above the right side decides.
 #[must_use]
 pub fn tail(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
     let square = |norms: &DVector<f64>| norms.norm_squared();

@@ -1,4 +1,4 @@
-//! B3: what the directions of the evicted pairs allow them to add up to.
+//! B3: the directions of the evicted pairs limit the norm of their sum.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -17,12 +17,12 @@ pub fn checks(case: &Case<'_>) -> Vec<Bound> {
 /// `norm_F(Delta)^2 <= lambda_max(Mhat_E) * sum over E of p_{h,i}^2`
 ///
 /// `Mhat_E` is `M` over the evicted pairs with unit vectors `a / norm2(a)` and `b / norm2(b)`, so
-/// `norm_F(Delta)^2 = p^T Mhat_E p`, a quadratic form at most its largest eigenvalue times `norm2(p)^2`. That eigenvalue is
-/// 1 where no two pairs share a direction and `|E|` where all do.
+/// `norm_F(Delta)^2 = p^T Mhat_E p`, a quadratic form at most its largest eigenvalue times `norm2(p)^2`. That
+/// eigenvalue is 1 if no two pairs share a direction and `|E|` if all do.
 ///
-/// The right side takes a Rayleigh quotient for `lambda_max`, which is never above it, so what is checked is stronger
-/// than the claim and implies it. The quotient comes from a power iteration that starts at `p`; how far below
-/// `lambda_max` it may be, [`largest_eigenvalue`] bounds.
+/// The right side takes a Rayleigh quotient for `lambda_max`, which is never above it, so the check is stronger than
+/// the claim and implies it. The quotient comes from a power iteration that starts at `p`. [`largest_eigenvalue`]
+/// bounds `lambda_max` from above.
 #[must_use]
 pub fn unit_pairs(case: &Case<'_>, steepest: &Steepest) -> Bound {
     let squares = case.evicted_sum(|head, i| head.scores[i].powi(2));
@@ -41,10 +41,11 @@ pub fn unit_pairs(case: &Case<'_>, steepest: &Steepest) -> Bound {
 
 /// `lambda_max(Mhat_E) <= min(norm2(Ahat_E)^2, norm2(Bhat_E)^2)`, the factors with unit columns and unit rows
 ///
-/// `Mhat_E = (Ahat^T Ahat) o (Bhat Bhat^T)`. For positive semidefinite matrices `lambda_max(X o Y) <= max_i(Y_ii)
-/// lambda_max(X)` (Schur 1911; Horn and Johnson, Topics in Matrix Analysis, theorem 5.3.4), and both diagonals are 1. So the
-/// right side, which costs two small Gram matrices, bounds B3 where no eigenvalue of `Mhat_E` is known. It is computed
-/// from above ([`spectral_norm_from_above`]); the left side is the same Rayleigh quotient as in [`unit_pairs`].
+/// `Mhat_E = (Ahat^T Ahat) o (Bhat Bhat^T)`. For positive semidefinite matrices
+/// `lambda_max(X o Y) <= max_i(Y_ii) lambda_max(X)` (Schur 1911; Horn and Johnson, Topics in Matrix Analysis, theorem
+/// 5.3.4), and both diagonals are 1. So the right side, which costs two small Gram matrices, bounds B3 without an
+/// eigenvalue of `Mhat_E`. It is computed from above ([`spectral_norm_from_above`]); the left side is the same Rayleigh
+/// quotient as in [`unit_pairs`].
 #[must_use]
 pub fn largest_eigenvalue(case: &Case<'_>, steepest: &Steepest) -> Bound {
     let inverse_square = |norm: f64| 1.0 / norm.powi(2);
@@ -68,7 +69,7 @@ pub fn largest_eigenvalue(case: &Case<'_>, steepest: &Steepest) -> Bound {
 ///
 /// `Delta = -A_E B_E`, with the evicted columns of all heads side by side, `[w, |E|]`, and their rows of `B` stacked,
 /// `[|E|, D]`; the Frobenius norm of a product is at most one factor's spectral norm times the other's Frobenius norm.
-/// Blind to which column meets which row, so it is best where `A_E` or `B_E` has no preferred direction.
+/// The bound does not see which column meets which row, so it is best if `A_E` or `B_E` has no preferred direction.
 #[must_use]
 pub fn stacked_factors(case: &Case<'_>) -> Bound {
     let one = |_: &HeadPairs, _: usize| 1.0;
@@ -91,7 +92,7 @@ pub fn stacked_factors(case: &Case<'_>) -> Bound {
 /// How steep `x^T Mhat_E x` gets over unit vectors, from below.
 #[derive(Clone, Copy, Debug)]
 pub struct Steepest {
-    /// A Rayleigh quotient of `Mhat_E`, at most `lambda_max` but for rounding; 0 where nothing is evicted.
+    /// A Rayleigh quotient of `Mhat_E`, at most `lambda_max` but for rounding; 0 if nothing is evicted.
     pub eigenvalue: f64,
     /// How far rounding may have lifted it.
     pub rounding: f64,
@@ -109,7 +110,7 @@ impl Steepest {
     ///
     /// Rounding, for the `y` in memory: `norm_F(E(y))` and `norm2(p y)` are each off by at most
     /// `e = gamma_k sum |y| norm2(a) norm2(|v| |W_h|)`, and the quotient of their squares by twice each relative error,
-    /// doubled for what is of second order.
+    /// doubled for the terms of second order.
     #[must_use]
     pub fn new(case: &Case<'_>) -> Self {
         let pairs = case.pairs;
@@ -208,9 +209,9 @@ fn scale_columns(mut matrix: DMatrix<f64>, weights: impl Iterator<Item = f64>) -
 /// An upper bound on `norm2(X)` that holds in floating point: `norm_F` of the `2^k`-th power, its root taken again.
 ///
 /// `norm2(X)^2 = norm2(X^T X)`, and `norm2 <= norm_F <= sqrt(rank) norm2`, so after `k` squarings the bound is at most
-/// `rank^(2^-k / 2)` too large: 1.3 % for rank 576 and `k = 8`, and nothing where one singular value leads clearly. Each
-/// rounded square of a matrix of norm 1 is off by at most `gamma_D`, which is added before the root. Matrices scaled
-/// to `norm_F = 1` keep the powers in range; an entry that underflows meanwhile is below `1e-300` of the norm.
+/// `rank^(2^-k / 2)` too large: 1.3 % for rank 576 and `k = 8`, and not at all if one singular value leads clearly.
+/// Each rounded square of a matrix of norm 1 is off by at most `gamma_D`, which is added before the root. Matrices
+/// scaled to `norm_F = 1` keep the powers in range; an entry that underflows meanwhile is below `1e-300` of the norm.
 #[must_use]
 pub fn spectral_norm_from_above(matrix: &DMatrix<f64>) -> f64 {
     above(matrix, 8)

@@ -1,9 +1,9 @@
-//! What a path computes with: units, formats, and how long its sums are.
+//! A path's arithmetic: units, formats, and the length of its sums.
 
 use super::compare::checked_gamma;
 use crate::pool::Pooling;
 
-/// What a path computes with.
+/// A path's arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub struct Arithmetic {
     /// The unit roundoff of products and sums.
@@ -12,11 +12,11 @@ pub struct Arithmetic {
     pub exponential: f64,
     /// The relative error of the projection's factor as it is stored.
     pub factor: f64,
-    /// Keys, or terms of any other long sum, that are added up before the next such block is.
+    /// How many keys, or terms of any other long sum, are added up as one block before the next.
     pub block: usize,
     /// Weights below this may become 0.
     pub least: f64,
-    /// In what finished scores are pooled and handed over.
+    /// The format in which finished scores are pooled and handed over.
     pub scores: Precision,
 }
 
@@ -55,7 +55,7 @@ impl Arithmetic {
         }
     }
 
-    /// What pooling and handing over a score round off it, relative: the sum over the neighbours, and the division.
+    /// The relative rounding of pooling and handing over a score: the sum over the neighbours, and the division.
     pub(super) fn pooled(&self, pooling: Pooling) -> f64 {
         let neighbours = match pooling {
             Pooling::None | Pooling::Max(_) => 0,

@@ -62,11 +62,11 @@ pub(super) fn checked_gamma(roundings: f64, unit: f64) -> f64 {
     gamma_of(roundings, unit)
 }
 
-/// What a norm may lose whatever its relative error: a number below 1e-154 has a square below the smallest normal
+/// The underflow of a norm, beside its relative error: a number below 1e-154 has a square below the smallest normal
 /// one, and the norm of the at most a thousand that vanish here is below 1e-150.
 const UNDERFLOW: f64 = 1e-150;
 
-/// Asserts that `found` is within `rounding * magnitude` of what is stated, and says how much of it was used.
+/// Asserts that `found` is within `rounding * magnitude` of the stated number, and says how much of it was used.
 #[track_caller]
 pub fn assert_agrees(what: &str, found: f64, stated: Stated, rounding: f64) {
     let bound = rounding * stated.magnitude + UNDERFLOW;

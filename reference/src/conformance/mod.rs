@@ -1,4 +1,4 @@
-//! What every path must satisfy, whoever computes: strategies for the inputs, derived bounds, and one test body.
+//! The claims that every path must satisfy: strategies for the inputs, derived bounds, and one test body.
 //!
 //! A path subscribes with one line in a test file of its crate:
 //!
@@ -22,9 +22,9 @@ use crate::backend::Backend;
 pub use arithmetic::Arithmetic;
 pub use rounding::Bounds;
 
-/// One implementation, and what it computes with.
+/// One implementation and its arithmetic.
 pub struct Path {
-    /// What failures call it.
+    /// Its name in failures.
     pub name: String,
     /// The implementation.
     pub backend: Box<dyn Backend>,

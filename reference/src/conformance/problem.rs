@@ -28,7 +28,7 @@ pub struct Sizes {
     pub future_len: usize,
 }
 
-/// Nothing special: what conditions of claims are counted on.
+/// Sizes with nothing special about them, for counts of how often a claim's conditions are met.
 pub const TYPICAL: Sizes = Sizes {
     kv_heads: 3,
     group_size: 4,
@@ -64,7 +64,7 @@ impl Sizes {
 pub struct Problem {
     /// The sizes.
     pub sizes: Sizes,
-    /// What an alive problem was drawn from.
+    /// The seed of an alive problem.
     pub seed: Option<u64>,
     /// The attention scale.
     pub scale: f64,
@@ -80,7 +80,7 @@ pub struct Problem {
     pub projection: Vec<f64>,
 }
 
-/// A failing case prints what it is built from.
+/// A failing case prints its sizes and its seed.
 impl fmt::Debug for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}, seed {:?}, scale {}", self.sizes, self.seed, self.scale)
@@ -292,7 +292,7 @@ impl Problem {
         vec![head.collect(); self.sizes.kv_heads]
     }
 
-    /// About half of the candidates kept, at least one evicted where there is one.
+    /// About half of the candidates kept, at least one evicted if there is one.
     #[must_use]
     pub fn some_kept(&self, seed: u64) -> Vec<Vec<bool>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -2,16 +2,16 @@
 //!
 //! All bounds start from two quantities. With `m_{h,t} = scale * max_i sum_k |q| |k|` and `gamma_k = k u / (1 - k u)`,
 //!
-//! - a weight is off **relatively**, whichever it is: a logit by `gamma_(2d+3) m` (a product and a sum a term, the rounded
-//!   query, the rounded key), which its exponential turns into a relative error; twice, for the numerator and the sum. On top
-//!   come the subtraction of the largest logit, a number of up to `2 m`, the exponentials, one more of each where a
+//! - every weight is off **relatively**: a logit by `gamma_(2d+3) m` (a product and a sum per term, the rounded query,
+//!   the rounded key), which its exponential turns into a relative error; twice, for the numerator and the sum. On top
+//!   come the subtraction of the largest logit, a number of up to `2 m`, the exponentials, one more of each if a
 //!   block's weights are rescaled, and the depth of the sum. Weights below `least` may vanish;
 //! - a projected value is off by `(gamma_(4d+12) + f) norm2(v) norm_F(W_h)`, `f` the rounding of the factor as the path stores
 //!   it, and by what the factor itself, computed in f64, is off: `e^2 = 4 (D + d (d + 2)) 2^-53 norm2(v)^2 norm_F(W_h)^2` in
 //!   its square, so `min(e, e^2 / x)` in the norm `x`.
 //!
-//! What is made of them adds the triangle inequality and a few roundings, those of pooling in the end. Two f64 paths differ by far less, and the f64
-//! reference's own rounding is covered by the factor 2 of every bound.
+//! Scores and errors follow by the triangle inequality and a few more roundings, those of pooling last. Two f64 paths
+//! differ by far less, and the f64 reference's own rounding is covered by the factor 2 of every bound.
 
 use crate::layer::Layer;
 use crate::options::GroupRule;
@@ -172,7 +172,7 @@ impl<'a> Bounds<'a> {
         })
     }
 
-    /// `norm_F` of the group's stacked projections, what the joint factor's error is relative to.
+    /// `norm_F` of the group's stacked projections, to which the joint factor's error is relative.
     fn group_norm(&self, kv_head: KvHead) -> f64 {
         self.group(kv_head).iter().map(|head| self.projection_norms[head.0].powi(2)).sum::<f64>().sqrt()
     }
@@ -198,7 +198,7 @@ impl<'a> Bounds<'a> {
             let row = |row: usize| -> f64 {
                 let head = |&head: &QueryHead| {
                     let weight = self.layer.attention.weights[head.0][(row, position)];
-                    // Where the weight is about a half, a path may take either form.
+                    // If the weight is about a half, a path may take either form.
                     let (coefficient, centre) = if weight < 0.5 - 1e-3 {
                         (weight / (1.0 - weight), averages[head.0][row])
                     } else {
@@ -279,7 +279,7 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// How far the roots of the squared errors of `drop`, `renormalised` and, where there is one, `future` may be off,
+    /// How far the roots of the squared errors of `drop`, `renormalised` and, if present, `future` may be off,
     /// layer-wise and head-wise.
     #[must_use]
     pub fn errors(&self, retained: LayerRetained<'_>) -> Vec<[f64; 2]> {

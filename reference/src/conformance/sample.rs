@@ -12,12 +12,12 @@ use crate::scored::Scored;
 use crate::scores::{HeadScores, ModelScores};
 use crate::shape::{LayerOrdinal, LayerShape};
 
-/// What paths have shown of a sample so far.
+/// The results of paths on one sample so far.
 pub struct Sample {
     shown: Vec<Shown>,
 }
 
-/// What one path has.
+/// The results of one path.
 struct Shown {
     path: Path,
     of_scores: Used,
@@ -34,7 +34,7 @@ struct OfPolicy {
 }
 
 impl Sample {
-    /// Nothing yet.
+    /// Starts without results.
     #[must_use]
     pub fn new(paths: Vec<Path>) -> Self {
         let nothing =
@@ -67,7 +67,7 @@ impl Sample {
         }
     }
 
-    /// Holds what the paths keep of all layers against what the reference keeps, and prints what was seen of `sample`.
+    /// Holds the paths' retained sets of all layers against the reference's, and prints a summary of `sample`.
     pub fn hold_sets(&self, sample: &str, window_len: usize) {
         for Shown { path, of_scores, of_errors, scored } in &self.shown {
             let sets: usize = scored.iter().map(|scored| sets_agree(path, scored, window_len)).sum();

@@ -4,7 +4,7 @@
 //!   `exp(-4096)` is 0 in f64. Rows of a window of 1, 4 or 16 make columns of norm `sqrt(w)` over the class size.
 //! - `W_h = 2^k T P_h`: `T` unit lower bidiagonal, the `P_h` of a group disjoint signed unit rows. So `T` is found exactly as the
 //!   Cholesky factor, of each head and of the group.
-//! - Values are `s e T^-1` with whole `s` and `e = (3, 4)`, or `(1)` where `d = 1`: projected, their norms are whole.
+//! - Values are `s e T^-1` with whole `s` and `e = (3, 4)`, or `(1)` if `d = 1`: projected, their norms are whole.
 //! - Groups of 1 or 4 heads pick the same class, so that norms over the group are whole, too.
 
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Small dense pieces of `M`: the slots of one working set, and swaps among them.
+//! Small dense pieces of `M`: the candidates of one working set, and swaps among them.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ pub struct Block {
     blocks: Vec<DMatrix<f64>>,
     /// `M_ii`
     diagonal: Vec<f64>,
-    /// For each slot: its block, and its row there.
+    /// For each candidate: its block, and its row there.
     places: Vec<(usize, usize)>,
-    /// Where each block's slots begin.
+    /// The first candidate of each block.
     first: Vec<usize>,
 }
 
 impl Block {
-    /// Takes the blocks along the diagonal, in the order of the slots.
+    /// Takes the blocks along the diagonal, in the order of the candidates.
     #[must_use]
     pub fn new(blocks: Vec<DMatrix<f64>>) -> Self {
         let mut places = Vec::new();
@@ -36,22 +36,10 @@ impl Block {
         &self.blocks
     }
 
-    /// A slot's block, and its row there.
+    /// A candidate's block, and its row there.
     #[must_use]
-    pub fn place(&self, slot: usize) -> (usize, usize) {
-        self.places[slot]
-    }
-
-    /// How many slots there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    pub fn place(&self, candidate: usize) -> (usize, usize) {
+        self.places[candidate]
     }
 
     /// `M_ij`.
@@ -61,48 +49,49 @@ impl Block {
         if block == other { self.blocks[block][(row, column)] } else { 0.0 }
     }
 
-    /// `M_ii + M_jj - 2 M_ij`, the curvature between two slots.
+    /// `M_ii + M_jj - 2 M_ij`, the curvature between two candidates.
     #[must_use]
     pub fn curvature(&self, one: usize, two: usize) -> f64 {
         self.diagonal[one] + self.diagonal[two] - 2.0 * self.entry(one, two)
     }
 
-    /// Adds `step` to slot `slot`'s share: `gradient += step * M[:, slot]`.
-    pub fn shift(&self, gradient: &mut [f64], slot: usize, step: f64) {
-        let (block, column) = self.places[slot];
+    /// Adds `step` to a candidate's share: `gradient += step * M[:, candidate]`.
+    pub fn shift(&self, gradient: &mut [f64], candidate: usize, step: f64) {
+        let (block, column) = self.places[candidate];
         let column = self.blocks[block].column(column);
         for (value, entry) in gradient[self.first[block]..].iter_mut().zip(column.iter()) {
             *value += step * entry;
         }
     }
 
-    /// The slots of one block.
-    fn slots(&self, block: usize) -> Range<usize> {
+    /// The candidates of one block.
+    fn candidates(&self, block: usize) -> Range<usize> {
         self.first[block]..self.first[block] + self.blocks[block].nrows()
     }
 }
 
-/// Swaps of a retained for an evicted slot, one after another.
+/// Swaps of a retained for an evicted candidate, one after another.
 ///
-/// Evicting `e` and retaining `r` changes `x^T M x` by `(2 g_e + M_ee) + (M_rr - 2 g_r) - 2 M_er`. Across blocks the last term is zero,
-/// so the best swap takes the best of either side; and a swap changes the gradient in its own slots' blocks alone.
+/// Evicting `e` and retaining `r` changes `x^T M x` by `(2 g_e + M_ee) + (M_rr - 2 g_r) - 2 M_er`. Across blocks the
+/// last term is zero, so the best swap takes the best of either side. A swap changes the gradient only in the blocks of
+/// its two candidates.
 pub struct Swaps<'a> {
     block: &'a Block,
-    /// Whether each slot is evicted.
+    /// Whether each candidate is evicted.
     pub evicted: Vec<bool>,
     gradient: Vec<f64>,
     best: Vec<Best>,
 }
 
-/// A swap: the slot to evict, the slot to retain, the change.
+/// A swap: the candidate to evict, the candidate to retain, the change.
 type Swap = (usize, usize, f64);
 
-/// What the slots of one block offer at best.
+/// The best moves of one block.
 #[derive(Clone, Copy, Default)]
 struct Best {
-    /// A retained slot and what evicting it adds.
+    /// A retained candidate, and the change by evicting it.
     evict: Option<(usize, f64)>,
-    /// An evicted slot and what retaining it adds.
+    /// An evicted candidate, and the change by retaining it.
     retain: Option<(usize, f64)>,
     /// A swap inside the block that lowers the value.
     swap: Option<Swap>,
@@ -132,28 +121,28 @@ impl<'a> Swaps<'a> {
         inside.chain(across).reduce(least).filter(|swap| swap.2 < 0.0)
     }
 
-    /// Evicts one slot and retains another.
+    /// Evicts one candidate and retains another.
     pub fn apply(&mut self, evict: usize, retain: usize) {
         self.block.shift(&mut self.gradient, evict, 1.0);
         self.block.shift(&mut self.gradient, retain, -1.0);
         (self.evicted[evict], self.evicted[retain]) = (true, false);
-        for slot in [evict, retain] {
-            let (block, _) = self.block.place(slot);
+        for candidate in [evict, retain] {
+            let (block, _) = self.block.place(candidate);
             self.best[block] = self.best_of(block);
         }
     }
 
     fn best_of(&self, block: usize) -> Best {
         let least = |one: (usize, f64), two: (usize, f64)| if two.1 < one.1 { two } else { one };
-        let change = |slot: usize| {
-            let sign = if self.evicted[slot] { -2.0 } else { 2.0 };
-            (slot, self.block.diagonal[slot] + sign * self.gradient[slot])
+        let change = |candidate: usize| {
+            let sign = if self.evicted[candidate] { -2.0 } else { 2.0 };
+            (candidate, self.block.diagonal[candidate] + sign * self.gradient[candidate])
         };
         let (gone, kept): (Vec<usize>, Vec<usize>) =
-            self.block.slots(block).partition(|&slot| self.evicted[slot]);
+            self.block.candidates(block).partition(|&candidate| self.evicted[candidate]);
         Best {
-            evict: kept.iter().map(|&slot| change(slot)).reduce(least),
-            retain: gone.iter().map(|&slot| change(slot)).reduce(least),
+            evict: kept.iter().map(|&candidate| change(candidate)).reduce(least),
+            retain: gone.iter().map(|&candidate| change(candidate)).reduce(least),
             swap: self.best_inside(block, &kept, &gone),
         }
     }
@@ -166,7 +155,7 @@ impl<'a> Swaps<'a> {
         let mut least = 0.0;
         for &evict in kept {
             let (slope, own) = (self.gradient[evict], diagonal[evict]);
-            // `M` is positive semidefinite: what two slots add to their slopes is not negative.
+            // `M` is positive semidefinite, so the curvature is not negative.
             if 2.0 * (slope - steepest) >= least {
                 continue;
             }

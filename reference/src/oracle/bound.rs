@@ -6,19 +6,19 @@
 //! norm_F(E(s))^2 >= 2 <E, E(s)> - norm_F(E)^2 = sum over i in s of 2 <E, E(e_i)> - norm_F(E)^2
 //! ```
 //!
-//! because `norm_F(E(s) - E)^2 >= 0`. So the least of the right side over the admissible sets, which is a matter of
-//! sorting, is a lower bound on the best admissible eviction, and `E` is its certificate. With `E = E(x)` it is the
-//! Frank-Wolfe bound `f(x) - g(x)` of B9. Rounding enters only where `<E, E(e_i)>`, `norm_F(E)^2` and the final sum
-//! are computed from the `E` in memory, and each of these is bounded and subtracted; how far `E` is from `E(x)` does
-//! not matter, except to a [convexified](super::convexify) form, which says so. Underflow is not accounted for.
+//! because `norm_F(E(s) - E)^2 >= 0`. So the least right side over the admissible sets is a lower bound on the best
+//! admissible eviction. Sorting finds it, and `E` is its certificate. With `E = E(x)` it is the Frank-Wolfe bound
+//! `f(x) - g(x)` of B9. Rounding enters only by `<E, E(e_i)>`, `norm_F(E)^2` and the final sum, which are computed from
+//! the `E` in memory. Each of these errors is bounded and subtracted. The distance of `E` from `E(x)` matters only to a
+//! [convexified](super::convexify) form, which subtracts it, too. Underflow is not accounted for.
 
 use super::gram::Product;
 use crate::rounding::gamma;
 
-/// What is already decided about each slot.
+/// The decision about a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing.
+    /// None yet.
     Open,
     /// It stays.
     Retained,
@@ -26,13 +26,12 @@ pub enum Decision {
     Evicted,
 }
 
-/// What is proven about every admissible set.
+/// A proven lower bound on every admissible set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LowerBound {
     /// No admissible set's squared error is below this.
     pub value: f64,
-    /// How much of the bound was given up to rounding: no point of the relaxation could have proven more than
-    /// `value + rounding` by much, so nearer than this is as near as bound and error get.
+    /// How much of the bound rounding has cost. Bound and error cannot get much nearer to each other than this.
     pub rounding: f64,
 }
 
@@ -44,7 +43,7 @@ impl LowerBound {
     }
 }
 
-/// A lower bound on `norm_F(E(s))^2` over all sets of `count` evicted slots that respect the decisions.
+/// A lower bound on `norm_F(E(s))^2` over all sets of `count` evicted candidates that respect the decisions.
 ///
 /// # Panics
 /// When the decisions leave no such set.
@@ -61,19 +60,18 @@ pub fn lower_bound(product: &Product, decisions: &[Decision], count: usize) -> L
     LowerBound { value, rounding: errors + rounding + (squared - value) }
 }
 
-/// The slots of the admissible set with the least `sum of 2 <E, E(e_i)>`: that slope less its possible error, and the
-/// error.
+/// The slopes of the admissible set with the least sum of `2 <E, E(e_i)>`: each slope less its possible error, and the error.
 fn least_slopes(product: &Product, decisions: &[Decision], count: usize) -> Vec<(f64, f64)> {
-    let slope = |slot: usize| {
-        let error = 2.0 * product.errors[slot];
-        (2.0 * product.values[slot] - error, error)
+    let slope = |candidate: usize| {
+        let error = 2.0 * product.errors[candidate];
+        (2.0 * product.values[candidate] - error, error)
     };
-    let slots = |decision| {
+    let candidates = |decision| {
         let decided = decisions.iter().enumerate().filter(move |(_, other)| **other == decision);
-        decided.map(|(slot, _)| slope(slot))
+        decided.map(|(candidate, _)| slope(candidate))
     };
-    let mut least: Vec<(f64, f64)> = slots(Decision::Evicted).collect();
-    let mut open: Vec<(f64, f64)> = slots(Decision::Open).collect();
+    let mut least: Vec<(f64, f64)> = candidates(Decision::Evicted).collect();
+    let mut open: Vec<(f64, f64)> = candidates(Decision::Open).collect();
     let wanted = count.checked_sub(least.len()).filter(|&wanted| wanted <= open.len());
     let wanted = wanted.expect("the decisions leave a set of this size");
     if wanted > 0 && wanted < open.len() {

@@ -1,9 +1,8 @@
-//! Best-first branching: the relaxation's bound where it is loose, closed by deciding slots one by one.
+//! Best-first branching: candidates are decided one by one until the relaxation's bound is tight.
 //!
-//! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the
-//! best set of all, whenever the search stops. A node whose bound is as near to the best error as rounding lets it be
-//! is settled: its bound still counts, but it is not split any further. A node that leaves few sets is settled by
-//! trying them all.
+//! Every open node carries a lower bound for the sets that respect its decisions. The least of them bounds the best set
+//! of all, whenever the search stops. A node is settled once rounding lets its bound get no nearer to the best error:
+//! its bound still counts, but it is not split any further. A node that leaves few sets is settled by trying them all.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -17,16 +16,16 @@ use super::relax::{Effort, Relaxed, relax};
 use super::swap::{Eviction, round, swap};
 use crate::error::Error;
 
-/// When a search ends.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Stop when the error is within this share of the bound: `norm(Delta) <= (1 + gap) * bound`.
     pub gap: f64,
-    /// Nodes at most.
+    /// The most nodes.
     pub nodes: usize,
-    /// Sets that are rather all tried than branched on.
+    /// A node with at most this many sets has them all tried instead of being split.
     pub leaf_sets: usize,
-    /// What each relaxation may cost.
+    /// The limits of each relaxation.
     pub effort: Effort,
     /// Whether to relax the convexified form; see [`convexify`](super::convexify).
     pub convexify: bool,
@@ -35,7 +34,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// To the optimum, but for rounding; `block` slots are looked at together.
+    /// To the optimum, up to rounding, with `block` candidates in the small problems.
     #[must_use]
     pub fn exact(block: usize) -> Self {
         Self {
@@ -50,19 +49,19 @@ impl Limits {
     }
 }
 
-/// A set, and what is proven about every other one of its size.
+/// A set, with a proven bound on every set of its size.
 #[derive(Clone, Debug)]
 pub struct Certified {
     /// The best set found.
     pub eviction: Eviction,
     /// No set of its size has a squared error below this.
     pub squared_lower_bound: f64,
-    /// Nodes looked at: relaxations, and sets of sets tried out.
+    /// The nodes visited: relaxed, or with all their sets tried.
     pub nodes: usize,
 }
 
 impl Certified {
-    /// `norm(Delta) / bound - 1`, in norms; 0 where both are 0.
+    /// `norm(Delta) / bound - 1`, in norms; 0 if both are 0.
     #[must_use]
     pub fn gap(&self) -> f64 {
         if self.eviction.squared_error <= self.squared_lower_bound {
@@ -106,15 +105,15 @@ impl Ord for Node {
     }
 }
 
-/// Searches for the best `count` slots to evict, from the set `start`, and proves how good the result is.
+/// Searches for the best `count` candidates to evict, from the set `start`, and proves how good the result is.
 ///
-/// `watch` receives every new bound and ends the search by returning false; the result is then as valid as any.
+/// `watch` receives every new bound and ends the search by returning false; the result is then still valid.
 ///
 /// # Errors
 /// As [`PairGram::product`].
 ///
 /// # Panics
-/// When `start` does not hold `count` slots.
+/// When `start` does not hold `count` candidates.
 pub fn certify(
     gram: &dyn PairGram,
     count: usize,
@@ -122,10 +121,10 @@ pub fn certify(
     limits: Limits,
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Certified, Error> {
-    assert_eq!(start.len(), count, "the start evicts as many slots as it should");
-    let decisions = vec![Decision::Open; gram.slots()];
+    assert_eq!(start.len(), count, "the start evicts as many candidates as it should");
+    let decisions = vec![Decision::Open; gram.candidates()];
     let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds)?;
-    let x = indicator(gram.slots(), &best.evicted);
+    let x = indicator(gram.candidates(), &best.evicted);
     let mut search = Search {
         gram,
         convexified: if limits.convexify { Convexified::new(gram) } else { Convexified::plain(gram) },
@@ -148,7 +147,7 @@ pub fn certify(
 
 struct Search<'a> {
     gram: &'a dyn PairGram,
-    /// The same form on sets, with less slack between them: what is relaxed.
+    /// The form that is relaxed: the same on sets, with less slack between them.
     convexified: Convexified<'a>,
     count: usize,
     limits: Limits,
@@ -158,7 +157,7 @@ struct Search<'a> {
     started: BTreeSet<Vec<usize>>,
     /// The least bound of the nodes that are settled.
     settled: f64,
-    /// A bound on whatever is being looked at.
+    /// The bound of the node that is being split.
     pending: f64,
     nodes: usize,
     stopped: bool,
@@ -179,16 +178,16 @@ impl Search<'_> {
         }
         let Some(node) = self.open.pop() else { return Ok(false) };
         let LowerBound { value: bound, rounding } = node.relaxed.lower_bound;
-        let branching_slot =
-            self.branching_slot(&node).filter(|_| self.best.squared_error - bound > rounding);
-        let Some(slot) = branching_slot else {
+        let branching_candidate =
+            self.branching_candidate(&node).filter(|_| self.best.squared_error - bound > rounding);
+        let Some(candidate) = branching_candidate else {
             self.settled = self.settled.min(bound);
             return Ok(true);
         };
         self.pending = bound;
         for evict in [false, true] {
             let mut decided = node.decided.clone();
-            decided.push((slot, evict));
+            decided.push((candidate, evict));
             if let Some(x) = self.moved(&node, &decided) {
                 self.solve(decided, x, bound)?;
             }
@@ -197,7 +196,7 @@ impl Search<'_> {
         Ok(true)
     }
 
-    /// Looks at a node: tries its sets where they are few, else relaxes it, rounds it, and keeps it open where it may
+    /// Visits a node. If its sets are few, all are tried. Otherwise it is relaxed and rounded, and stays open if it may
     /// hold a better set.
     fn solve(&mut self, decided: Vec<(usize, bool)>, x: Vec<f64>, parent_bound: f64) -> Result<(), Error> {
         self.nodes += 1;
@@ -217,12 +216,12 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Swaps from a rounded set; nodes near each other round to the same one.
+    /// Swaps from a rounded set, once: nodes near each other round to the same one.
     fn start_swaps(&mut self, rounded: Vec<usize>) -> Result<(), Error> {
         if self.started.contains(&rounded) {
             return Ok(());
         }
-        let free = vec![Decision::Open; self.gram.slots()];
+        let free = vec![Decision::Open; self.gram.candidates()];
         let Limits { effort, swap_rounds, .. } = self.limits;
         self.improve(swap(self.gram, &free, &rounded, effort.block, swap_rounds)?);
         self.started.insert(rounded);
@@ -246,7 +245,7 @@ impl Search<'_> {
         let state = self.state();
         let root = decided.is_empty();
         let (watch, stopped) = (&mut self.watch, &mut self.stopped);
-        let mut hear = |bound: f64| {
+        let mut report = |bound: f64| {
             let bound = if root {
                 bound.max(parent_bound).min(state.eviction.squared_error)
             } else {
@@ -255,30 +254,31 @@ impl Search<'_> {
             *stopped = *stopped || !watch(&Certified { squared_lower_bound: bound, ..state.clone() });
             !*stopped
         };
-        relax(&self.convexified, decisions, self.count, x, self.limits.effort, &mut hear)
+        relax(&self.convexified, decisions, self.count, x, self.limits.effort, &mut report)
     }
 
     fn decisions(&self, decided: &[(usize, bool)]) -> Vec<Decision> {
-        let mut decisions = vec![Decision::Open; self.gram.slots()];
-        for &(slot, evict) in decided {
-            decisions[slot] = if evict { Decision::Evicted } else { Decision::Retained };
+        let mut decisions = vec![Decision::Open; self.gram.candidates()];
+        for &(candidate, evict) in decided {
+            decisions[candidate] = if evict { Decision::Evicted } else { Decision::Retained };
         }
         decisions
     }
 
-    /// The open slot whose share is least decided, weighed by what deciding it moves: `x (1 - x) sqrt(M_ii)`.
-    fn branching_slot(&self, node: &Node) -> Option<usize> {
+    /// The open candidate with the largest `x (1 - x) sqrt(M_ii)`: how undecided its share is, times the effect of a
+    /// decision.
+    fn branching_candidate(&self, node: &Node) -> Option<usize> {
         let decisions = self.decisions(&node.decided);
-        let weight = |slot: usize| {
-            let x = node.relaxed.x[slot];
-            x * (1.0 - x) * self.gram.diagonal()[slot].sqrt()
+        let weight = |candidate: usize| {
+            let x = node.relaxed.x[candidate];
+            x * (1.0 - x) * self.gram.diagonal()[candidate].sqrt()
         };
-        let open = (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open);
-        let best = open.map(|slot| (slot, weight(slot))).max_by(|one, two| one.1.total_cmp(&two.1))?;
+        let open = (0..decisions.len()).filter(|&candidate| decisions[candidate] == Decision::Open);
+        let best = open.map(|i| (i, weight(i))).max_by(|one, two| one.1.total_cmp(&two.1))?;
         (best.1 > 0.0).then_some(best.0)
     }
 
-    /// The node's point with the decisions kept and the sum restored; `None` where no set keeps them.
+    /// The node's point with the decisions kept and the sum restored; `None` if no set respects them.
     fn moved(&self, node: &Node, decided: &[(usize, bool)]) -> Option<Vec<f64>> {
         let decisions = self.decisions(decided);
         let evicted = decisions.iter().filter(|&&decision| decision == Decision::Evicted).count();
@@ -287,20 +287,20 @@ impl Search<'_> {
             return None;
         }
         let mut x = node.relaxed.x.clone();
-        for &(slot, evict) in decided {
-            x[slot] = if evict { 1.0 } else { 0.0 };
+        for &(candidate, evict) in decided {
+            x[candidate] = if evict { 1.0 } else { 0.0 };
         }
         let mut missing = self.count as f64 - x.iter().sum::<f64>();
-        let mut order: Vec<usize> = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
+        let mut order: Vec<usize> = (0..x.len()).filter(|&i| decisions[i] == Decision::Open).collect();
         let values = &node.relaxed.product.values;
         // The least gradient rises first; the largest falls first.
         order.sort_by(|&one, &two| values[one].total_cmp(&values[two]).then(one.cmp(&two)));
         if missing < 0.0 {
             order.reverse();
         }
-        for slot in order {
-            let step = missing.clamp(-x[slot], 1.0 - x[slot]);
-            x[slot] += step;
+        for candidate in order {
+            let step = missing.clamp(-x[candidate], 1.0 - x[candidate]);
+            x[candidate] += step;
             missing -= step;
         }
         Some(x)

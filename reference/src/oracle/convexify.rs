@@ -7,8 +7,8 @@
 //! ```
 //!
 //! which changes nothing on sets and raises the relaxation between them, as long as `M - Diag(lambda)` stays positive
-//! semidefinite. Here `lambda = c / diag(M^-1)`: a slot's entry of it is what no combination of the other slots can
-//! cancel, scaled by the largest `c` that fits.
+//! semidefinite. Here `lambda = c / diag(M^-1)` with the largest `c` that fits: `1 / (M^-1)_ii` is the part of a
+//! candidate's squared error that no combination of the others can cancel.
 //!
 //! **Why the bound holds.** Let `y` be a relaxed point and `E` the matrix in memory, `norm_F(E - E(y)) <= drift`. For
 //! any set `s`, with `t = norm_F(E(s))`,
@@ -18,13 +18,13 @@
 //!    >= sum_i lambda_i (s_i - y_i)^2 + 2 <E, E(s)> - (norm_F(E) + drift)^2 - 2 drift t  =  R(s) - 2 drift t
 //! ```
 //!
-//! so `t >= sqrt(R(s) + drift^2) - drift >= sqrt(R(s)) - drift`. And `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a set,
-//! so `R` is linear in `s` and its least value again a matter of sorting.
+//! so `t >= sqrt(R(s) + drift^2) - drift >= sqrt(R(s)) - drift`. And `(s_i - y_i)^2 = s_i (1 - 2 y_i) + y_i^2` for a
+//! set, so `R` is linear in `s`, and sorting again finds its least value.
 //!
 //! **Why `M - Diag(lambda)` is positive semidefinite.** A Cholesky factorisation of the computed matrix, scaled to a
-//! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own
-//! backward error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's
-//! entries, row sum by row sum (Gershgorin). Where it does not succeed `lambda` is zero.
+//! unit diagonal, less `lambda`, less an allowance, must succeed. The allowance covers the factorisation's own backward
+//! error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's entries, row sum
+//! by row sum (Gershgorin). If it fails, `lambda` is zero.
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
@@ -32,13 +32,13 @@ use super::gram::{PairGram, Product};
 use crate::error::Error;
 use crate::rounding::gamma;
 
-/// Slots beyond which the reference path does not factor `M`.
-pub const MOST_SLOTS: usize = 1536;
+/// The most candidates for which the reference path factors `M`.
+pub const MOST_CANDIDATES: usize = 1536;
 
-/// A Cholesky factorisation, by whichever library.
+/// A Cholesky factorisation by some library.
 pub trait Factor {
     /// `diag(M^-1)` and the largest eigenvalue of `D^(1/2) M^-1 D^(1/2)` with `D = Diag(1 / diag(M^-1))`, roughly;
-    /// `None` where `matrix` is not positive definite.
+    /// `None` if `matrix` is not positive definite.
     fn inverse(&self, matrix: &DMatrix<f64>) -> Option<(Vec<f64>, f64)>;
 
     /// Whether the factorisation of `matrix` succeeds.
@@ -65,7 +65,7 @@ impl Factor for Nalgebra {
 }
 
 /// The diagonal of an inverse beside the largest eigenvalue of the inverse scaled to a unit diagonal, by the power
-/// method. It need not be exact: what it is for is verified afterwards.
+/// method. It need not be exact, because `lambda` is verified afterwards.
 #[must_use]
 pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -> (Vec<f64>, f64) {
     let root: Vec<f64> = diagonal.iter().map(|entry| entry.recip().sqrt()).collect();
@@ -80,19 +80,19 @@ pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -
     (diagonal, largest)
 }
 
-/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. Forms `M`: for as many slots as a dense
-/// factorisation is affordable for.
+/// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. It forms `M`, so the candidates must be few
+/// enough for a dense factorisation.
 #[must_use]
 pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
-    let slots = gram.slots();
-    // A slot that weighs nothing has nothing to move, and would make the matrix singular.
-    let heavy: Vec<usize> = (0..slots).filter(|&slot| gram.diagonal()[slot] > 0.0).collect();
-    let mut lambda = vec![0.0; slots];
+    let candidates = gram.candidates();
+    // A candidate that weighs nothing has nothing to move, and would make the matrix singular.
+    let heavy: Vec<usize> = (0..candidates).filter(|&candidate| gram.diagonal()[candidate] > 0.0).collect();
+    let mut lambda = vec![0.0; candidates];
     let Some(matrix) = gram.blocks(&heavy).into_iter().next().filter(|_| !heavy.is_empty()) else {
         return lambda;
     };
     let magnitudes = gram.magnitudes();
-    let magnitudes: Vec<f64> = heavy.iter().map(|&slot| magnitudes[slot]).collect();
+    let magnitudes: Vec<f64> = heavy.iter().map(|&candidate| magnitudes[candidate]).collect();
     let Scaled { mut matrix, scale } = Scaled::new(matrix, &magnitudes);
     let Some((inverse, largest)) = factor.inverse(&matrix) else { return lambda };
     let unit = matrix.diagonal();
@@ -100,9 +100,9 @@ pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
         let moved: Vec<f64> = inverse.iter().map(|entry| share / (entry * largest)).collect();
         moved.iter().enumerate().for_each(|(i, moved)| matrix[(i, i)] = unit[i] - moved);
         if factor.succeeds(&matrix) {
-            // Undoing the scale rounds, too: a few units down.
+            // Undoing the scale rounds, too, so the result is taken a few units down.
             let entries = heavy.iter().zip(moved.iter().zip(&scale));
-            entries.for_each(|(&slot, (moved, scale))| lambda[slot] = moved * scale * (1.0 - 1e-14));
+            entries.for_each(|(&i, (moved, scale))| lambda[i] = moved * scale * (1.0 - 1e-14));
             break;
         }
     }
@@ -118,7 +118,7 @@ struct Scaled {
 
 impl Scaled {
     fn new(mut matrix: DMatrix<f64>, magnitudes: &[f64]) -> Self {
-        let slots = matrix.nrows();
+        let candidates = matrix.nrows();
         // Powers of four, so that scaling by their roots does not round.
         let scale: Vec<f64> =
             matrix.diagonal().iter().map(|entry| 4.0_f64.powi((entry.log2() / 2.0).ceil() as i32)).collect();
@@ -129,7 +129,7 @@ impl Scaled {
         let relative: Vec<f64> =
             magnitudes.iter().zip(&root).map(|(magnitude, root)| magnitude / root).collect();
         let row_sum: f64 = relative.iter().sum();
-        let backward = slots as f64 * gamma(slots + 1);
+        let backward = candidates as f64 * gamma(candidates + 1);
         for (i, relative) in relative.iter().enumerate() {
             matrix[(i, i)] -= 2.0 * (backward + relative * row_sum);
         }
@@ -153,13 +153,13 @@ impl<'a> Convexified<'a> {
     /// The form as it is.
     #[must_use]
     pub fn plain(gram: &'a dyn PairGram) -> Self {
-        Self { gram, lambda: vec![0.0; gram.slots()] }
+        Self { gram, lambda: vec![0.0; gram.candidates()] }
     }
 }
 
 impl PairGram for Convexified<'_> {
-    fn slots(&self) -> usize {
-        self.gram.slots()
+    fn candidates(&self) -> usize {
+        self.gram.candidates()
     }
 
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
@@ -191,9 +191,9 @@ impl PairGram for Convexified<'_> {
         self.gram.magnitudes()
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let mut blocks = self.gram.blocks(slots);
-        let mut lambdas = slots.iter().map(|&slot| self.lambda[slot]);
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        let mut blocks = self.gram.blocks(candidates);
+        let mut lambdas = candidates.iter().map(|&candidate| self.lambda[candidate]);
         for block in &mut blocks {
             for (i, lambda) in (0..block.nrows()).zip(&mut lambdas) {
                 block[(i, i)] -= lambda;

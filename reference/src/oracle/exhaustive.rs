@@ -1,13 +1,13 @@
 //! The optimum by trying every set.
 //!
 //! The error of a set is summed from entries of `M`, `sum over i, j in s of M_ij`. With `|M_ij - exact| <= r_i r_j`
-//! ([`PairGram::magnitudes`]) and `|M_ij| <= m_i m_j`, `m_i = sqrt(M_ii) + r_i`, a sum over `c` slots is off by at most
+//! ([`PairGram::magnitudes`]) and `|M_ij| <= m_i m_j`, `m_i = sqrt(M_ii) + r_i`, a sum over `c` candidates is off by at most
 //!
 //! ```text
 //! (sum r_i)^2 + gamma_{c^2 + c} (sum m_i)^2
 //! ```
 //!
-//! and the least sum less the largest such error is a lower bound on every set's squared error.
+//! The least sum less the largest such error is a lower bound on every set's squared error.
 
 use crate::error::Error;
 
@@ -17,28 +17,28 @@ use super::gram::{PairGram, indicator};
 use super::swap::Eviction;
 use crate::rounding::gamma;
 
-/// Slots beyond which there are too many sets.
-pub const MOST_SLOTS: usize = 24;
+/// The most candidates: with more, there are too many sets.
+pub const MOST_CANDIDATES: usize = 24;
 
-/// The set of `count` slots with the least squared `drop` error, the first in lexicographic order among equals, and
-/// what that proves of all others.
+/// The set of `count` candidates with the least squared `drop` error, the first in lexicographic order among equals,
+/// and a lower bound on all sets.
 ///
 /// # Errors
-/// [`Error::Shape`] when there are more than [`MOST_SLOTS`] slots, or fewer than `count`; otherwise as
+/// [`Error::Shape`] when there are more than [`MOST_CANDIDATES`] candidates, or fewer than `count`; otherwise as
 /// [`PairGram::product`].
 pub fn exhaustive(gram: &dyn PairGram, count: usize) -> Result<(Eviction, LowerBound), Error> {
-    let slots = gram.slots();
-    if slots > MOST_SLOTS || count > slots {
+    let candidates = gram.candidates();
+    if candidates > MOST_CANDIDATES || count > candidates {
         return Err(Error::Shape {
-            what: "slots of an exhaustive search",
-            expected: format!("at most {MOST_SLOTS}, and at least the {count} to evict"),
-            found: slots.to_string(),
+            what: "candidates of an exhaustive search",
+            expected: format!("at most {MOST_CANDIDATES}, and at least the {count} to evict"),
+            found: candidates.to_string(),
         });
     }
-    best_set(gram, &vec![Decision::Open; slots], count)
+    best_set(gram, &vec![Decision::Open; candidates], count)
 }
 
-/// How many sets of `count` slots respect the decisions, up to `most`.
+/// How many sets of `count` candidates respect the decisions, up to `most`.
 #[must_use]
 pub fn set_count(decisions: &[Decision], count: usize, most: usize) -> usize {
     let number = |decision| decisions.iter().filter(|&&other| other == decision).count();
@@ -53,7 +53,7 @@ pub fn set_count(decisions: &[Decision], count: usize, most: usize) -> usize {
     binomial.unwrap_or(most)
 }
 
-/// The best of all sets of `count` slots that respect the decisions.
+/// The best of all sets of `count` candidates that respect the decisions.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -65,12 +65,13 @@ pub fn best_set(
     decisions: &[Decision],
     count: usize,
 ) -> Result<(Eviction, LowerBound), Error> {
-    let slots: Vec<usize> = (0..gram.slots()).filter(|&slot| decisions[slot] != Decision::Retained).collect();
-    let mut search = Search::new(Block::new(gram.blocks(&slots)), count);
-    let mut gradient = vec![0.0; slots.len()];
+    let candidates: Vec<usize> =
+        (0..gram.candidates()).filter(|&i| decisions[i] != Decision::Retained).collect();
+    let mut search = Search::new(Block::new(gram.blocks(&candidates)), count);
+    let mut gradient = vec![0.0; candidates.len()];
     let mut error = 0.0;
-    for (index, &slot) in slots.iter().enumerate() {
-        if decisions[slot] == Decision::Evicted {
+    for (index, &candidate) in candidates.iter().enumerate() {
+        if decisions[candidate] == Decision::Evicted {
             error += search.add(index, &mut gradient);
         } else {
             search.open.push(index);
@@ -78,32 +79,31 @@ pub fn best_set(
     }
     search.extend(0, error, &gradient);
     let best = search.best.expect("the decisions leave a set of this size");
-    let mut evicted: Vec<usize> = best.chosen.iter().map(|&index| slots[index]).collect();
+    let mut evicted: Vec<usize> = best.chosen.iter().map(|&index| candidates[index]).collect();
     evicted.sort_unstable();
-    let rounding = rounding(gram, &slots, count);
+    let rounding = rounding(gram, &candidates, count);
     let value = (best.error - rounding).max(0.0);
-    let squared_error = gram.product(&indicator(gram.slots(), &evicted))?.value;
+    let squared_error = gram.product(&indicator(gram.candidates(), &evicted))?.value;
     Ok((Eviction { evicted, squared_error }, LowerBound { value, rounding }))
 }
 
-/// How far the sum over any `count` of `slots` may be off.
-fn rounding(gram: &dyn PairGram, slots: &[usize], count: usize) -> f64 {
+/// How far the sum over any `count` of `candidates` may be off.
+fn rounding(gram: &dyn PairGram, candidates: &[usize], count: usize) -> f64 {
     let (diagonal, errors) = (gram.diagonal(), gram.magnitudes());
     let largest = |number: &dyn Fn(usize) -> f64| -> f64 {
-        let mut numbers: Vec<f64> = slots.iter().map(|&slot| number(slot)).collect();
+        let mut numbers: Vec<f64> = candidates.iter().map(|&candidate| number(candidate)).collect();
         numbers.sort_unstable_by(|one, two| two.total_cmp(one));
         numbers.iter().take(count).sum()
     };
-    let of_entries = largest(&|slot| errors[slot]).powi(2);
-    let of_sum =
-        gamma(count * count + count + 8) * largest(&|slot| diagonal[slot].sqrt() + errors[slot]).powi(2);
+    let of_entries = largest(&|i| errors[i]).powi(2);
+    let of_sum = gamma(count * count + count + 8) * largest(&|i| diagonal[i].sqrt() + errors[i]).powi(2);
     2.0 * (of_entries + of_sum)
 }
 
 struct Search {
     block: Block,
     count: usize,
-    /// The slots that are not decided.
+    /// The candidates that are not decided.
     open: Vec<usize>,
     chosen: Vec<usize>,
     best: Option<Best>,
@@ -119,15 +119,15 @@ impl Search {
         Self { block, count, open: Vec::new(), chosen: Vec::new(), best: None }
     }
 
-    /// Chooses a slot; how much that adds to the error. `gradient` is `M x` and is kept.
-    fn add(&mut self, slot: usize, gradient: &mut [f64]) -> f64 {
-        let change = 2.0 * gradient[slot] + self.block.entry(slot, slot);
-        self.block.shift(gradient, slot, 1.0);
-        self.chosen.push(slot);
+    /// Chooses a candidate and returns the change of the error. `gradient` is `M x` and is updated.
+    fn add(&mut self, candidate: usize, gradient: &mut [f64]) -> f64 {
+        let change = 2.0 * gradient[candidate] + self.block.entry(candidate, candidate);
+        self.block.shift(gradient, candidate, 1.0);
+        self.chosen.push(candidate);
         change
     }
 
-    /// Extends the chosen slots by open ones from the `first` on.
+    /// Extends the chosen candidates by open ones from the `first` on.
     fn extend(&mut self, first: usize, error: f64, gradient: &[f64]) {
         let missing = self.count - self.chosen.len();
         if missing == 0 {

@@ -1,6 +1,6 @@
 //! `M`, the Gram matrix of a layer's column-row pairs, as an operator that is never formed.
 //!
-//! With `x` the indicator of the evicted slots, the `drop` error of a layer is a quadratic form (B2):
+//! With `x` the indicator of the evicted candidates, the `drop` error of a layer is a quadratic form (B2):
 //!
 //! ```text
 //! E(x)  = sum_h (A_h diag x) B_h                 [w, D]
@@ -8,8 +8,8 @@
 //! (M x)_i = <E(x), E(e_i)> = sum over the group of a_{h,i}^T (E(x) W_h^T) v_i
 //! ```
 //!
-//! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the
-//! terms between different query heads: `E` is then one matrix a head, and norms and inner products add over heads.
+//! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the terms
+//! between different query heads: `E` is then one matrix per head, and norms and inner products add over heads.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::shape::{KvHead, QueryHead};
 
 use super::convexify;
 
-/// Whose attention weighs the slots.
+/// The query rows whose attention weighs the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rows {
     /// The window's queries.
@@ -51,28 +51,28 @@ impl Rows {
     }
 }
 
-/// `M x`, with what a proof needs to know about its rounding.
+/// `M x`, with bounds on its rounding for proofs.
 #[derive(Clone, Debug)]
 pub struct Product {
     /// Half the gradient of the form at `x`, as computed: `(M x)_i = <E, E(e_i)>` for the plain one.
     pub values: Vec<f64>,
-    /// A bound on how far each value is from its exact self, given the matrix `E` in memory that approximates `E(x)`.
+    /// A bound on the error of each value, given the matrix `E` in memory that approximates `E(x)`.
     pub errors: Vec<f64>,
     /// The form's value at `x`, as computed.
     pub value: f64,
-    /// An upper bound on what the form's tangent at `E` subtracts: `norm_F(E)^2` for the plain one.
+    /// An upper bound on the constant that the form's tangent at `E` subtracts: `norm_F(E)^2` for the plain one.
     pub squared_norm: f64,
     /// An upper bound on `norm_F(E - E(x))`.
     pub drift: f64,
-    /// How far the root of the tangent's value may lie above the norm of a set's error; 0 for the plain form, which
-    /// is bounded whatever `E` is.
+    /// How far the root of the tangent's value may lie above the norm of a set's error; 0 for the plain form, whose
+    /// bound holds for any `E`.
     pub root_loss: f64,
 }
 
-/// The quadratic form of evicting candidates, over `slots` in the order (layer, KV head, position).
+/// The quadratic form of evicting candidates. They are indexed in the order (layer, KV head, position).
 pub trait PairGram: Send + Sync {
-    /// How many slots there are.
-    fn slots(&self) -> usize;
+    /// How many candidates there are.
+    fn candidates(&self) -> usize;
 
     /// `M x`.
     ///
@@ -80,20 +80,20 @@ pub trait PairGram: Send + Sync {
     /// [`Error::Path`] when a device that computes it fails.
     fn product(&self, x: &[f64]) -> Result<Product, Error>;
 
-    /// `M_ii` for every slot.
+    /// `M_ii` for every candidate.
     fn diagonal(&self) -> &[f64];
 
-    /// The rows and columns of `M` that belong to `slots` (ascending), as blocks along its diagonal.
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>>;
+    /// The rows and columns of `M` that belong to `candidates` (ascending), as blocks along its diagonal.
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>>;
 
-    /// How far the entries of [`PairGram::blocks`] may be from the exact ones: `|M_ij - exact| <= r_i r_j` for the returned
-    /// `r`, one a slot.
+    /// A bound on the error of the entries of [`PairGram::blocks`]: `|M_ij - exact| <= r_i r_j` for the returned `r`,
+    /// one per candidate.
     fn magnitudes(&self) -> Vec<f64>;
 
-    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one a slot; zeros where none
-    /// is known. See [`convexify`].
+    /// Some `lambda >= 0` for which `M - Diag(lambda)` is proven positive semidefinite, one per candidate; zeros if
+    /// none is known. See [`convexify`].
     fn convexity(&self) -> Vec<f64> {
-        vec![0.0; self.slots()]
+        vec![0.0; self.candidates()]
     }
 }
 
@@ -117,9 +117,9 @@ impl<'a> LayerGram<'a> {
     /// [`Error::Shape`] when the layer holds no such rows.
     pub fn of(layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
         let attention = rows.attention(layer)?;
-        let candidates = layer.shape.candidate_len();
-        let columns = |weights: &DMatrix<f64>| (0..candidates).map(|i| weights.column(i).norm()).collect();
-        let value_norms = |values: &DMatrix<f64>| (0..candidates).map(|i| values.row(i).norm()).collect();
+        let candidate_len = layer.shape.candidate_len();
+        let columns = |weights: &DMatrix<f64>| (0..candidate_len).map(|i| weights.column(i).norm()).collect();
+        let value_norms = |values: &DMatrix<f64>| (0..candidate_len).map(|i| values.row(i).norm()).collect();
         let mut gram = Self {
             layer,
             form,
@@ -139,8 +139,8 @@ impl<'a> LayerGram<'a> {
         let entries = errors.len() * errors[0].len();
         let value = errors.iter().map(DMatrix::norm_squared).sum::<f64>();
         let mut product = Product {
-            values: vec![0.0; PairGram::slots(self)],
-            errors: vec![0.0; PairGram::slots(self)],
+            values: vec![0.0; PairGram::candidates(self)],
+            errors: vec![0.0; PairGram::candidates(self)],
             value,
             squared_norm: value * (1.0 + 2.0 * gamma(entries)),
             drift: self.drift(x),
@@ -165,7 +165,7 @@ impl<'a> LayerGram<'a> {
         self.layer.values_of(head).rows(0, self.candidate_len())
     }
 
-    /// Pairs of query heads of one group whose products count.
+    /// Whether the products of two query heads count.
     fn interact(&self, one: QueryHead, two: QueryHead) -> bool {
         self.form == Form::LayerWise || one == two
     }
@@ -209,8 +209,8 @@ impl<'a> LayerGram<'a> {
         }
     }
 
-    /// A bound on how far rounding takes `E` from `E(x)`: each entry goes through at most `n + d + H` multiply-adds, so
-    /// it is off by `gamma` times the same expression in magnitudes.
+    /// A bound on `norm_F(E - E(x))` from rounding. Each entry goes through at most `n + d + H` multiply-adds, so it is
+    /// off by `gamma` times the same expression in magnitudes.
     fn drift(&self, x: &[f64]) -> f64 {
         let shape = self.layer.shape;
         let head = |head: QueryHead| {
@@ -223,7 +223,7 @@ impl<'a> LayerGram<'a> {
         2.0 * gamma(terms) * shape.query_heads().map(head).sum::<f64>()
     }
 
-    /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's slots.
+    /// Adds query head `h`'s share of `<E, E(e_i)>`, and of the bound on its rounding, for its KV head's candidates.
     ///
     /// The bound: each number goes through at most `D + d + w` multiply-adds, so it is off by `gamma` times the same
     /// expression in magnitudes, which Cauchy-Schwarz bounds by `norm2(a) norm_F(|E| |W_h|^T) norm2(v)`.
@@ -248,7 +248,7 @@ impl<'a> LayerGram<'a> {
 }
 
 impl PairGram for LayerGram<'_> {
-    fn slots(&self) -> usize {
+    fn candidates(&self) -> usize {
         self.layer.shape.kv_heads * self.candidate_len()
     }
 
@@ -261,9 +261,9 @@ impl PairGram for LayerGram<'_> {
     }
 
     /// One block: `M_ij = sum over pairs of heads of <a_{h,i}, a_{h',j}> <b_{h,i}, b_{h',j}>`.
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        let chosen = ChosenPairs::new(self, slots);
-        let mut block = DMatrix::zeros(slots.len(), slots.len());
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        let chosen = ChosenPairs::new(self, candidates);
+        let mut block = DMatrix::zeros(candidates.len(), candidates.len());
         for one in &chosen.heads {
             for two in &chosen.heads {
                 if self.interact(one.head, two.head) {
@@ -286,7 +286,7 @@ impl PairGram for LayerGram<'_> {
             + shape.query_heads * shape.query_heads
             + 8;
         let factor = gamma(terms).sqrt();
-        let mut magnitudes = vec![0.0; self.slots()];
+        let mut magnitudes = vec![0.0; self.candidates()];
         for head in shape.query_heads() {
             let reach = self.values(head).abs() * self.layer.output_projection[head.0].abs();
             let first = shape.kv_head_of(head).0 * self.candidate_len();
@@ -298,21 +298,21 @@ impl PairGram for LayerGram<'_> {
     }
 
     fn convexity(&self) -> Vec<f64> {
-        if self.slots() > convexify::MOST_SLOTS {
-            return vec![0.0; self.slots()];
+        if self.candidates() > convexify::MOST_CANDIDATES {
+            return vec![0.0; self.candidates()];
         }
         convexify::diagonal(self, &convexify::Nalgebra)
     }
 }
 
-/// The pairs of some slots, head by head.
+/// The pairs of some candidates, head by head.
 struct ChosenPairs {
     heads: Vec<ChosenHead>,
 }
 
 struct ChosenHead {
     head: QueryHead,
-    /// Where the KV head's slots begin among the chosen ones.
+    /// The KV head's first candidate among the chosen ones.
     first: usize,
     /// `a_{h,i}`, `[w, chosen]`.
     columns: DMatrix<f64>,
@@ -321,15 +321,15 @@ struct ChosenHead {
 }
 
 impl ChosenPairs {
-    fn new(gram: &LayerGram<'_>, slots: &[usize]) -> Self {
-        let candidates = gram.candidate_len();
+    fn new(gram: &LayerGram<'_>, candidates: &[usize]) -> Self {
+        let candidate_len = gram.candidate_len();
         let mut heads = Vec::new();
         let mut first = 0;
         for kv_head in 0..gram.layer.shape.kv_heads {
-            let positions: Vec<usize> = slots
+            let positions: Vec<usize> = candidates
                 .iter()
-                .filter(|&&slot| slot / candidates == kv_head)
-                .map(|slot| slot % candidates)
+                .filter(|&&i| i / candidate_len == kv_head)
+                .map(|i| i % candidate_len)
                 .collect();
             if !positions.is_empty() {
                 heads.extend(gram.layer.shape.query_group(KvHead(kv_head)).map(|head| ChosenHead {
@@ -348,7 +348,7 @@ impl ChosenPairs {
 /// Several layers' forms side by side: errors of different layers add, so `M` is block-diagonal.
 pub struct StackedGram<'a> {
     layers: Vec<Box<dyn PairGram + 'a>>,
-    /// Where each layer's slots begin, and where the last one's end.
+    /// The first candidate of each layer, and the end of the last one's.
     offsets: Vec<usize>,
     diagonal: Vec<f64>,
 }
@@ -358,7 +358,7 @@ impl<'a> StackedGram<'a> {
     #[must_use]
     pub fn new(layers: Vec<Box<dyn PairGram + 'a>>) -> Self {
         let ends = layers.iter().scan(0, |end, layer| {
-            *end += layer.slots();
+            *end += layer.candidates();
             Some(*end)
         });
         let offsets = std::iter::once(0).chain(ends).collect();
@@ -366,7 +366,7 @@ impl<'a> StackedGram<'a> {
         Self { layers, offsets, diagonal }
     }
 
-    /// The layers with their slots, in order.
+    /// The layers with their candidates, in order.
     pub fn parts(&self) -> impl Iterator<Item = (&dyn PairGram, Range<usize>)> {
         let ranges = self.offsets.windows(2).map(|pair| pair[0]..pair[1]);
         self.layers.iter().map(AsRef::as_ref).zip(ranges)
@@ -396,7 +396,7 @@ impl<'a> StackedGram<'a> {
 }
 
 impl PairGram for StackedGram<'_> {
-    fn slots(&self) -> usize {
+    fn candidates(&self) -> usize {
         self.diagonal.len()
     }
 
@@ -409,8 +409,8 @@ impl PairGram for StackedGram<'_> {
         &self.diagonal
     }
 
-    fn blocks(&self, slots: &[usize]) -> Vec<DMatrix<f64>> {
-        self.parts().flat_map(|(layer, range)| layer.blocks(&slots_inside(slots, &range))).collect()
+    fn blocks(&self, candidates: &[usize]) -> Vec<DMatrix<f64>> {
+        self.parts().flat_map(|(layer, range)| layer.blocks(&inside(candidates, &range))).collect()
     }
 
     fn magnitudes(&self) -> Vec<f64> {
@@ -422,18 +422,18 @@ impl PairGram for StackedGram<'_> {
     }
 }
 
-/// Those of `slots` that lie in `range`, counted from its start.
+/// Those of `candidates` that lie in `range`, counted from its start.
 #[must_use]
-pub fn slots_inside(slots: &[usize], range: &Range<usize>) -> Vec<usize> {
-    slots.iter().filter(|slot| range.contains(slot)).map(|slot| slot - range.start).collect()
+pub fn inside(candidates: &[usize], range: &Range<usize>) -> Vec<usize> {
+    candidates.iter().filter(|i| range.contains(i)).map(|i| i - range.start).collect()
 }
 
-/// `x` with 1 for each of the evicted slots.
+/// `x` with 1 for each of the evicted candidates.
 #[must_use]
-pub fn indicator(slots: usize, evicted: &[usize]) -> Vec<f64> {
-    let mut x = vec![0.0; slots];
-    for &slot in evicted {
-        x[slot] = 1.0;
+pub fn indicator(candidates: usize, evicted: &[usize]) -> Vec<f64> {
+    let mut x = vec![0.0; candidates];
+    for &candidate in evicted {
+        x[candidate] = 1.0;
     }
     x
 }

@@ -1,23 +1,23 @@
 //! Oracles: the best eviction, or a set with a proof of how far it is from the best.
 //!
-//! Whoever evicts for the least `drop` error solves
+//! The eviction with the least `drop` error solves
 //!
 //! ```text
 //! minimise   f(x) = norm_F(sum_h (A_h diag x) B_h)^2 = x^T M x
 //! subject to x in {0, 1}^N,  sum x = m
 //! ```
 //!
-//! over the `N` candidate slots of a layer, or of all layers under one budget (their squared errors add), with `m`
-//! slots to evict. `M` is positive semidefinite, so letting `x` range over `[0, 1]` leaves a convex problem, whose
-//! solution bounds every set from below. The search goes
+//! over the `N` candidates of a layer, or of all layers under one budget (their squared errors add), with `m`
+//! candidates to evict. `M` is positive semidefinite, so letting `x` range over `[0, 1]` leaves a convex problem, whose
+//! solution bounds every set from below. The search runs
 //!
 //! ```text
 //! a policy's set -> swaps -> relaxation -> rounding -> swaps -> branching, until bound and error meet
 //! [`swap`]                   [`relax`]                 [`branch`]
 //! ```
 //!
-//! with [`gram`] for the product `M x`, and [`bound`] for why the bounds hold in floating point. [`mod@exhaustive`] is
-//! what small problems are checked against.
+//! [`gram`] computes the product `M x`, and [`bound`] explains why the bounds hold in floating point. [`mod@exhaustive`]
+//! checks small problems. [`renormalised`] searches by swaps only, because its objective is not a quadratic form.
 
 pub mod active_set;
 pub mod block;

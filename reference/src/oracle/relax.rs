@@ -1,10 +1,10 @@
-//! The convex relaxation: the least `x^T M x` over `0 <= x <= 1`, `sum x = m`, some slots decided.
+//! The convex relaxation: the least `x^T M x` over `0 <= x <= 1`, `sum x = m`, some candidates decided.
 //!
-//! Frank-Wolfe stalls here: the attention sinks' diagonal entries are thousands of times the others'. So the
-//! relaxation is solved by decomposition, as large support vector machines are: take the slots that violate the
-//! optimality conditions most, form their small block of `M`, solve the problem on them ([`active_set`](super::active_set)),
-//! and only then pay for another full product `M x`. Every product gives a lower bound that holds
-//! ([`lower_bound`]), so the solver may stop whenever its caller likes.
+//! Frank-Wolfe stalls here: the attention sinks' diagonal entries are thousands of times the others'. So the relaxation
+//! is solved by decomposition, as large support vector machines are: take the candidates that violate the optimality
+//! conditions most, form their small block of `M`, solve the problem on them ([`active_set`](super::active_set)), and
+//! only then pay for another full product `M x`. Every product gives a lower bound that holds ([`lower_bound`]), so the
+//! solver may stop at any time.
 
 use std::collections::BTreeSet;
 
@@ -14,30 +14,30 @@ use super::bound::{Decision, LowerBound, lower_bound};
 use super::gram::{PairGram, Product};
 use crate::error::Error;
 
-/// How long a relaxation is worked on.
+/// The limits of the work on a relaxation.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Stop when the bound is within this share of the relaxed value.
     pub tolerance: f64,
-    /// Full products `M x` at most.
+    /// The most full products `M x`.
     pub products: usize,
-    /// Slots in the small problem.
+    /// The most candidates in a small problem.
     pub block: usize,
 }
 
 /// A point of the relaxation, with the best lower bound seen on the way to it.
 #[derive(Clone, Debug)]
 pub struct Relaxed {
-    /// The evicted share of each slot.
+    /// The evicted share of each candidate.
     pub x: Vec<f64>,
     /// `M x`.
     pub product: Product,
-    /// What is proven of the squared error of every admissible set.
+    /// The best proven bound on the squared error of every admissible set.
     pub lower_bound: LowerBound,
 }
 
-/// Improves on `start` until the effort is spent, or `watch`, which receives every new bound, returns false. Slots
-/// that are decided must already have their value in `start`.
+/// Improves on `start` until the effort is spent or `watch` returns false. `watch` receives every new bound. Decided
+/// candidates must have their values in `start`.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -61,7 +61,7 @@ pub fn relax(
         relaxed.product = gram.product(&relaxed.x)?;
         relaxed.lower_bound = bound.max(lower_bound(&relaxed.product, decisions, count));
         if relaxed.product.value >= value && relaxed.lower_bound == bound {
-            // What is left to gain is rounding.
+            // Only rounding is left to gain.
             break;
         }
     }
@@ -69,51 +69,50 @@ pub fn relax(
 }
 
 impl Relaxed {
-    /// Solves the relaxation over the slots that most need it, the others as they are; false where nothing moved.
+    /// Solves the relaxation over the worst candidates and leaves the others; false if nothing moved.
     fn improve(&mut self, gram: &dyn PairGram, decisions: &[Decision], effort: Effort) -> bool {
-        let slots = self.working_set(decisions, effort.block);
-        let block = Block::new(gram.blocks(&slots));
-        let of = |numbers: &[f64]| slots.iter().map(|&slot| numbers[slot]).collect();
+        let candidates = self.working_set(decisions, effort.block);
+        let block = Block::new(gram.blocks(&candidates));
+        let of = |numbers: &[f64]| candidates.iter().map(|&candidate| numbers[candidate]).collect();
         let mut active = ActiveSet::new(&block, of(&self.x), of(&self.product.values));
-        // The gradients' mean is `value / sum x`: of a share of it, the gap is as small a share of the value.
+        // The gradients' mean is `value / sum x`. A threshold that is a share of it leaves a gap of that share of the value.
         let mean = self.product.value / self.x.iter().sum::<f64>();
         let moved = active.solve(0.1 * effort.tolerance * mean);
-        for (&slot, &share) in slots.iter().zip(&active.x) {
-            self.x[slot] = share;
+        for (&candidate, &share) in candidates.iter().zip(&active.x) {
+            self.x[candidate] = share;
         }
         moved
     }
 
-    /// The open slots that could rise with the least gradient, those that could fall with the largest, and as many of
-    /// those with a share between 0 and 1 as there is room for, ascending.
+    /// The open candidates with the least gradients that can rise, those with the largest that can fall, and those with
+    /// a share between 0 and 1 as far as there is room; ascending.
     fn working_set(&self, decisions: &[Decision], most: usize) -> Vec<usize> {
-        let gradient = |slot: &usize| self.product.values[*slot];
-        let open: Vec<usize> =
-            (0..decisions.len()).filter(|&slot| decisions[slot] == Decision::Open).collect();
-        let that = |moves: fn(f64) -> bool| open.iter().copied().filter(move |&slot| moves(self.x[slot]));
+        let gradient = |candidate: &usize| self.product.values[*candidate];
+        let open: Vec<usize> = (0..decisions.len()).filter(|&i| decisions[i] == Decision::Open).collect();
+        let that = |moves: fn(f64) -> bool| open.iter().copied().filter(move |&i| moves(self.x[i]));
         let mut rising: Vec<usize> = that(|share| share < 1.0).collect();
         let mut falling: Vec<usize> = that(|share| share > 0.0).collect();
         keep_first(&mut rising, most / 3, |one, two| gradient(one).total_cmp(&gradient(two)));
         keep_first(&mut falling, most / 3, |one, two| gradient(two).total_cmp(&gradient(one)));
         let mut set: BTreeSet<usize> = rising.into_iter().chain(falling).collect();
-        for slot in that(|share| share > 0.0 && share < 1.0) {
+        for candidate in that(|share| share > 0.0 && share < 1.0) {
             if set.len() >= most {
                 break;
             }
-            set.insert(slot);
+            set.insert(candidate);
         }
         set.into_iter().collect()
     }
 }
 
-/// Keeps the first `most` elements of an order, in any order; ties go to the lower slot.
+/// Keeps the first `most` elements of an order, in any order; ties go to the lower index.
 pub(super) fn keep_first(
-    slots: &mut Vec<usize>,
+    candidates: &mut Vec<usize>,
     most: usize,
     order: impl Fn(&usize, &usize) -> std::cmp::Ordering,
 ) {
-    if most < slots.len() {
-        slots.select_nth_unstable_by(most, |one, two| order(one, two).then(one.cmp(two)));
-        slots.truncate(most);
+    if most < candidates.len() {
+        candidates.select_nth_unstable_by(most, |one, two| order(one, two).then(one.cmp(two)));
+        candidates.truncate(most);
     }
 }

@@ -1,8 +1,8 @@
 //! A local optimum of the `renormalised` objective: swaps until no promising one lowers the error.
 //!
-//! Dividing by the retained mass makes the objective a ratio, so there is no quadratic form and no bound to prove.
-//! What is left is to move well. In shares `q_{h,i}[t]` of the retained mass (see the module `state`), evicting slot `j` and
-//! retaining slot `i` moves row `t` of query head `h` by exactly
+//! Dividing by the retained mass makes the objective a ratio, so there is no quadratic form and no bound to prove. The
+//! search can only make good moves. In shares `q_{h,i}[t]` of the retained mass (see the module `state`), evicting slot
+//! `j` and retaining slot `i` moves row `t` of query head `h` by exactly
 //!
 //! ```text
 //! c_h[t] = (q_i (v_i - mean_h[t]) - q_j (v_j - mean_h[t])) / (1 + q_i - q_j)
@@ -14,9 +14,9 @@
 //! 2 <R, sum_h c_h W_h> + norm_F(sum_h c_h W_h)^2,    R = sum_h (mean_h - o_h) W_h
 //! ```
 //!
-//! (module `change`); head-wise, `R` and the norm are taken head by head and added. A round ranks all slots by what
-//! flipping each alone would do, tries every pair of the best on either side, and applies the best swaps one by one,
-//! each only where the error, computed anew from the logits, falls.
+//! (module `change`); head-wise, `R` and the norm are taken head by head and added. A round ranks all slots by the
+//! change that flipping each alone makes, and tries every pair of the best on either side. It applies the best swaps
+//! one by one, each only if the error, computed anew from the logits, falls.
 
 mod change;
 mod state;
@@ -30,7 +30,7 @@ use crate::output_error::Form;
 use change::{ChosenPairs, GroupGrams, flip_changes};
 use state::State;
 
-/// A candidate: its KV head and its position.
+/// A cache entry of the layer: its KV head and its position.
 type Slot = (KvHead, usize);
 
 /// A swap must lower the squared error by more than this share of it; less is rounding.
@@ -47,7 +47,7 @@ const LEAST_SHARE: f64 = 1.0 / (1 << 20) as f64;
 pub struct Limits {
     /// How many slots a round looks at on either side; it tries all their pairs.
     pub slots: usize,
-    /// Rounds at most.
+    /// The most rounds.
     pub rounds: usize,
 }
 
@@ -64,7 +64,7 @@ pub fn improve(layer: &Layer, form: Form, start: LayerRetained<'_>) -> Vec<Vec<u
     improve_within(layer, form, start, Limits::default())
 }
 
-/// [`improve`] with limits of one's own.
+/// [`improve`] within given limits.
 #[must_use]
 pub fn improve_within(layer: &Layer, form: Form, start: LayerRetained<'_>, limits: Limits) -> Vec<Vec<u32>> {
     let keeps = layer.shape.kv_heads().map(|head| start.keeps(head)).collect();
@@ -85,7 +85,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Looks for swaps and applies them; false where none of the shortlisted slots' swaps lowers the error.
+    /// Looks for swaps and applies them; false if no swap of shortlisted slots lowers the error.
     fn round(&mut self) -> bool {
         let mut used = Vec::new();
         for (evict, retain) in self.improving_swaps() {
@@ -124,11 +124,11 @@ impl Search<'_> {
         swaps.into_iter().map(|(_, evict, retain)| (evict, retain)).collect()
     }
 
-    /// The retained and the evicted slots that flipped alone leave the least error, in order.
+    /// The retained and the evicted slots that leave the least error when flipped alone, in order.
     fn shortlists(&self) -> (Vec<Slot>, Vec<Slot>) {
-        let candidates = self.state.layer.shape.candidate_len();
+        let candidate_len = self.state.layer.shape.candidate_len();
         let changes = flip_changes(&self.state, &self.grams);
-        let slot_at = |index: usize| (KvHead(index / candidates), index % candidates);
+        let slot_at = |index: usize| (KvHead(index / candidate_len), index % candidate_len);
         let (retained, evicted): (Vec<usize>, Vec<usize>) =
             (0..changes.len()).partition(|&index| self.state.keeps(slot_at(index)));
         let best = |mut side: Vec<usize>| {

@@ -6,10 +6,10 @@ use super::gram::{PairGram, indicator};
 use super::relax::{Relaxed, keep_first};
 use crate::error::Error;
 
-/// A set of evicted slots with its squared `drop` error.
+/// A set of evicted candidates with its squared `drop` error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Eviction {
-    /// The evicted slots, ascending.
+    /// The evicted candidates, ascending.
     pub evicted: Vec<usize>,
     /// `norm_F(E(x))^2`.
     pub squared_error: f64,
@@ -18,22 +18,21 @@ pub struct Eviction {
 /// Improvements smaller than this share of the error are rounding.
 const LEAST_GAIN: f64 = 1e-12;
 
-/// The `count` slots with the largest shares; ties go to the lower gradient, then to the lower slot.
+/// The `count` candidates with the largest shares; ties go to the lower gradient, then to the lower index.
 #[must_use]
 pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
-    let mut slots: Vec<usize> = (0..relaxed.x.len()).collect();
-    keep_first(&mut slots, count, |&one, &two| {
+    let mut candidates: Vec<usize> = (0..relaxed.x.len()).collect();
+    keep_first(&mut candidates, count, |&one, &two| {
         let values = &relaxed.product.values;
         relaxed.x[two].total_cmp(&relaxed.x[one]).then(values[one].total_cmp(&values[two]))
     });
-    slots.sort_unstable();
-    slots
+    candidates.sort_unstable();
+    candidates
 }
 
-/// Swaps retained for evicted slots while that lowers the error; slots that are decided stay.
+/// Swaps retained for evicted candidates while that lowers the error. Decided candidates stay.
 ///
-/// `most` slots are looked at together: those whose swap would gain most were it not for the pair's own product,
-/// which is then taken in full.
+/// A round chooses up to `most` candidates by their own changes and then tries all swaps among them in full.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -44,13 +43,13 @@ pub fn swap(
     most: usize,
     rounds: usize,
 ) -> Result<Eviction, Error> {
-    let mut x = indicator(gram.slots(), start);
+    let mut x = indicator(gram.candidates(), start);
     let mut product = gram.product(&x)?;
     for _ in 0..rounds {
-        let slots = promising(gram, decisions, &x, &product.values, most);
-        let block = Block::new(gram.blocks(&slots));
-        let evicted = slots.iter().map(|&slot| x[slot] == 1.0).collect();
-        let gradient = slots.iter().map(|&slot| product.values[slot]).collect();
+        let candidates = promising(gram, decisions, &x, &product.values, most);
+        let block = Block::new(gram.blocks(&candidates));
+        let evicted = candidates.iter().map(|&candidate| x[candidate] == 1.0).collect();
+        let gradient = candidates.iter().map(|&candidate| product.values[candidate]).collect();
         let mut swaps = Swaps::new(&block, evicted, gradient);
         let mut swapped = false;
         while let Some((evict, retain, change)) = swaps.best() {
@@ -63,16 +62,16 @@ pub fn swap(
         if !swapped {
             break;
         }
-        for (&slot, &evicted) in slots.iter().zip(&swaps.evicted) {
-            x[slot] = f64::from(u8::from(evicted));
+        for (&candidate, &evicted) in candidates.iter().zip(&swaps.evicted) {
+            x[candidate] = f64::from(u8::from(evicted));
         }
         product = gram.product(&x)?;
     }
-    let evicted = (0..x.len()).filter(|&slot| x[slot] == 1.0).collect();
+    let evicted = (0..x.len()).filter(|&candidate| x[candidate] == 1.0).collect();
     Ok(Eviction { evicted, squared_error: product.value })
 }
 
-/// The open slots whose own change is least: `M_ii + 2 (M x)_i` to evict one, `M_ii - 2 (M x)_i` to retain one.
+/// The open candidates whose own change is least: `M_ii + 2 (M x)_i` to evict one, `M_ii - 2 (M x)_i` to retain one.
 fn promising(
     gram: &dyn PairGram,
     decisions: &[Decision],
@@ -81,12 +80,12 @@ fn promising(
     most: usize,
 ) -> Vec<usize> {
     let diagonal = gram.diagonal();
-    let change = |slot: &usize| {
-        let sign = if x[*slot] == 1.0 { -2.0 } else { 2.0 };
-        diagonal[*slot] + sign * product[*slot]
+    let change = |candidate: &usize| {
+        let sign = if x[*candidate] == 1.0 { -2.0 } else { 2.0 };
+        diagonal[*candidate] + sign * product[*candidate]
     };
-    let open = (0..x.len()).filter(|&slot| decisions[slot] == Decision::Open);
-    let (mut evicted, mut retained): (Vec<usize>, Vec<usize>) = open.partition(|&slot| x[slot] == 1.0);
+    let open = (0..x.len()).filter(|&i| decisions[i] == Decision::Open);
+    let (mut evicted, mut retained): (Vec<usize>, Vec<usize>) = open.partition(|&i| x[i] == 1.0);
     for side in [&mut evicted, &mut retained] {
         keep_first(side, most / 2, |one, two| change(one).total_cmp(&change(two)));
     }

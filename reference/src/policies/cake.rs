@@ -1,7 +1,7 @@
-//! CAKE: mean attention, and more for what is attended to unsteadily.
+//! CAKE: mean attention, and more for unsteady attention.
 //!
-//! `var_t` divides by `w - 1`, as the published code does (the paper does not say); a single query has none. The layers'
-//! budgets and the temperatures are described under [`allocation=cake`](crate::allocations::cake).
+//! `var_t` divides by `w - 1`, as the published code does (the paper does not say). It is 0 for a single query. The
+//! layers' budgets and the temperatures are described under [`allocation=cake`](crate::allocations::cake).
 
 use nalgebra::DVector;
 
@@ -15,7 +15,7 @@ use crate::pool::{Pool, PoolStage, Pooling};
 use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::statistic::variance;
 
-/// What the variance counts.
+/// The weight of the variance.
 static GAMMA: Parameter = Parameter { name: "gamma", least: 0.0, most: 1e6, default: 200.0 };
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };

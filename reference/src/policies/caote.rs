@@ -1,8 +1,8 @@
 //! CAOTE: how far the last query's output moves when this entry alone is evicted, before the projection.
 //!
-//! Where a weight nears 1, `1 - A` keeps no digits, and the output without the entry is computed anew: in exact numbers
-//! the same. The paper (arXiv 2504.14051) states the score for one head, on top of whatever attention another policy
-//! gathers; the last query's is TOVA's. The group's mean is this project's choice.
+//! For a weight near 1, `1 - A` loses its digits. The output without the entry is then computed anew, which is the same
+//! in exact arithmetic. The paper (arXiv 2504.14051) states the score for one head and for the attention of any other
+//! policy. Here it is the last query's, as in TOVA. The group's mean is this project's choice.
 
 use nalgebra::{DVector, RowDVector};
 

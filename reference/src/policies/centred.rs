@@ -54,7 +54,7 @@ impl<'a> Head<'a> {
         Self { layer, index, projected: projected_values(layer, index), output }
     }
 
-    /// Adds row by row what evicting `position` changes, up to its sign.
+    /// Adds the change of each row by evicting `position`, up to its sign.
     fn add_change(&self, position: usize, change: &mut DMatrix<f64>) {
         let weights: DVector<f64> = self.layer.attention.weights[self.index.0].column(position).into();
         let projected = self.projected.row(position);
@@ -69,8 +69,8 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// `o_{h,t}` after evicting `position`, computed anew: where a weight nears 1, `1 - A` keeps no digits. In
-    /// each row that happens to one position at most.
+    /// `o_{h,t}` after evicting `position`, computed anew: for a weight near 1, `1 - A` loses its digits. A row has at
+    /// most one such position.
     fn output_without(&self, position: usize, row: usize) -> RowDVector<f64> {
         let weights = weights_without(self.layer, self.index, position, row);
         head_output(self.layer, self.index, &weights).row(0).into_owned()

@@ -1,12 +1,12 @@
-//! CriticalKV: attention chooses first, the size of the projected values has a say in the rest.
+//! CriticalKV: attention fills the first part of a share, attention times the size of the projected values the rest.
 //!
-//! Of a KV head's share of `q` candidates, `floor(ratio q)` go by the base score; the rest by
-//! `(base + eps) * mean over the group of norm1(v_i W_h)`. The budget is allocated by the base score, as in the published
-//! combination with Ada-KV, which is `criticalkv:allocation=ada`.
+//! Of a KV head's share of `q` candidates, `floor(ratio q)` go by the base score. The rest go by
+//! `(base + eps) * mean over the group of norm1(v_i W_h)`. The budget is allocated by the base score, as in the
+//! published combination with Ada-KV, which is `criticalkv:allocation=ada`.
 //!
-//! The base score is pooled before it meets the values, so `pool=` here is at the attention and nowhere else. The
-//! published code (NVIDIA's kvpress) takes half of the whole budget in its first stage and counts the window into
-//! that half; here the window is outside all shares, and the half is one of the candidates.
+//! The base score is pooled before it is multiplied by the values, so `pool=` takes no stage but the attention. The
+//! published code (NVIDIA's kvpress) takes half of the whole budget in its first stage and counts the window into that
+//! half. Here the window is outside all shares, and the half is a half of the candidates.
 
 use crate::columns::projected_value_sizes;
 use crate::group::grouped;
@@ -18,10 +18,10 @@ use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::score::{Family, ScoreEntry, ScoreRule};
 
-/// How much of a head's share the base score fills.
+/// The part of a head's share that the base score fills.
 static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, default: 0.5 };
 
-/// What a candidate without attention counts.
+/// The addition by which candidates without attention still count.
 static EPS: Parameter = Parameter { name: "eps", least: 0.0, most: 1.0, default: 1e-4 };
 
 static SCORE: ScoreEntry = ScoreEntry {

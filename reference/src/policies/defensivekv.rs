@@ -1,14 +1,14 @@
-//! DefensiveKV: what a position was worth to the query that needed it most.
+//! DefensiveKV: the worth of a candidate to the query that needs it most.
 //!
-//! Row by row, attention to the candidates is pooled and scaled back to the mass it had; the largest of the group's and
-//! the window's rows is a candidate's risk, at least the mean risk of its head; and that is weighed by the candidate's share
-//! in the projected values of its position. Before all that come the entries that hold the first `mass` of what the group
-//! pays on average, the window's own part counted first: they rank among themselves by attention.
+//! Attention to the candidates is pooled row by row and scaled back to its mass. A candidate's risk is its largest attention
+//! over the rows of its group, and at least the mean risk of its head. The score is the risk times the head's share in the
+//! projected values of the position. The entries that hold the first `mass` of the group's mean attention come before all
+//! others and rank among themselves by attention. The window's own attention counts towards that mass first.
 //!
-//! The code (arXiv 2510.13334) marks those entries in three ways that differ: it takes the attention to the last `w`
-//! candidates for that to the window, the layer's mean for the head's, and at most `b - w` entries a head, which then
-//! tie. A head that marks more than its share keeps the same ones here as there under `allocation=head`; under
-//! others, its further marked entries come before other heads' unmarked ones.
+//! The published code (arXiv 2510.13334) differs in three ways. It takes the attention to the last `w` candidates for
+//! that to the window. It takes the layer's mean for the head's. It marks at most `b - w` entries per head, and they
+//! tie. Under `allocation=head`, a head with more marked entries than its share keeps the same ones in both. Under
+//! other allocations, its further marked entries come before other heads' unmarked ones here.
 
 use nalgebra::DVector;
 
@@ -70,10 +70,10 @@ fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
 
 /// The largest of a query head's rows, each pooled and scaled back to its mass.
 fn largest_of_rows(layer: &Layer, options: &PolicyOptions, head: QueryHead) -> DVector<f64> {
-    let candidates = layer.shape.candidate_len();
-    let weights = layer.attention.weights[head.0].columns(0, candidates);
+    let candidate_len = layer.shape.candidate_len();
+    let weights = layer.attention.weights[head.0].columns(0, candidate_len);
     let rows = weights.row_iter().map(|row| pooled_row(options, row.transpose()));
-    rows.fold(DVector::zeros(candidates), |most, row| most.sup(&row))
+    rows.fold(DVector::zeros(candidate_len), |most, row| most.sup(&row))
 }
 
 fn pooled_row(options: &PolicyOptions, row: DVector<f64>) -> DVector<f64> {
@@ -88,7 +88,7 @@ fn floored_at_mean(risks: Vec<f64>) -> Vec<f64> {
     risks.into_iter().map(|risk| risk.max(mean)).collect()
 }
 
-/// The candidates, by falling attention, that stay below `mass` of it together with what the window has.
+/// The candidates by falling attention, as long as their sum with the window's stays below `mass`.
 fn first_mass(attention: &[f64], mass: f64) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..attention.len()).collect();
     positions.sort_by(|&i, &j| attention[j].total_cmp(&attention[i]));

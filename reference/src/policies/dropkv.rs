@@ -1,11 +1,12 @@
-//! DropKV: what each query's output would lose by this entry alone, before the projection.
+//! DropKV: how far each query's output moves when this entry alone is evicted, before the projection.
 //!
-//! Evicting `i` and renormalising moves a head's output in row `t` by `A / (1 - A) (o_t - v_i)`; the score is the sum of
-//! the squares over the last 8 queries, group mean. `eps` keeps the division finite where a query sees nothing else.
-//! It is [`centred`](super::centred) without the output projection, head by head.
+//! Evicting `i` and renormalising moves a head's output in row `t` by `A / (1 - A) (o_t - v_i)`; the score is the sum
+//! of the squares over the last 8 queries, group mean. `eps` keeps the division finite if a query attends to nothing
+//! else. It is [`centred`](super::centred) without the output projection, head by head.
 //!
-//! Defaults are the paper's as handed down (8 queries, the maximum over 11); NVIDIA's kvpress has 32 queries and the average over
-//! 7 (`window=32,pool=avg:7`) for the same formula. The paper (ICML 2026, openreview MqfNzH3TVH) could not be read.
+//! The defaults (8 queries, the maximum over 11) are the paper's as others report them. NVIDIA's kvpress has 32 queries
+//! and the average over 7 (`window=32,pool=avg:7`) for the same formula. The paper (ICML 2026, openreview MqfNzH3TVH)
+//! could not be read.
 
 use nalgebra::DVector;
 
@@ -18,7 +19,7 @@ use crate::policy::{PolicyEntry, Rule};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::score::{Family, ScoreEntry, ScoreRule};
 
-/// What is added to `1 - A`.
+/// The addition to `1 - A`.
 static EPS: Parameter = Parameter { name: "eps", least: 1e-12, most: 1.0, default: 1e-6 };
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };

@@ -1,4 +1,4 @@
-//! The full cache: the error of everything else is measured against it.
+//! The full cache, against which every error is measured.
 
 use crate::options::{OptionList, PolicyOptions};
 use crate::policy::{PolicyEntry, Rule};

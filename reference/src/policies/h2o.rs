@@ -1,9 +1,9 @@
 //! H2O: heavy hitters, by the attention that they have gathered.
 //!
-//! The paper (arXiv 2306.14048) sums over all queries of the context, and keeps half of the budget for the most
-//! recent positions. A dump holds the window's queries alone, so the sum runs over those; and what is recent is the
-//! protected window, as for every policy here. On a dump the score therefore ranks as `snapkv:pool=none` does.
-//! Grouped queries came after the paper: the group's mean is this project's choice.
+//! The paper (arXiv 2306.14048) sums over all queries of the context, and keeps half of the budget for the most recent
+//! positions. A dump holds the window's queries alone, so the sum runs over those. The recent positions are the
+//! protected window, as for every policy here. On a dump the score therefore ranks as `snapkv:pool=none` does. Grouped
+//! queries came after the paper: the group's mean is this project's choice.
 
 use nalgebra::DVector;
 

@@ -24,17 +24,17 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
 };
 
 fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
-    let candidates = layer.shape.candidate_len();
+    let candidate_len = layer.shape.candidate_len();
     let of_head = |keys: &DMatrix<f64>| {
         let context = keys.rows(0, layer.shape.context_len);
         let units: Vec<_> = context.row_iter().map(|key| unit(&key.into_owned())).collect();
         let anchor = unit(&DMatrix::from_rows(&units).row_mean());
-        units[..candidates].iter().map(|key| -key.dot(&anchor)).collect()
+        units[..candidate_len].iter().map(|key| -key.dot(&anchor)).collect()
     };
     layer.keys.iter().map(of_head).collect()
 }
 
-/// `k / norm2(k)`; 0 where the norm is 0.
+/// `k / norm2(k)`; 0 if the norm is 0.
 fn unit(key: &RowDVector<f64>) -> RowDVector<f64> {
     let norm = key.norm();
     if norm > 0.0 { key / norm } else { key.clone() }

@@ -22,10 +22,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
 };
 
 fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
-    let candidates = layer.shape.candidate_len();
-    layer
-        .keys
-        .iter()
-        .map(|keys| keys.rows(0, candidates).row_iter().map(|key| -key.norm()).collect())
-        .collect()
+    let candidate_len = layer.shape.candidate_len();
+    let keys = layer.keys.iter();
+    keys.map(|keys| keys.rows(0, candidate_len).row_iter().map(|key| -key.norm()).collect()).collect()
 }

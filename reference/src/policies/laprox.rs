@@ -1,7 +1,7 @@
 //! LaProx: the size of a slot's column-row pairs in the product of attention maps and projected values.
 //!
-//! `pool=avg:7@attention` smooths `norm2(a_{h,i})` over neighbouring candidates before it meets the value norm, and not the
-//! product; `gqa=exact` has no such part.
+//! `pool=avg:7@attention` smooths `norm2(a_{h,i})` over neighbouring candidates, not its product with the value norm.
+//! `gqa=exact` has no such factor.
 
 use nalgebra::{DMatrix, DVector};
 

@@ -1,8 +1,8 @@
 //! LAVa: pooled mean attention, times the largest value of the head, so that heads of a layer compare.
 //!
 //! `max_j norm1(v_j)` runs over the candidates of the KV head, as in the published code. Attention is pooled before the
-//! group's maximum is taken; `pool=avg:7@score` pools after it. The published runs use the maximum over 7, `pool=max:7`, the paper
-//! says 7. The budgets are described under [`allocation=lava`](crate::allocations::lava).
+//! group's maximum is taken; `pool=avg:7@score` pools after it. The published runs use the maximum over 7,
+//! `pool=max:7`; the paper says only 7. The budgets are described under [`allocation=lava`](crate::allocations::lava).
 
 use crate::allocations::Allocation;
 use crate::columns::{mean_attention, pooled, value_sizes};

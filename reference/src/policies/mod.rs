@@ -1,7 +1,7 @@
-//! One policy, one file: each fills a [`PolicyEntry`] with its formula, its defaults, its source and its score.
+//! The table of policies. A file defines one policy, or a family of them; each fills a [`PolicyEntry`].
 //!
-//! A file's own documentation says what the published method does that is not possible on a dump or under the shared
-//! budget rule, in what papers and published code differ, and what could not be found out.
+//! The documentation of a file compares the policy with the published method: the parts that a dump or the shared
+//! budget rule makes impossible, the differences between paper and code, and the parts that remain unknown.
 
 mod adakv;
 mod cake;
@@ -95,7 +95,7 @@ impl FromStr for Policy {
     }
 }
 
-/// The name and what follows its colon; an oracle's name has a colon of its own.
+/// The name, and the text after its colon. An oracle's name has a colon of its own.
 fn split_name(text: &str) -> (&str, Option<&str>) {
     let skipped = if text.starts_with(ORACLE) { ORACLE.len() } else { 0 };
     match text[skipped..].find(':') {
@@ -104,5 +104,5 @@ fn split_name(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// What an oracle's name begins with.
+/// The beginning of every oracle's name.
 const ORACLE: &str = "oracle:";

@@ -8,7 +8,7 @@
 //!       = value + key + 2 sum_t A^2 Z (norm2(v_i)^2 - <v_i, o_t>)
 //! ```
 //!
-//! The paper (arXiv 2510.07651) pools by the maximum over 7. What its code does beyond that could not be looked up.
+//! The paper (arXiv 2510.07651) pools by the maximum over 7. Its code could not be consulted.
 
 use nalgebra::{DMatrix, DVector, RowDVector};
 
@@ -59,7 +59,7 @@ pub(super) const JOINT: PolicyEntry = PolicyEntry {
     ..VALUE
 };
 
-/// `1`, `Z` and `o_t` to what row `t` loses per unit of attention.
+/// The loss of row `t` per unit of attention, from `v_i`, `Z` and `o_t`.
 type Change = fn(&RowDVector<f64>, f64, &RowDVector<f64>) -> RowDVector<f64>;
 
 fn value(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {

@@ -1,4 +1,4 @@
-//! The oracles as policies: they search for the best set where others rank.
+//! The oracles as policies. They search for the best set; other policies rank.
 
 use crate::allocations::Allocation;
 use crate::options::{OptionKey, OptionList, PolicyOptions};
@@ -20,8 +20,8 @@ const PLAIN: PolicyEntry = PolicyEntry {
 pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
     name: "oracle:certified",
     formula: "a set whose drop error is within a proven distance of the least possible one: convex relaxation, rounding, \
-              swaps, best-first branching over at most `nodes` relaxations; convexify=yes tightens these by a dense factorisation a \
-              layer",
+              swaps, best-first branching over at most `nodes` relaxations; convexify=yes tightens these by a dense factorisation \
+              per layer",
     rule: Rule::Oracle(Oracle::Certified),
     options: OptionList::Only(&[
         OptionKey::Allocation(&[Allocation::LAYER, Allocation::MODEL]),
@@ -41,14 +41,14 @@ pub(super) const BRANCH_AND_BOUND: PolicyEntry = PolicyEntry {
 
 pub(super) const EXHAUSTIVE: PolicyEntry = PolicyEntry {
     name: "oracle:exhaustive",
-    formula: "the set of least drop error, by trying all of them; up to 24 slots",
+    formula: "the set of least drop error, by trying all of them; up to 24 candidates",
     rule: Rule::Oracle(Oracle::Exhaustive),
     ..PLAIN
 };
 
 pub(super) const RENORMALISED: PolicyEntry = PolicyEntry {
     name: "oracle:renormalised",
-    formula: "a set whose renormalised error no swap among the most promising slots lowers, layer by layer",
+    formula: "a set whose renormalised error no swap among the most promising candidates lowers, layer by layer",
     rule: Rule::Oracle(Oracle::Renormalised),
     options: OptionList::Only(&[OptionKey::Form]),
     defaults: PolicyOptions { allocation: Allocation::LAYER, ..PolicyOptions::PLAIN },

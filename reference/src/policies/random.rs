@@ -13,7 +13,7 @@ static SCORE: ScoreEntry = ScoreEntry { family: Family::Unseen, rule: ScoreRule:
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "random",
-    formula: "s_i uniform in [0, 1), seeded, one stream a KV head of a layer",
+    formula: "s_i uniform in [0, 1), seeded, one stream per KV head of each layer",
     source: "",
     caveat: "",
     rule: Rule::Score(&SCORE),

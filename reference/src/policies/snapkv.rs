@@ -1,8 +1,8 @@
 //! SnapKV: the mean attention that the window pays to a position.
 //!
-//! The paper (arXiv 2404.14469) pools by the maximum or the average over 5 in its experiments and over 7 in its code; the
-//! average over 7 is what the paper under study gives to all policies. Its code repeats keys for grouped queries and so
-//! keeps another set for every query head; the group's mean is what its successors made of that.
+//! The paper (arXiv 2404.14469) pools by the maximum or the average over 5 in its experiments and over 7 in its code;
+//! the LaProx paper gives all policies the average over 7. SnapKV's code repeats keys for grouped queries and so keeps
+//! one set per query head; its successors take the group's mean.
 
 use crate::columns::{mean_attention, pooled};
 use crate::group::grouped;
@@ -25,14 +25,14 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     defaults: DEFAULTS,
 };
 
-/// What the policies that change only the allocation have, too.
+/// The options, also of the policies that change only the allocation.
 pub(super) const OPTIONS: OptionList = OptionList::Ranking(&[
     OptionKey::Window,
     OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
     OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
 ]);
 
-/// What they start from.
+/// Their defaults.
 pub(super) const DEFAULTS: PolicyOptions =
     PolicyOptions { pool: Pool::of_score(Pooling::Average(7)), ..PolicyOptions::PLAIN };
 

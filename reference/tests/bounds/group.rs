@@ -1,4 +1,4 @@
-//! B7: the group's sum of complete scores bounds what a slot costs, the `attention` form does not.
+//! B7: the group's sum of complete scores bounds the cost of a slot; the `attention` form does not.
 
 use laprox_reference::oracle::PairGram;
 use laprox_reference::project::projected_value_norms;

@@ -23,9 +23,9 @@ fn all(layer: &Layer, retained: &RetainedSet, draws: Draws) -> Vec<Bound> {
     CHECKS.iter().flat_map(|check| check(&case)).collect()
 }
 
-/// A random eviction of any number of slots, none and all included.
+/// A random eviction of any number of candidates, none and all included.
 fn some_eviction(layer: &Layer, rng: &mut ChaCha8Rng) -> RetainedSet {
-    let slots = layer.shape.kv_heads * layer.shape.candidate_len();
-    let count = rng.random_range(0..=slots);
-    common::hostile::without(layer, &common::hostile::some_slots(slots, count, rng))
+    let candidates = layer.shape.kv_heads * layer.shape.candidate_len();
+    let count = rng.random_range(0..=candidates);
+    common::hostile::without(layer, &common::hostile::some_candidates(candidates, count, rng))
 }

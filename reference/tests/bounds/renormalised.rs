@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::problem::{Problem, Sizes};
 use crate::common::statement::{Rows, weights};
 
-/// Weights of one row before and after, beside the values: `o_hat - o` both ways, and the magnitude of what was summed.
+/// Weights of one row before and after, beside the values: `o_hat - o` both ways, and the magnitude of the terms.
 fn both_sides(
     before: &[f64],
     after: &[f64],

@@ -1,4 +1,4 @@
-//! What is not true is found out.
+//! Wrong statements are caught.
 
 use laprox_reference::LayerOrdinal;
 use laprox_reference::bounds::sampling::{Trials, expected_error, proportional, uniform};
@@ -6,7 +6,7 @@ use laprox_reference::bounds::{Bound, Case, Draws, Evidence, LayerPairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{layer, some_slots, without};
+use crate::common::hostile::{layer, some_candidates, without};
 use crate::common::problem::{Problem, Sizes};
 
 const SIZES: Sizes = Sizes {
@@ -54,7 +54,7 @@ fn the_nearest_to_failing_is_the_one_that_fails() {
 fn the_largest_score_in_place_of_the_sum_is_violated() {
     let layer = layer(&Problem::alive(SIZES, 0));
     let pairs = LayerPairs::new(&layer).unwrap();
-    let evicted = some_slots(24, 18, &mut ChaCha8Rng::seed_from_u64(0));
+    let evicted = some_candidates(24, 18, &mut ChaCha8Rng::seed_from_u64(0));
     let retained = without(&layer, &evicted);
     let case = Case::new(&pairs, retained.layer(LayerOrdinal(0)), Draws { seed: 0, trials: 2 }).unwrap();
     let largest = |head: &laprox_reference::bounds::HeadPairs| {

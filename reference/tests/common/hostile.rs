@@ -8,22 +8,23 @@ use rand_chacha::ChaCha8Rng;
 
 use super::problem::{Problem, Sizes};
 
-/// Sizes with `kv_heads * candidate_len` slots, any group size up to 4.
-pub fn sizes(slots: usize, rng: &mut ChaCha8Rng) -> Sizes {
-    let heads: Vec<usize> = [1, 2, 3, 4].into_iter().filter(|&heads| slots.is_multiple_of(heads)).collect();
+/// Sizes with `kv_heads * candidate_len` candidates, any group size up to 4.
+pub fn sizes(candidates: usize, rng: &mut ChaCha8Rng) -> Sizes {
+    let heads: Vec<usize> =
+        [1, 2, 3, 4].into_iter().filter(|&heads| candidates.is_multiple_of(heads)).collect();
     let kv_heads = heads[rng.random_range(0..heads.len())];
     Sizes {
         kv_heads,
         group_size: rng.random_range(1..=4),
         head_dim: rng.random_range(1..=6),
         hidden_dim: rng.random_range(1..=10),
-        candidate_len: slots / kv_heads,
+        candidate_len: candidates / kv_heads,
         window_len: rng.random_range(1..=5),
         future_len: 0,
     }
 }
 
-/// An alive problem with some slots made duplicates, opposites, near copies or zero.
+/// An alive problem with some candidates made duplicates, opposites, near copies or zero.
 #[must_use]
 pub fn hostile(sizes: Sizes, seed: u64) -> Problem {
     let mut problem = Problem::alive(sizes, seed);
@@ -56,23 +57,25 @@ pub fn window_gram(layer: &Layer, form: Form) -> LayerGram<'_> {
     LayerGram::of(layer, form, Rows::Window).unwrap()
 }
 
-/// `count` slots in random order.
+/// `count` candidates in random order.
 #[must_use]
-pub fn some_slots(slots: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut chosen: Vec<usize> = (0..slots).collect();
-    for last in (1..slots).rev() {
+pub fn some_candidates(candidates: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..candidates).collect();
+    for last in (1..candidates).rev() {
         chosen.swap(last, rng.random_range(0..=last));
     }
     chosen.truncate(count);
     chosen
 }
 
-/// The retained set of a layer that has lost these slots.
+/// The retained set of a layer that has lost these candidates.
 #[must_use]
 pub fn without(layer: &Layer, evicted: &[usize]) -> RetainedSet {
-    let (shape, candidates) = (layer.shape, layer.shape.candidate_len());
+    let (shape, candidate_len) = (layer.shape, layer.shape.candidate_len());
     let kept = |head: usize| {
-        (0..candidates as u32).filter(|&i| !evicted.contains(&(head * candidates + i as usize))).collect()
+        (0..candidate_len as u32)
+            .filter(|&i| !evicted.contains(&(head * candidate_len + i as usize)))
+            .collect()
     };
     let heads: Vec<Vec<u32>> = (0..shape.kv_heads).map(kept).collect();
     RetainedSet::from_candidates(shape.kv_heads, shape.context_len, shape.window_len, &heads).unwrap()

@@ -1,4 +1,4 @@
-//! What the tests share: alive problems, a second statement of every formula, and comparators that NaN cannot fool.
+//! Shared by the tests: alive problems, a second statement of every formula, and comparators that NaN cannot fool.
 //!
 //! The statement is plain loops over `Vec<f64>`, written from the formulas. It calls nothing of the crate.
 
@@ -63,7 +63,7 @@ pub fn output_norm(layer: &dyn PreparedLayer) -> f64 {
     layer.statistic(Statistic::OutputNorm, layer.shape().window_len).unwrap()
 }
 
-/// The policies that keep what their scores say.
+/// The policies that keep candidates by their scores.
 pub fn ranking_policies() -> impl Iterator<Item = &'static PolicyEntry> {
     POLICIES.iter().filter(|entry| entry.rule.ranks())
 }
@@ -100,7 +100,7 @@ pub fn model_scores(layers: &[Problem], policy: &Policy) -> ModelScores {
     })
 }
 
-/// What a policy keeps of layers, from its own scores.
+/// The set that a policy keeps of layers by its own scores.
 #[must_use]
 pub fn evicted(layers: &[Problem], text: &str, per_head: usize) -> RetainedSet {
     let policy = policy(text);
@@ -114,7 +114,7 @@ pub fn lists(retained: &RetainedSet) -> Vec<Vec<u32>> {
     retained.offsets().windows(2).map(|ends| retained.positions()[ends[0]..ends[1]].to_vec()).collect()
 }
 
-/// What the refused call said.
+/// The message of a refused call.
 #[must_use]
 pub fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     result.unwrap_err().to_string()

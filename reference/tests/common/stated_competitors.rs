@@ -184,7 +184,7 @@ pub fn caote_formula(problem: &Problem) -> Scores {
     })
 }
 
-/// The same as what it means: how far the last row's output moves without the slot.
+/// The same by its meaning: how far the last row's output moves without the slot.
 #[must_use]
 pub fn caote_meaning(problem: &Problem) -> Scores {
     let before = window_weights(problem);

@@ -89,7 +89,7 @@ pub fn laprox_exact(problem: &Problem) -> Vec<Vec<Stated>> {
     })
 }
 
-/// The root of `sum_t norm2(sum over the group of A/(1-A) (b - o))^2`, as METHOD writes it; needs `A` away from 1.
+/// The formula of `centred`, the root of `sum_t norm2(sum over the group of A/(1-A) (b - o))^2`; needs `A` away from 1.
 #[must_use]
 pub fn centred_formula(problem: &Problem) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);
@@ -111,7 +111,7 @@ pub fn centred_formula(problem: &Problem) -> Vec<Vec<Stated>> {
     })
 }
 
-/// The same as what it means: the `renormalised` error of evicting the slot alone.
+/// The same by its meaning: the `renormalised` error of evicting the slot alone.
 #[must_use]
 pub fn centred_meaning(problem: &Problem) -> Vec<Vec<Stated>> {
     per_slot(problem, |group, i| {
@@ -139,7 +139,7 @@ pub fn snapkv_max(problem: &Problem) -> Vec<Vec<Stated>> {
     })
 }
 
-/// `mean over all query heads of A_h[w - 1, i]`, whatever the group.
+/// `mean over all query heads of A_h[w - 1, i]`, the same for every group.
 #[must_use]
 pub fn tova(problem: &Problem) -> Vec<Vec<Stated>> {
     let weights = window_weights(problem);

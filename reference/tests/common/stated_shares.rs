@@ -29,8 +29,8 @@ pub fn stated_shares(weights: &[f64], total: f64, most: f64) -> Vec<f64> {
     at(high)
 }
 
-/// Asserts what largest remainders mean: the total, nobody further than one from its target, and nobody rounded up whose
-/// remainder is clearly below that of somebody rounded down.
+/// Asserts the meaning of largest remainders: the total is kept, no share is further than one from its target, and none
+/// is rounded up whose remainder is clearly below that of one rounded down.
 pub fn assert_rounds(shares: &[usize], targets: &[f64], total: usize) -> Result<(), TestCaseError> {
     const CLEARLY: f64 = 1e-6; // far above any rounding of a few dozen, far below one
     prop_assert_eq!(shares.len(), targets.len());

@@ -118,7 +118,7 @@ pub fn plain(weights: &PerKey<f64>) -> PerKey<Stated> {
     map(weights, |_, _, weight| Stated::of(weight))
 }
 
-/// `drop`: minus the weights of what is evicted.
+/// `drop`: minus the weights of the evicted positions.
 #[must_use]
 pub fn dropped(problem: &Problem, weights: &PerKey<f64>, keeps: &[Vec<bool>]) -> PerKey<Stated> {
     map(weights, |head, i, weight| {

@@ -1,4 +1,4 @@
-//! Lower bounds against the best of all sets, and against what policies reach.
+//! Lower bounds against the best of all sets, and against the sets of policies.
 
 use laprox_reference::oracle::bound::{Decision, lower_bound};
 use laprox_reference::oracle::convexify::Convexified;
@@ -9,40 +9,40 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram, without};
+use crate::common::hostile::{hostile, layer, sizes, some_candidates, window_gram, without};
 use crate::common::problem::problems_with_candidates;
 use crate::common::{config, scored};
 use crate::problems::{FORMS, Rounding, certify, dropped, early};
 
-/// Decides some slots of a set as the set has them.
-fn decide(slots: usize, evicted: &[usize], rng: &mut ChaCha8Rng) -> Vec<Decision> {
-    let decide = |slot: usize| match (rng.random_bool(0.3), evicted.contains(&slot)) {
+/// Decides some candidates of a set as the set has them.
+fn decide(candidates: usize, evicted: &[usize], rng: &mut ChaCha8Rng) -> Vec<Decision> {
+    let decide = |candidate: usize| match (rng.random_bool(0.3), evicted.contains(&candidate)) {
         (false, _) => Decision::Open,
         (true, true) => Decision::Evicted,
         (true, false) => Decision::Retained,
     };
-    (0..slots).map(decide).collect()
+    (0..candidates).map(decide).collect()
 }
 
-/// Any set whatever, any certificate whatever: the bound is below the set's error.
+/// The bound is below the error of any set, for any certificate.
 #[test]
 fn lower_bound_is_below_every_admissible_set() {
     for seed in 0..400 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let slots = rng.random_range(1..=16);
-        let layer = layer(&hostile(sizes(slots, &mut rng), seed));
+        let candidates = rng.random_range(1..=16);
+        let layer = layer(&hostile(sizes(candidates, &mut rng), seed));
         let rounding = Rounding::of(&layer, Rows::Window);
         for form in FORMS {
             let gram = window_gram(&layer, form);
             let convexified = Convexified::new(&gram);
-            let count = rng.random_range(0..=slots);
-            let evicted = some_slots(slots, count, &mut rng);
-            let decisions = decide(slots, &evicted, &mut rng);
+            let count = rng.random_range(0..=candidates);
+            let evicted = some_candidates(candidates, count, &mut rng);
+            let decisions = decide(candidates, &evicted, &mut rng);
             let error =
                 dropped(&layer.evaluate(without(&layer, &evicted).layer(LayerOrdinal(0))).unwrap(), form);
             let allowed = error.squared_error + rounding.of_set(&evicted);
-            let random: Vec<f64> = (0..slots).map(|_| rng.random_range(-0.5..1.5)).collect();
-            for x in [indicator(slots, &evicted), random, vec![0.0; slots], vec![1.0; slots]] {
+            let random: Vec<f64> = (0..candidates).map(|_| rng.random_range(-0.5..1.5)).collect();
+            for x in [indicator(candidates, &evicted), random, vec![0.0; candidates], vec![1.0; candidates]] {
                 for product in [gram.product(&x), convexified.product(&x).unwrap()] {
                     let bound = lower_bound(&product, &decisions, count).value;
                     assert!(bound >= 0.0 && bound <= allowed, "seed {seed}: {bound} is above {allowed}");
@@ -57,14 +57,14 @@ fn lower_bound_is_below_every_admissible_set() {
 fn lower_bound_of_a_decided_set_is_its_error() {
     for seed in 0..200 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let slots = rng.random_range(1..=16);
-        let layer = layer(&hostile(sizes(slots, &mut rng), seed));
+        let candidates = rng.random_range(1..=16);
+        let layer = layer(&hostile(sizes(candidates, &mut rng), seed));
         let rounding = Rounding::of(&layer, Rows::Window);
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let count = rng.random_range(0..=slots);
-            let evicted = some_slots(slots, count, &mut rng);
-            let x = indicator(slots, &evicted);
+            let count = rng.random_range(0..=candidates);
+            let evicted = some_candidates(candidates, count, &mut rng);
+            let x = indicator(candidates, &evicted);
             let decided = |&share: &f64| if share == 1.0 { Decision::Evicted } else { Decision::Retained };
             let decisions: Vec<Decision> = x.iter().map(decided).collect();
             let product = gram.product(&x);

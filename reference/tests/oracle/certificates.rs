@@ -1,13 +1,13 @@
-//! A search may end at any time: what it has found and proven is valid.
+//! A search may end at any time: its set and its bound are valid.
 
 use laprox_reference::oracle::{Certified, PairGram, Rows, exhaustive};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram};
+use crate::common::hostile::{hostile, layer, sizes, some_candidates, window_gram};
 use crate::problems::{FORMS, Rounding, certify, early};
 
-/// What every case needs: a form, its optimum, a start, and the rounding of any set.
+/// A case: a form, its optimum, a start, and the rounding of any set.
 struct Case<'a> {
     gram: &'a dyn PairGram,
     count: usize,
@@ -19,13 +19,13 @@ struct Case<'a> {
 fn for_each_case(cases: u64, check: impl Fn(Case<'_>)) {
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let slots = rng.random_range(2..=14);
-        let layer = layer(&hostile(sizes(slots, &mut rng), seed));
+        let candidates = rng.random_range(2..=14);
+        let layer = layer(&hostile(sizes(candidates, &mut rng), seed));
         let rounding = Rounding::of(&layer, Rows::Window).of_any();
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let count = rng.random_range(0..=slots);
-            let start = some_slots(slots, count, &mut rng);
+            let count = rng.random_range(0..=candidates);
+            let start = some_candidates(candidates, count, &mut rng);
             let least = exhaustive(&gram, count).unwrap().0.squared_error;
             check(Case { gram: &gram, count, start, least, rounding });
         }
@@ -36,7 +36,7 @@ fn for_each_case(cases: u64, check: impl Fn(Case<'_>)) {
 fn assert_valid(case: &Case<'_>, found: &Certified) {
     assert_eq!(found.eviction.evicted.len(), case.count);
     assert!(found.eviction.evicted.is_sorted_by(|one, two| one < two));
-    assert!(found.eviction.evicted.last().is_none_or(|&last| last < case.gram.slots()));
+    assert!(found.eviction.evicted.last().is_none_or(|&last| last < case.gram.candidates()));
     assert!(found.squared_lower_bound >= 0.0);
     assert!(found.squared_lower_bound <= case.least + case.rounding);
     assert!(found.eviction.squared_error >= case.least - case.rounding);
@@ -103,7 +103,7 @@ fn a_search_is_never_worse_than_its_start() {
     for_each_case(100, |case| {
         let start = case
             .gram
-            .product(&laprox_reference::oracle::gram::indicator(case.gram.slots(), &case.start))
+            .product(&laprox_reference::oracle::gram::indicator(case.gram.candidates(), &case.start))
             .unwrap();
         let found = certify(case.gram, case.count, &case.start, early(1), &mut |_| true);
         assert!(found.eviction.squared_error <= start.value);

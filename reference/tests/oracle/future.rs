@@ -63,9 +63,9 @@ fn the_form_of_later_queries_is_the_windows_after_they_arrived() {
         for form in FORMS {
             let expected = LayerGram::of(&after, form, Rows::Window).unwrap();
             let gram = LayerGram::of(&before, form, Rows::Future).unwrap();
-            let slots: Vec<usize> = (0..gram.slots()).collect();
-            assert_eq!(gram.slots(), expected.slots());
-            let difference = &gram.blocks(&slots)[0] - &expected.blocks(&slots)[0];
+            let candidates: Vec<usize> = (0..gram.candidates()).collect();
+            assert_eq!(gram.candidates(), expected.candidates());
+            let difference = &gram.blocks(&candidates)[0] - &expected.blocks(&candidates)[0];
             assert!(difference.amax() <= rounding, "M differs by {}", difference.amax());
         }
     }

@@ -7,14 +7,14 @@ use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram, without};
+use crate::common::hostile::{hostile, layer, sizes, some_candidates, window_gram, without};
 use crate::common::problem::{Problem, Sizes};
 use crate::problems::{FORMS, Rounding, dropped};
 
 /// `E(e_i)`, entry by entry: for the layer, or head after head.
-fn removed(layer: &ReferenceLayer, form: Form, slot: usize) -> Vec<f64> {
-    let (shape, candidates) = (layer.shape, layer.shape.candidate_len());
-    let (kv_head, i) = (slot / candidates, slot % candidates);
+fn removed(layer: &ReferenceLayer, form: Form, candidate: usize) -> Vec<f64> {
+    let (shape, candidate_len) = (layer.shape, layer.shape.candidate_len());
+    let (kv_head, i) = (candidate / candidate_len, candidate % candidate_len);
     let mut entries = Vec::new();
     for row in 0..shape.window_len {
         for channel in 0..shape.hidden_dim {
@@ -39,9 +39,9 @@ fn removed(layer: &ReferenceLayer, form: Form, slot: usize) -> Vec<f64> {
 
 /// `M_ij = <E(e_i), E(e_j)>`.
 fn naive(layer: &ReferenceLayer, form: Form) -> DMatrix<f64> {
-    let slots = layer.shape.kv_heads * layer.shape.candidate_len();
-    let removed: Vec<Vec<f64>> = (0..slots).map(|slot| removed(layer, form, slot)).collect();
-    DMatrix::from_fn(slots, slots, |i, j| {
+    let candidates = layer.shape.kv_heads * layer.shape.candidate_len();
+    let removed: Vec<Vec<f64>> = (0..candidates).map(|candidate| removed(layer, form, candidate)).collect();
+    DMatrix::from_fn(candidates, candidates, |i, j| {
         removed[i].iter().zip(&removed[j]).map(|(one, two)| one * two).sum()
     })
 }
@@ -57,8 +57,8 @@ fn assert_near(what: &str, found: f64, expected: f64, allowed: f64) {
 fn problems() -> impl Iterator<Item = (ReferenceLayer, ChaCha8Rng)> {
     (0..150).map(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let slots = rng.random_range(1..=20);
-        (layer(&hostile(sizes(slots, &mut rng), seed)), rng)
+        let candidates = rng.random_range(1..=20);
+        (layer(&hostile(sizes(candidates, &mut rng), seed)), rng)
     })
 }
 
@@ -68,9 +68,9 @@ fn product_is_m_times_x() {
         let rounding = Rounding::of(&layer, Rows::Window).of_any();
         for form in FORMS {
             let (gram, matrix) = (window_gram(&layer, form), naive(&layer, form));
-            let x: Vec<f64> = (0..gram.slots()).map(|_| rng.random_range(0.0..1.0)).collect();
+            let x: Vec<f64> = (0..gram.candidates()).map(|_| rng.random_range(0.0..1.0)).collect();
             let product = gram.product(&x);
-            assert_eq!(product.values.len(), gram.slots());
+            assert_eq!(product.values.len(), gram.candidates());
             for (i, &value) in product.values.iter().enumerate() {
                 let expected: f64 = x.iter().enumerate().map(|(j, share)| matrix[(i, j)] * share).sum();
                 assert_near("(M x)_i", value, expected, rounding);
@@ -92,12 +92,13 @@ fn diagonal_and_blocks_are_parts_of_m() {
                 assert!(entry >= 0.0);
                 assert_near("M_ii", entry, matrix[(i, i)], rounding);
             }
-            let mut slots = some_slots(gram.slots(), rng.random_range(0..=gram.slots()), &mut rng);
-            slots.sort_unstable();
-            let [block] = gram.blocks(&slots).try_into().unwrap();
-            assert_eq!(block.shape(), (slots.len(), slots.len()));
-            for (row, &i) in slots.iter().enumerate() {
-                for (column, &j) in slots.iter().enumerate() {
+            let mut candidates =
+                some_candidates(gram.candidates(), rng.random_range(0..=gram.candidates()), &mut rng);
+            candidates.sort_unstable();
+            let [block] = gram.blocks(&candidates).try_into().unwrap();
+            assert_eq!(block.shape(), (candidates.len(), candidates.len()));
+            for (row, &i) in candidates.iter().enumerate() {
+                for (column, &j) in candidates.iter().enumerate() {
                     assert_near("M_ij", block[(row, column)], matrix[(i, j)], rounding);
                 }
             }
@@ -111,9 +112,10 @@ fn the_form_is_the_squared_drop_error() {
         let rounding = Rounding::of(&layer, Rows::Window);
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let evicted = some_slots(gram.slots(), rng.random_range(0..=gram.slots()), &mut rng);
+            let evicted =
+                some_candidates(gram.candidates(), rng.random_range(0..=gram.candidates()), &mut rng);
             let errors = layer.evaluate(without(&layer, &evicted).layer(LayerOrdinal(0))).unwrap();
-            let value = gram.product(&indicator(gram.slots(), &evicted)).value;
+            let value = gram.product(&indicator(gram.candidates(), &evicted)).value;
             assert_near("x^T M x", value, dropped(&errors, form).squared_error, rounding.of_set(&evicted));
         }
     }
@@ -147,25 +149,28 @@ fn a_stack_is_block_diagonal() {
         let grams: Vec<_> = layers.iter().map(|layer| window_gram(layer, form)).collect();
         let stack =
             StackedGram::new(layers.iter().map(|layer| layer.gram(form, Rows::Window).unwrap()).collect());
-        let slots = grams.iter().map(PairGram::slots).sum();
-        assert_eq!(stack.slots(), slots);
+        let candidates = grams.iter().map(PairGram::candidates).sum();
+        assert_eq!(stack.candidates(), candidates);
         let diagonal: Vec<f64> = grams.iter().flat_map(|gram| gram.diagonal().to_vec()).collect();
         assert_eq!(stack.diagonal(), diagonal);
 
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let x: Vec<f64> = (0..slots).map(|_| rng.random_range(0.0..1.0)).collect();
+        let x: Vec<f64> = (0..candidates).map(|_| rng.random_range(0.0..1.0)).collect();
         let product = stack.product(&x).unwrap();
-        let chosen: Vec<usize> = (0..slots).step_by(2).collect();
+        let chosen: Vec<usize> = (0..candidates).step_by(2).collect();
         let blocks = stack.blocks(&chosen);
         assert_eq!(blocks.len(), layers.len());
         let (mut first, mut squared_norm) = (0, 0.0);
         for (gram, block) in grams.iter().zip(blocks) {
-            let range = first..first + gram.slots();
+            let range = first..first + gram.candidates();
             let alone = gram.product(&x[range.clone()]);
             assert_eq!(product.values[range.clone()], alone.values);
             assert_eq!(product.errors[range.clone()], alone.errors);
-            let inside: Vec<usize> =
-                chosen.iter().filter(|slot| range.contains(slot)).map(|slot| slot - first).collect();
+            let inside: Vec<usize> = chosen
+                .iter()
+                .filter(|candidate| range.contains(candidate))
+                .map(|candidate| candidate - first)
+                .collect();
             assert_eq!(vec![block], gram.blocks(&inside));
             squared_norm += alone.squared_norm;
             first = range.end;

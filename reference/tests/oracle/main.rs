@@ -1,4 +1,4 @@
-//! What the oracles claim: optima are optimal, bounds are below every set, and the proofs survive rounding.
+//! The claims of the oracles: optima are optimal, bounds are below every set, and the proofs survive rounding.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -7,12 +7,12 @@ use laprox_reference::oracle::{PairGram, Rows, exhaustive};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{hostile, layer, sizes, some_slots, window_gram};
+use crate::common::hostile::{hostile, layer, sizes, some_candidates, window_gram};
 use crate::common::problem::{Problem, Sizes};
 use crate::problems::{FORMS, Rounding, TOLERANCE, certify, to_the_end};
 
-/// Every 40th problem has 20 slots, every 8th 16; the others up to 12.
-fn slot_count(problem: u64, rng: &mut ChaCha8Rng) -> usize {
+/// Every 40th problem has 20 candidates, every 8th 16; the others up to 12.
+fn candidate_count(problem: u64, rng: &mut ChaCha8Rng) -> usize {
     match problem {
         problem if problem % 40 == 0 => 20,
         problem if problem % 8 == 0 => 16,
@@ -21,29 +21,29 @@ fn slot_count(problem: u64, rng: &mut ChaCha8Rng) -> usize {
 }
 
 /// Every count of evictions in turn, none and all included.
-fn count(problem: u64, slots: usize, rng: &mut ChaCha8Rng) -> usize {
+fn count(problem: u64, candidates: usize, rng: &mut ChaCha8Rng) -> usize {
     match problem % 16 {
         1 => 0,
-        2 => slots,
-        _ => rng.random_range(0..=slots),
+        2 => candidates,
+        _ => rng.random_range(0..=candidates),
     }
 }
 
-/// Up to twelve slots every set is branched on; with more, those of the last few slots are tried out.
+/// Up to twelve candidates every set is branched on; with more, those of the last few candidates are tried out.
 #[test]
 fn branch_and_bound_equals_exhaustive() {
     for problem in 0..2400_u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(problem);
-        let slots = slot_count(problem, &mut rng);
-        let count = count(problem, slots, &mut rng);
-        let layer = layer(&hostile(sizes(slots, &mut rng), problem));
+        let candidates = candidate_count(problem, &mut rng);
+        let count = count(problem, candidates, &mut rng);
+        let layer = layer(&hostile(sizes(candidates, &mut rng), problem));
         let gram = window_gram(&layer, FORMS[rng.random_range(0..2)]);
-        let start = some_slots(slots, count, &mut rng);
+        let start = some_candidates(candidates, count, &mut rng);
 
         let (optimum, _) = exhaustive(&gram, count).unwrap();
-        let limits = to_the_end(if slots > 12 { 64 } else { 1 });
+        let limits = to_the_end(if candidates > 12 { 64 } else { 1 });
         let found = certify(&gram, count, &start, limits, &mut |_| true);
-        let what = format!("problem {problem}: {count} of {slots} slots, {} nodes", found.nodes);
+        let what = format!("problem {problem}: {count} of {candidates} candidates, {} nodes", found.nodes);
 
         let rounding = Rounding::of(&layer, Rows::Window);
         let (least, error) = (optimum.squared_error, found.eviction.squared_error);
@@ -58,9 +58,9 @@ fn branch_and_bound_equals_exhaustive() {
     }
 }
 
-/// The sixty slots of three KV heads, under an attention that is a softmax with sinks.
+/// The sixty candidates of three KV heads, under an attention that is a softmax with sinks.
 #[test]
-fn sixty_slots_are_solved_to_the_optimum() {
+fn sixty_candidates_are_solved_to_the_optimum() {
     let sizes = Sizes {
         kv_heads: 3,
         group_size: 3,
@@ -77,7 +77,12 @@ fn sixty_slots_are_solved_to_the_optimum() {
         let start: Vec<usize> = (0..count).collect();
         let started = Instant::now();
         let found = certify(&gram, count, &start, to_the_end(4096), &mut |_| true);
-        println!("{count} of {} slots: {} nodes, {:?}", gram.slots(), found.nodes, started.elapsed());
+        println!(
+            "{count} of {} candidates: {} nodes, {:?}",
+            gram.candidates(),
+            found.nodes,
+            started.elapsed()
+        );
         let (error, bound) = (found.eviction.squared_error, found.squared_lower_bound);
         assert!(error > 0.0, "the problem is alive");
         assert!(error - bound <= rounding.of_a_bound() + TOLERANCE * error, "{bound} leaves {error} open");

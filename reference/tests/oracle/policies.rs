@@ -52,7 +52,7 @@ fn oracles_refuse_options_that_mean_nothing_to_them() {
     }
 }
 
-/// `layers` layers of `kv_heads * candidate_len` slots, and what an oracle finds in them.
+/// `layers` layers of `kv_heads * candidate_len` candidates, and an oracle's searches in them.
 struct Model {
     problems: Vec<Problem>,
 }
@@ -98,7 +98,7 @@ impl Model {
         let errors = layers
             .iter()
             .enumerate()
-            .map(|(slot, layer)| layer.evaluate(set.layer(LayerOrdinal(slot))).unwrap());
+            .map(|(ordinal, layer)| layer.evaluate(set.layer(LayerOrdinal(ordinal))).unwrap());
         let total = OutputErrors::total(errors).unwrap();
         (set, total)
     }
@@ -112,11 +112,11 @@ const SHAPES: [(usize, usize, usize); 4] = [(1, 2, 8), (2, 2, 4), (3, 2, 3), (5,
 
 #[test]
 fn one_budget_over_several_layers_is_solved_to_the_optimum() {
-    for (seed, (layers, kv_heads, candidates)) in (0..).zip(SHAPES) {
-        let model = Model::new(layers, kv_heads, candidates, seed);
+    for (seed, (layers, kv_heads, candidate_len)) in (0..).zip(SHAPES) {
+        let model = Model::new(layers, kv_heads, candidate_len, seed);
         let rounding = 2.0 * model.rounding(Rows::Window);
         for form in ["", ":form=head-wise"] {
-            for per_head in 0..=candidates {
+            for per_head in 0..=candidate_len {
                 let errors = ["oracle:exhaustive", "oracle:branch-and-bound"].map(|oracle| {
                     let found = model.search(&format!("{oracle}{form}"), per_head);
                     found.certified.unwrap().eviction.squared_error
@@ -130,10 +130,10 @@ fn one_budget_over_several_layers_is_solved_to_the_optimum() {
 
 #[test]
 fn an_oracle_keeps_exactly_the_budget() {
-    for (seed, (layers, kv_heads, candidates)) in (0..).zip(SHAPES) {
-        let model = Model::new(layers, kv_heads, candidates, seed);
+    for (seed, (layers, kv_heads, candidate_len)) in (0..).zip(SHAPES) {
+        let model = Model::new(layers, kv_heads, candidate_len, seed);
         for text in ORACLES {
-            for per_head in 0..=candidates {
+            for per_head in 0..=candidate_len {
                 let (set, _) = model.evaluate(&model.search(text, per_head));
                 let entries = layers * kv_heads * (per_head + model.problems[0].sizes.window_len);
                 assert_eq!(set.positions().len(), entries, "{text}");
@@ -155,12 +155,12 @@ fn an_oracle_without_candidates_keeps_the_window() {
 
 #[test]
 fn an_oracle_reports_the_error_of_the_set_that_it_returns() {
-    for (seed, (layers, kv_heads, candidates)) in (0..).zip(SHAPES) {
-        let model = Model::new(layers, kv_heads, candidates, seed);
+    for (seed, (layers, kv_heads, candidate_len)) in (0..).zip(SHAPES) {
+        let model = Model::new(layers, kv_heads, candidate_len, seed);
         let rounding = model.rounding(Rows::Window);
         for (form, option) in [(Form::LayerWise, ""), (Form::HeadWise, ":form=head-wise")] {
             for oracle in ["oracle:certified", "oracle:branch-and-bound", "oracle:exhaustive"] {
-                let found = model.search(&format!("{oracle}{option}"), candidates / 2);
+                let found = model.search(&format!("{oracle}{option}"), candidate_len / 2);
                 let (_, errors) = model.evaluate(&found);
                 let certified = found.certified.unwrap();
                 let reported = certified.eviction.squared_error;
@@ -173,7 +173,7 @@ fn an_oracle_reports_the_error_of_the_set_that_it_returns() {
 }
 
 #[test]
-fn too_many_slots_are_refused_by_the_exhaustive_search() {
+fn too_many_candidates_are_refused_by_the_exhaustive_search() {
     let model = Model::new(1, 1, 25, 0);
     assert!(refusal(model.try_search("oracle:exhaustive", 3)).contains("25"));
 }

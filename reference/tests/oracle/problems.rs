@@ -10,7 +10,7 @@ use crate::common::compare::gamma;
 
 pub const FORMS: [Form; 2] = [Form::LayerWise, Form::HeadWise];
 
-/// What [`to_the_end`]'s searches leave between bound and error, relative to the squared error.
+/// The distance that [`to_the_end`]'s searches leave between bound and error, relative to the squared error.
 pub const TOLERANCE: f64 = 3e-9;
 
 /// Limits under which a search ends with the optimum; up to `leaf_sets` sets are rather all tried than branched on.
@@ -46,32 +46,32 @@ pub fn renormalised(errors: &OutputErrors, form: Form) -> OutputError {
 
 /// How far rounding carries squared errors of one layer.
 pub struct Rounding {
-    /// `sum over the group of norm2(a_{h,i}) norm2(|v_i| |W_h|)` of every slot.
+    /// `sum over the group of norm2(a_{h,i}) norm2(|v_i| |W_h|)` of every candidate.
     weights: Vec<f64>,
-    /// The same with `norm2(v_i) norm_F(W_h)`: what the searches measure their own rounding by.
+    /// The same with `norm2(v_i) norm_F(W_h)`: the scale of the searches' own rounding.
     coarse_weights: Vec<f64>,
     factor: f64,
 }
 
 impl Rounding {
     /// The longest chain: entries of `E` take `n + d + H` roundings, of `M` or a slope `w + D + d + H^2`, their sums
-    /// as many as there are slots, and a squared norm `w D`.
+    /// as many as there are candidates, and a squared norm `w D`.
     #[must_use]
     pub fn of(layer: &Layer, rows: Rows) -> Self {
-        let (shape, candidates) = (layer.shape, layer.shape.candidate_len());
+        let (shape, candidate_len) = (layer.shape, layer.shape.candidate_len());
         let attention = match rows {
             Rows::Window => &layer.attention,
             Rows::Future => layer.future_attention.as_ref().unwrap(),
         };
-        let mut weights = vec![0.0; shape.kv_heads * candidates];
+        let mut weights = vec![0.0; shape.kv_heads * candidate_len];
         let mut coarse_weights = weights.clone();
         for head in shape.query_heads() {
             let (values, projection) = (layer.values_of(head), &layer.output_projection[head.0]);
-            for i in 0..candidates {
-                let slot = shape.kv_head_of(head).0 * candidates + i;
+            for i in 0..candidate_len {
+                let candidate = shape.kv_head_of(head).0 * candidate_len + i;
                 let norm = attention.weights[head.0].column(i).norm();
-                weights[slot] += norm * (values.row(i).abs() * projection.abs()).norm();
-                coarse_weights[slot] += norm * values.row(i).norm() * projection.norm();
+                weights[candidate] += norm * (values.row(i).abs() * projection.abs()).norm();
+                coarse_weights[candidate] += norm * values.row(i).norm() * projection.norm();
             }
         }
         let rows = attention.weights[0].nrows();
@@ -88,7 +88,7 @@ impl Rounding {
     /// `|E - E'| <= gamma S` moves the square by `2 gamma S norm(E) + (gamma S)^2`, and `norm(E) <= S`.
     #[must_use]
     pub fn of_set(&self, evicted: &[usize]) -> f64 {
-        4.0 * self.factor * evicted.iter().map(|&slot| self.weights[slot]).sum::<f64>().powi(2)
+        4.0 * self.factor * evicted.iter().map(|&candidate| self.weights[candidate]).sum::<f64>().powi(2)
     }
 
     /// Of any set's.
@@ -97,8 +97,8 @@ impl Rounding {
         4.0 * self.factor * self.weights.iter().sum::<f64>().powi(2)
     }
 
-    /// What a bound subtracts for its own rounding: slopes lose `gamma` of their magnitudes, twice, and a convexified
-    /// form's tangent four times the drift of `E`, twice `gamma` of them, times the norm.
+    /// The part that a bound subtracts for its own rounding: slopes lose `gamma` of their magnitudes, twice, and a
+    /// convexified form's tangent four times the drift of `E`, twice `gamma` of them, times the norm.
     #[must_use]
     pub fn of_a_bound(&self) -> f64 {
         16.0 * self.factor * self.coarse_weights.iter().sum::<f64>().powi(2)

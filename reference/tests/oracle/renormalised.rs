@@ -5,7 +5,7 @@ use laprox_reference::{Form, LayerOrdinal, PreparedLayer, ReferenceLayer, Retain
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{hostile, layer, sizes, some_slots, without};
+use crate::common::hostile::{hostile, layer, sizes, some_candidates, without};
 use crate::common::problem::{Problem, Sizes};
 use crate::problems::{FORMS, renormalised};
 
@@ -20,12 +20,14 @@ fn error(layer: &ReferenceLayer, form: Form, evicted: &[usize]) -> f64 {
 }
 
 fn evicted(layer: &ReferenceLayer, retained: &[Vec<u32>]) -> Vec<usize> {
-    let candidates = layer.shape.candidate_len();
-    let kept = |slot: usize| retained[slot / candidates].contains(&((slot % candidates) as u32));
-    (0..layer.shape.kv_heads * candidates).filter(|&slot| !kept(slot)).collect()
+    let candidate_len = layer.shape.candidate_len();
+    let kept = |candidate: usize| {
+        retained[candidate / candidate_len].contains(&((candidate % candidate_len) as u32))
+    };
+    (0..layer.shape.kv_heads * candidate_len).filter(|&candidate| !kept(candidate)).collect()
 }
 
-/// The sum of the squares of all magnitudes that meet in the output: what rounding is measured by.
+/// The sum of the squares of all magnitudes that meet in the output: the scale of rounding.
 fn magnitude(layer: &ReferenceLayer) -> f64 {
     let head = |head: laprox_reference::QueryHead| {
         let values = layer.values_of(head).abs();
@@ -37,13 +39,14 @@ fn magnitude(layer: &ReferenceLayer) -> f64 {
 
 /// Whether swapping leaves every row a safe share of the mass that it has.
 fn is_safe(layer: &ReferenceLayer, evicted: &[usize], evict: usize, retain: usize) -> bool {
-    let candidates = layer.shape.candidate_len();
+    let candidate_len = layer.shape.candidate_len();
     let set = without(layer, evicted);
     layer.shape.query_heads().all(|head| {
         let kv_head = layer.shape.kv_head_of(head);
         let logits = &layer.attention.logits[head.0];
         let keeps = set.layer(LayerOrdinal(0)).keeps(kv_head);
-        let inside = |slot: usize| (slot / candidates == kv_head.0).then_some(slot % candidates);
+        let inside =
+            |candidate: usize| (candidate / candidate_len == kv_head.0).then_some(candidate % candidate_len);
         logits.row_iter().all(|row| {
             let largest = row.max();
             let mass = |kept: &dyn Fn(usize) -> bool| -> f64 {
@@ -65,9 +68,9 @@ struct Case {
 impl Case {
     fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let slots = rng.random_range(2..=12);
-        let layer = layer(&hostile(sizes(slots, &mut rng), seed));
-        let start = some_slots(slots, rng.random_range(0..=slots), &mut rng);
+        let candidates = rng.random_range(2..=12);
+        let layer = layer(&hostile(sizes(candidates, &mut rng), seed));
+        let start = some_candidates(candidates, rng.random_range(0..=candidates), &mut rng);
         Self { layer, form: FORMS[rng.random_range(0..2)], start }
     }
 
@@ -103,11 +106,11 @@ fn no_swap_lowers_an_improved_set() {
         let least = case.error(&found);
         let noise = NOISE / LEAST_SHARE * magnitude(&case.layer).min(least) + NOISE * magnitude(&case.layer);
         for retain in found.iter().copied() {
-            let slots = case.layer.shape.kv_heads * case.layer.shape.candidate_len();
-            for evict in (0..slots).filter(|slot| !found.contains(slot)) {
+            let candidates = case.layer.shape.kv_heads * case.layer.shape.candidate_len();
+            for evict in (0..candidates).filter(|candidate| !found.contains(candidate)) {
                 if is_safe(&case.layer, &found, evict, retain) {
                     let mut swapped: Vec<usize> =
-                        found.iter().copied().filter(|&slot| slot != retain).collect();
+                        found.iter().copied().filter(|&candidate| candidate != retain).collect();
                     swapped.push(evict);
                     let error = case.error(&swapped);
                     assert!(
@@ -122,11 +125,13 @@ fn no_swap_lowers_an_improved_set() {
     assert!(safe > 2000, "{safe} swaps were tried");
 }
 
-/// Every set of as many slots.
+/// Every set of as many candidates.
 fn best_of_all(case: &Case) -> f64 {
-    let slots = case.layer.shape.kv_heads * case.layer.shape.candidate_len();
-    let sets = (0..1_u32 << slots).filter(|set| set.count_ones() as usize == case.start.len());
-    let error = |set: u32| case.error(&(0..slots).filter(|slot| set >> slot & 1 == 1).collect::<Vec<_>>());
+    let candidates = case.layer.shape.kv_heads * case.layer.shape.candidate_len();
+    let sets = (0..1_u32 << candidates).filter(|set| set.count_ones() as usize == case.start.len());
+    let error = |set: u32| {
+        case.error(&(0..candidates).filter(|candidate| set >> candidate & 1 == 1).collect::<Vec<_>>())
+    };
     sets.map(error).fold(f64::INFINITY, f64::min)
 }
 
@@ -146,7 +151,7 @@ fn most_improved_sets_of_small_problems_are_the_best_of_all() {
     assert!(2 * best > cases, "{best} of {cases}");
 }
 
-/// Layer-wise, a swap may trade a slot of one KV head for another's.
+/// Layer-wise, a swap may trade a candidate of one KV head for another's.
 #[test]
 fn swaps_cross_kv_heads() {
     let sizes = Sizes {

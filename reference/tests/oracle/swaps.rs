@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::common::config;
 
-/// Blocks `A^T A`, and for each slot whether it is evicted and half its gradient.
+/// Blocks `A^T A`, and for each candidate whether it is evicted and half its gradient.
 type Case = (Vec<DMatrix<f64>>, Vec<(bool, i32)>);
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -18,15 +18,15 @@ fn cases() -> impl Strategy<Value = Case> {
                 columns.tr_mul(&columns)
             })
         };
-        let slots = prop::collection::vec((any::<bool>(), -20..=20_i32), sizes.iter().sum::<usize>());
-        (sizes.into_iter().map(block).collect::<Vec<_>>(), slots)
+        let candidates = prop::collection::vec((any::<bool>(), -20..=20_i32), sizes.iter().sum::<usize>());
+        (sizes.into_iter().map(block).collect::<Vec<_>>(), candidates)
     })
 }
 
 /// The least change of any swap, where one lowers the value.
 fn least_change(block: &Block, evicted: &[bool], gradient: &[f64]) -> Option<f64> {
-    let slots = || 0..evicted.len();
-    let pairs = slots().flat_map(|evict| slots().map(move |retain| (evict, retain)));
+    let candidates = || 0..evicted.len();
+    let pairs = candidates().flat_map(|evict| candidates().map(move |retain| (evict, retain)));
     let changes = pairs
         .filter(|&(evict, retain)| !evicted[evict] && evicted[retain])
         .map(|(evict, retain)| change(block, gradient, evict, retain));
@@ -41,10 +41,10 @@ proptest! {
     #![proptest_config(config(512, "tests/oracle/swaps.proptest-regressions"))]
 
     #[test]
-    fn the_best_swap_is_the_best_of_all_pairs((blocks, slots) in cases()) {
+    fn the_best_swap_is_the_best_of_all_pairs((blocks, candidates) in cases()) {
         let block = Block::new(blocks);
-        let mut evicted: Vec<bool> = slots.iter().map(|slot| slot.0).collect();
-        let mut gradient: Vec<f64> = slots.iter().map(|slot| f64::from(slot.1)).collect();
+        let mut evicted: Vec<bool> = candidates.iter().map(|candidate| candidate.0).collect();
+        let mut gradient: Vec<f64> = candidates.iter().map(|candidate| f64::from(candidate.1)).collect();
         let mut swaps = Swaps::new(&block, evicted.clone(), gradient.clone());
         loop {
             let best = swaps.best();

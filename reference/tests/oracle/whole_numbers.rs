@@ -10,7 +10,7 @@ use laprox_reference::oracle::{PairGram, exhaustive};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::hostile::{layer, some_slots, window_gram};
+use crate::common::hostile::{layer, some_candidates, window_gram};
 use crate::common::problem::{Problem, Sizes};
 use crate::problems::{FORMS, certify, early, to_the_end};
 
@@ -60,15 +60,19 @@ fn rows(problem: &Problem, form: Form) -> Vec<Vec<i128>> {
 fn optimum(rows: &[Vec<i128>], decisions: &[Decision], count: usize) -> i128 {
     let admissible = |set: &u32| {
         set.count_ones() as usize == count
-            && decisions.iter().enumerate().all(|(slot, decision)| match decision {
+            && decisions.iter().enumerate().all(|(candidate, decision)| match decision {
                 Decision::Open => true,
-                Decision::Evicted => set >> slot & 1 == 1,
-                Decision::Retained => set >> slot & 1 == 0,
+                Decision::Evicted => set >> candidate & 1 == 1,
+                Decision::Retained => set >> candidate & 1 == 0,
             })
     };
     let square = |set: u32| -> i128 {
         let channel = |c: usize| -> i128 {
-            rows.iter().enumerate().filter(|(slot, _)| set >> slot & 1 == 1).map(|(_, row)| row[c]).sum()
+            rows.iter()
+                .enumerate()
+                .filter(|(candidate, _)| set >> candidate & 1 == 1)
+                .map(|(_, row)| row[c])
+                .sum()
         };
         (0..rows[0].len()).map(|c| channel(c).pow(2)).sum()
     };
@@ -79,12 +83,12 @@ fn optimum(rows: &[Vec<i128>], decisions: &[Decision], count: usize) -> i128 {
 fn is_below(bound: f64, problem: &Problem, least: i128) -> bool {
     let scaled = bound * (problem.sizes.context_len() as f64).powi(2);
     assert!(scaled.is_finite(), "a bound of {bound}");
-    // Whatever is left of the point, rounded up.
+    // Rounded up to a whole number.
     scaled.ceil() as i128 <= least
 }
 
 /// Shares of a kind that only a careless solver would return: outside of 0 to 1, or of any other sum.
-fn garbage(slots: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+fn garbage(candidates: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     let kind = rng.random_range(0..4);
     let share = |_| match kind {
         0 => f64::from(rng.random_range(0..2)),
@@ -92,18 +96,18 @@ fn garbage(slots: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
         2 => rng.random_range(-2.0..3.0),
         _ => 0.0,
     };
-    (0..slots).map(share).collect()
+    (0..candidates).map(share).collect()
 }
 
-/// Decisions that leave a set of `count`: some of a random one's slots, some of the others.
-fn decisions(slots: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<Decision> {
-    let evicted = some_slots(slots, count, rng);
-    let decide = |slot: usize| match (rng.random_bool(0.3), evicted.contains(&slot)) {
+/// Decisions that leave a set of `count`: some of a random one's candidates, some of the others.
+fn decisions(candidates: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<Decision> {
+    let evicted = some_candidates(candidates, count, rng);
+    let decide = |candidate: usize| match (rng.random_bool(0.3), evicted.contains(&candidate)) {
         (false, _) => Decision::Open,
         (true, true) => Decision::Evicted,
         (true, false) => Decision::Retained,
     };
-    (0..slots).map(decide).collect()
+    (0..candidates).map(decide).collect()
 }
 
 #[test]
@@ -112,17 +116,17 @@ fn any_certificate_bounds_the_exact_optimum() {
     for seed in 0..600 {
         let problem = even(seed, seed % 2 == 0);
         let layer = layer(&problem);
-        let slots = problem.sizes.candidate_len;
+        let candidates = problem.sizes.candidate_len;
         let mut rng = ChaCha8Rng::seed_from_u64(!seed);
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let count = rng.random_range(0..=slots);
-            let decisions = decisions(slots, count, &mut rng);
+            let count = rng.random_range(0..=candidates);
+            let decisions = decisions(candidates, count, &mut rng);
             let least = optimum(&rows(&problem, form), &decisions, count);
             for convexified in [Convexified::plain(&gram), Convexified::new(&gram)] {
                 for _ in 0..8 {
                     let bound = lower_bound(
-                        &convexified.product(&garbage(slots, &mut rng)).unwrap(),
+                        &convexified.product(&garbage(candidates, &mut rng)).unwrap(),
                         &decisions,
                         count,
                     )
@@ -142,12 +146,12 @@ fn trying_every_set_bounds_the_exact_optimum() {
     for seed in 0..200 {
         let problem = even(seed, seed % 2 == 0);
         let layer = layer(&problem);
-        let slots = problem.sizes.candidate_len;
+        let candidates = problem.sizes.candidate_len;
         let mut rng = ChaCha8Rng::seed_from_u64(!seed);
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let count = rng.random_range(0..=slots);
-            let least = optimum(&rows(&problem, form), &vec![Decision::Open; slots], count);
+            let count = rng.random_range(0..=candidates);
+            let least = optimum(&rows(&problem, form), &vec![Decision::Open; candidates], count);
             let (eviction, bound) = exhaustive(&gram, count).unwrap();
             assert!(is_below(bound.value, &problem, least), "seed {seed}: {} is above {least}", bound.value);
             assert!(bound.value >= eviction.squared_error - 2.0 * bound.rounding);
@@ -160,13 +164,13 @@ fn a_search_bounds_the_exact_optimum_wherever_it_ends() {
     for seed in 0..200 {
         let problem = even(seed, seed % 2 == 0);
         let layer = layer(&problem);
-        let slots = problem.sizes.candidate_len;
+        let candidates = problem.sizes.candidate_len;
         let mut rng = ChaCha8Rng::seed_from_u64(!seed);
         for form in FORMS {
             let gram = window_gram(&layer, form);
-            let count = rng.random_range(0..=slots);
-            let least = optimum(&rows(&problem, form), &vec![Decision::Open; slots], count);
-            let start = some_slots(slots, count, &mut rng);
+            let count = rng.random_range(0..=candidates);
+            let least = optimum(&rows(&problem, form), &vec![Decision::Open; candidates], count);
+            let start = some_candidates(candidates, count, &mut rng);
             for limits in [early(1), early(4), to_the_end(1)] {
                 let found = certify(&gram, count, &start, limits, &mut |_| true);
                 // A best set's own error, with its rounding, may stand in for the bound.

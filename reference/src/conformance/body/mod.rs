@@ -77,7 +77,7 @@ impl Used {
     }
 }
 
-/// Says what was seen of a claim.
+/// Prints the largest share of a bound that a claim used.
 fn report(claim: &str, path: &Path, used: Used) {
     eprintln!("{claim}, {}: at most {:.4} of a bound used", path.name, used.0);
 }

@@ -1,4 +1,4 @@
-//! Precisions: the same numbers are the same problem, whatever holds them.
+//! Precisions: the same numbers are the same problem in every format.
 
 use half::f16;
 

@@ -99,7 +99,7 @@ pub fn scores_are_within_their_bounds(paths: &[Path]) {
     hold_scores_of("scores", paths, 128, &problems());
 }
 
-/// So they are where nearly every row is one-hot.
+/// So they are if nearly every row is one-hot.
 pub fn scores_of_sharp_rows_are_within_their_bounds(paths: &[Path]) {
     hold_scores_of(
         "scores of sharp rows",
@@ -136,7 +136,7 @@ pub fn a_rank_deficient_projection_is_within_its_bounds(paths: &[Path]) {
     hold_scores_of("rank-deficient scores", paths, 48, &deficient);
 }
 
-/// A layer that was told what it will be asked scores as one that was not, to the bit.
+/// A layer that knows its scores in advance gives the same numbers as one that does not, to the bit.
 pub fn scores_do_not_depend_on_what_is_shared(paths: &[Path]) {
     run(32, &problems(), |problem| {
         let problem = problem.layer_problem(LayerIndex(0));

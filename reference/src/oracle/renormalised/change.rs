@@ -1,8 +1,8 @@
-//! What flips and swaps change, from inner products of column-row pairs.
+//! The changes that flips and swaps make, from inner products of column-row pairs.
 //!
-//! A move shifts row `t` of the output by `sum over the pairs it touches of z[t] (b_{h,i} - o_h[t])` with
-//! `o_h = mean_h W_h` and signed weights `z = +q / M` for what is retained and `-q / M` for what is evicted, `M` the
-//! row's new mass in shares of the old. With `<., .>` in the layer's output, the squared error changes by
+//! A move shifts row `t` of the output by `sum over the pairs it touches of z[t] (b_{h,i} - o_h[t])` with `o_h = mean_h W_h`
+//! and signed weights `z`, `q / M` for a pair that becomes retained and `-q / M` for one that is evicted, `M` the row's new
+//! mass in shares of the old. With `<., .>` in the layer's output, the squared error changes by
 //!
 //! ```text
 //! sum_t sum over pairs e of z_e (2 <R[t], y_e> + sum over pairs f of z_f <y_e, y_f>),    y_e = b_e - o_{h(e)}[t]
@@ -18,7 +18,7 @@ use crate::shape::{KvHead, QueryHead};
 use super::state::State;
 use super::{LEAST_SHARE, Slot};
 
-/// What the flips of all candidates need and no round changes: per KV head, pairs of query heads of its group.
+/// The data for the flips of all candidates that no round changes: per KV head, pairs of query heads of its group.
 pub(super) struct GroupGrams<'a> {
     layer: &'a Layer,
     groups: Vec<Vec<PairOfHeads>>,
@@ -53,7 +53,7 @@ impl PairOfHeads {
     }
 }
 
-/// How the squared error changes when each slot alone is flipped; infinite where that would empty a row.
+/// How the squared error changes when each slot alone is flipped; infinite if that would empty a row.
 pub(super) fn flip_changes(state: &State<'_>, grams: &GroupGrams<'_>) -> Vec<f64> {
     let kv_heads = grams.layer.shape.kv_heads();
     kv_heads.flat_map(|head| group_flip_changes(state, head, &grams.groups[head.0])).collect()
@@ -93,7 +93,7 @@ fn group_flip_changes(state: &State<'_>, kv_head: KvHead, pairs: &[PairOfHeads])
     changes.iter().map(|change| if change.is_nan() { f64::INFINITY } else { *change }).collect()
 }
 
-/// `z = q / (1 + q)` for an evicted slot, `-q / (1 - q)` for a retained one, NaN where too little would be left.
+/// `z = q / (1 + q)` for an evicted slot, `-q / (1 - q)` for a retained one, NaN if too little would be left.
 fn flip_weights(state: &State<'_>, kv_head: KvHead, head: QueryHead) -> DMatrix<f64> {
     let mut weights = state.heads[head.0].shares.clone();
     for (position, mut column) in weights.column_iter_mut().enumerate() {
@@ -106,7 +106,7 @@ fn flip_weights(state: &State<'_>, kv_head: KvHead, head: QueryHead) -> DMatrix<
     weights
 }
 
-/// The column-row pairs of some slots, `G` a slot.
+/// The column-row pairs of some slots, `G` per slot.
 pub(super) struct ChosenPairs<'a> {
     state: &'a State<'a>,
     slots: &'a [Slot],
@@ -164,8 +164,7 @@ impl<'a> ChosenPairs<'a> {
         }
     }
 
-    /// How the squared error changes when one chosen slot is evicted and another retained; `None` where that would
-    /// empty a row.
+    /// How the squared error changes when one chosen slot is evicted and another retained; `None` if that would empty a row.
     pub fn swap_change(&self, evict: usize, retain: usize) -> Option<f64> {
         let mut moved = self.weighted(retain, evict, 1.0)?;
         moved.extend(self.weighted(evict, retain, -1.0)?);
@@ -192,7 +191,7 @@ impl<'a> ChosenPairs<'a> {
         (0..one.weights.len()).map(row).sum()
     }
 
-    /// The pairs of chosen slot `of`, weighted by `sign * q / M`, where `other` moves the opposite way.
+    /// The pairs of chosen slot `of`, weighted by `sign * q / M`, while `other` moves the opposite way.
     fn weighted(&self, of: usize, other: usize, sign: f64) -> Option<Vec<Weighted>> {
         let ((kv_head, position), other) = (self.slots[of], self.slots[other]);
         let shape = self.state.layer.shape;

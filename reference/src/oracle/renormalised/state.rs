@@ -6,7 +6,7 @@
 //! q_{h,i}[t] = A_h[t, i] / sum over retained j of A_h[t, j] = exp(l_i - log sum over retained j of exp(l_j))
 //! ```
 //!
-//! for retained and evicted candidates alike. From the logits they are right even where the retained mass itself
+//! for retained and evicted candidates alike. Computed from the logits, they are right even if the retained mass itself
 //! would underflow. The window's positions are always retained, so no row is empty.
 
 use nalgebra::{DMatrix, DVector};
@@ -22,7 +22,7 @@ use super::Slot;
 /// The logarithm beyond which a share is cut off: `q / (1 + q)` is 1 long before, and `exp` would overflow.
 const LARGEST_LOG_SHARE: f64 = 600.0;
 
-/// What one query head puts out after the eviction.
+/// One query head's output after the eviction.
 #[derive(Clone, Debug)]
 pub(super) struct HeadState {
     /// `q_{h,i}[t]` of the candidates, `[w, n - w]`.
@@ -74,7 +74,7 @@ pub(super) struct State<'a> {
     pub squared_error: f64,
 }
 
-/// What a swap makes of the heads that it touches.
+/// The heads that a swap touches, after it.
 pub(super) struct Swapped {
     heads: Vec<(QueryHead, HeadState)>,
     pub squared_error: f64,
@@ -95,9 +95,9 @@ impl<'a> State<'a> {
 
     /// The retained candidates of each KV head, ascending.
     pub fn retained(&self) -> Vec<Vec<u32>> {
-        let candidates = self.layer.shape.candidate_len();
+        let candidate_len = self.layer.shape.candidate_len();
         let kept = |keeps: &Vec<bool>| {
-            (0..candidates).filter(|&position| keeps[position]).map(|position| position as u32).collect()
+            (0..candidate_len).filter(|&position| keeps[position]).map(|position| position as u32).collect()
         };
         self.keeps.iter().map(kept).collect()
     }
@@ -107,7 +107,7 @@ impl<'a> State<'a> {
         self.form == Form::LayerWise || one == two
     }
 
-    /// `R` as query head `h` meets it: the layer's, or head-wise its own.
+    /// `R` for query head `h`: the layer's, or head-wise its own.
     pub fn residual_at(&self, head: QueryHead) -> DMatrix<f64> {
         match self.form {
             Form::HeadWise => self.heads[head.0].residual.clone(),
@@ -142,7 +142,7 @@ impl<'a> State<'a> {
         keeps
     }
 
-    /// Makes a swap this set's own.
+    /// Applies a swap.
     pub fn accept(&mut self, evict: Slot, retain: Slot, swapped: Swapped) {
         self.keeps[evict.0.0][evict.1] = false;
         self.keeps[retain.0.0][retain.1] = true;
