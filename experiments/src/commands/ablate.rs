@@ -8,11 +8,13 @@ use laprox_fixtures::Dump;
 use laprox_reference::{Backend, Budget, Policy};
 use serde::Serialize;
 
-use super::{DEFAULT_DUMP, open_dump};
+use super::open_dump;
 use crate::ablation::config::{self, Config, Value};
 use crate::ablation::{Comparison, Results};
 use crate::backend;
 use crate::cli::{Ablate, Common};
+use crate::data::{self, DataFolder};
+use crate::exit::require_files;
 use crate::journal::{Folder, Journal, jsonl};
 use crate::output::Sink;
 use crate::pivot;
@@ -44,9 +46,13 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let comparison = Comparison::resolve(&config(arguments)?)?;
     let backend = backend::open(common.path)?;
-    let default = [PathBuf::from(DEFAULT_DUMP)];
-    let paths = if arguments.dumps.is_empty() { &default } else { arguments.dumps.as_slice() };
-    let dumps: Vec<Dump> = paths.iter().map(|path| open_dump(path)).collect::<Result<_>>()?;
+    let default = arguments
+        .dumps
+        .is_empty()
+        .then(|| DataFolder::open(None, &data::DUMP, arguments.data_dir.as_deref()));
+    let default = default.transpose()?;
+    let paths = arguments.dumps.iter().map(PathBuf::as_path).chain(default.as_deref());
+    let dumps: Vec<Dump> = paths.map(open_dump).collect::<Result<_>>()?;
     require_names(&dumps)?;
     comparison.check(&dumps)?;
 
@@ -78,6 +84,7 @@ fn require_names(dumps: &[Dump]) -> Result<()> {
 
 /// The configured comparison with what the arguments replace.
 fn config(arguments: &Ablate) -> Result<Config> {
+    require_files(&arguments.config)?;
     let (name, text) = match &arguments.config {
         Some(path) => {
             let name = path.display().to_string();

@@ -1,7 +1,5 @@
 //! `laprox bounds`
 
-use std::path::Path;
-
 use anyhow::Result;
 use comfy_table::CellAlignment;
 use laprox_fixtures::Dump;
@@ -13,9 +11,10 @@ use laprox_reference::{
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{DEFAULT_DUMP, open_dump};
+use super::open_dump;
 use crate::backend;
 use crate::cli::{Bounds, Common};
+use crate::data::{self, DataFolder};
 use crate::exit::ClaimFails;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
@@ -68,7 +67,8 @@ pub(super) fn run(arguments: &Bounds, common: &Common) -> Result<()> {
 fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let backend = backend::open(common.path)?;
-    let dump = open_dump(arguments.dump.as_deref().unwrap_or(Path::new(DEFAULT_DUMP)))?;
+    let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
+    let dump = open_dump(&folder)?;
     let passes = dump.manifest().samples.len() * dump.manifest().layers.len();
     let progress = Progress::new("checking", 2 * passes as u64);
 

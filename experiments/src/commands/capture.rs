@@ -1,38 +1,31 @@
 //! `laprox capture`
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use laprox_fixtures::manifest::{FORMAT, VERSION};
 use laprox_fixtures::{Converted, DumpWriter, Manifest, ModelInfo, Precision, SampleInfo};
 use laprox_reference::{LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
-use sha2::{Digest, Sha256};
 
+use super::inspect;
 use crate::cli::{Capture, Common};
-use crate::exit::Missing;
+use crate::eval::Text;
+use crate::exit::require_files;
 use crate::model::{self, CaptureShape, CapturedSample, Model, ModelFile};
 use crate::output::refuse_existing;
 use crate::progress::Progress;
 
-/// One text, named and tokenised.
-struct Text {
-    name: String,
-    tokens: Vec<u32>,
-    sha256: String,
-}
-
-/// Runs the model over each text and writes what its attention saw.
+/// Runs the model over each text and writes its activations.
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     refuse_existing(&arguments.out, common.force)?;
-    require_files(arguments)?;
+    require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
     let model = Model::load(&ModelFile::open(&arguments.model)?)?;
     let texts = read_texts(arguments, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 
     let writer = DumpWriter::create(&arguments.out, &manifest, common.force)?;
-    let precision = Precision::from(arguments.precision);
+    let precision = arguments.precision;
     for layer in manifest.layers() {
         let weight = model.output_projection(layer)?;
         let weight = Rounded::<2>::new(&format!("layer {layer} o_proj"), precision, &weight)?;
@@ -51,14 +44,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     drop(progress);
     let dump = writer.finish()?;
     eprintln!("{}: {} bytes", arguments.out.display(), dump.byte_len());
-    Ok(())
-}
-
-fn require_files(arguments: &Capture) -> Result<()> {
-    match std::iter::once(&arguments.model).chain(&arguments.texts).find(|path| !path.exists()) {
-        Some(path) => Err(Missing(format!("{}: no such file", path.display())).into()),
-        None => Ok(()),
-    }
+    if common.json { inspect::print(&dump, false, true) } else { Ok(()) }
 }
 
 fn shape(arguments: &Capture) -> CaptureShape {
@@ -73,24 +59,19 @@ fn read_texts(arguments: &Capture, model: &Model) -> Result<Vec<Text>> {
     let needed = arguments.context.saturating_add(arguments.future);
     let mut texts: Vec<Text> = Vec::new();
     for path in &arguments.texts {
-        let file = || path.display().to_string();
-        let text = fs::read_to_string(path).with_context(file)?;
-        let tokens = model.tokenizer().encode(&text).with_context(file)?;
-        if tokens.len() < needed {
-            bail!(
-                "{}: expected at least {needed} tokens (context and future), found {}",
-                file(),
-                tokens.len()
-            );
-        }
-        let name = sample_name(path, &texts);
-        let sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
-        texts.push(Text { name, tokens, sha256 });
+        let text = Text::read(path, model)?;
+        let found = text.tokens.len();
+        ensure!(
+            found >= needed,
+            "{}: expected at least {needed} tokens (context and future), found {found}",
+            path.display()
+        );
+        texts.push(Text { name: sample_name(path, &texts), ..text });
     }
     Ok(texts)
 }
 
-/// The file's stem in the letters that a sample's name may have, made unique by a number.
+/// The file's stem, restricted to the characters of sample names and made unique by a number.
 fn sample_name(path: &Path, earlier: &[Text]) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let plain =
@@ -136,7 +117,7 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
         samples: texts.iter().map(sample).collect(),
         extra: None,
     };
-    manifest.validate().map_err(|violation| anyhow::anyhow!("what was asked for: {violation}"))?;
+    manifest.validate().map_err(|violation| anyhow::anyhow!("capture: {violation}"))?;
     Ok(manifest)
 }
 

@@ -13,7 +13,7 @@ use crate::eval::{
     Asked, Correlation, EvalRow, EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations,
     pivot, summarise,
 };
-use crate::exit::Missing;
+use crate::exit::require_files;
 use crate::journal::{Folder, Journal, jsonl};
 use crate::model::{self, Model, ModelFile};
 use crate::output::Sink;
@@ -73,7 +73,8 @@ struct Document<'a> {
 /// Lets the model answer from what every policy leaves of its cache.
 pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
-    require_files(arguments)?;
+    let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
+    require_files(files.chain(&arguments.haystack))?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let model = Model::load(&ModelFile::open(&arguments.model)?)?;
@@ -99,14 +100,6 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     sink.write_document(format, &document, &document.rows, || document.text(model.name()))
 }
 
-fn require_files(arguments: &Eval) -> Result<()> {
-    let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
-    match files.chain(&arguments.haystack).find(|path| !path.exists()) {
-        Some(path) => Err(Missing(format!("{}: no such file", path.display())).into()),
-        None => Ok(()),
-    }
-}
-
 /// The policies to compare; the full cache is always beside them.
 fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
     let mut policies = arguments.policies.clone();
@@ -126,7 +119,7 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
 
 /// The given texts; for tasks that read texts, the one that comes with the source where none is given.
 fn texts(arguments: &Eval, model: &Model) -> Result<Vec<Text>> {
-    let reads_texts = arguments.tasks.iter().any(EvalTask::reads_texts);
+    let reads_texts = arguments.tasks.iter().any(|task| task.reads("text"));
     if arguments.texts.is_empty() && reads_texts {
         return Ok(vec![Text::new("moby-dick", Haystack::MOBY_DICK, model)?]);
     }

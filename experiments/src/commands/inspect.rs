@@ -1,7 +1,7 @@
 //! `laprox inspect`
 
 use anyhow::Result;
-use laprox_fixtures::Manifest;
+use laprox_fixtures::{Dump, Manifest};
 use serde::Serialize;
 
 use super::open_dump;
@@ -20,20 +20,24 @@ struct Inspected<'a> {
 
 /// Shows a dump's manifest, its size and its digest; with `--check` every value is read first.
 pub(super) fn run(arguments: &Inspect, common: &Common) -> Result<()> {
-    let dump = open_dump(&arguments.dump)?;
-    let passes = if arguments.check { 2 } else { 1 };
+    print(&open_dump(&arguments.dump)?, arguments.check, common.json)
+}
+
+/// The same of an open dump.
+pub(super) fn print(dump: &Dump, check: bool, json: bool) -> Result<()> {
+    let passes = if check { 2 } else { 1 };
     let progress = Progress::new("reading", passes * dump.byte_len());
-    if arguments.check {
+    if check {
         dump.check(|bytes| progress.advance(bytes))?;
     }
     let inspected = Inspected {
         manifest: dump.manifest(),
         bytes: dump.byte_len(),
         sha256: dump.digest(|bytes| progress.advance(bytes))?,
-        checked: arguments.check,
+        checked: check,
     };
     drop(progress);
-    Sink::Stdout.write(&if common.json {
+    Sink::Stdout.write(&if json {
         format!("{}\n", serde_json::to_string_pretty(&inspected)?)
     } else {
         text(&inspected)

@@ -1,4 +1,4 @@
-//! One command, one file.
+//! The commands, a file per command.
 
 mod ablate;
 mod bounds;
@@ -22,10 +22,10 @@ use laprox_fixtures::Dump;
 use crate::cli::{Cli, Command};
 use crate::exit::Missing;
 
-/// Runs the command that was asked for.
+/// Runs a command.
 ///
 /// # Errors
-/// Whatever keeps the command from being done; [`crate::exit`] turns it into an exit code.
+/// Any error of the command; [`crate::exit`] turns it into an exit code.
 pub fn run(cli: &Cli) -> Result<()> {
     if let Some(threads) = cli.common.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
@@ -48,10 +48,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// The committed dump of a real model.
-const DEFAULT_DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/data/smollm2-135m");
-
-/// Opens a dump; one that is not there is a missing file, one that is wrong is bad input.
+/// Opens a dump. An absent dump is a missing file, a malformed one is bad input.
 fn open_dump(path: &Path) -> Result<Dump> {
     if path.symlink_metadata().is_err() {
         return Err(Missing(format!("{}: no such dump", path.display())).into());

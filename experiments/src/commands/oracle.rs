@@ -1,6 +1,5 @@
 //! `laprox oracle`
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +12,10 @@ use laprox_reference::{
 };
 use serde::Serialize;
 
-use super::{DEFAULT_DUMP, open_dump};
+use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, OracleArguments};
+use crate::data::{self, DataFolder};
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::report::table;
@@ -72,8 +72,9 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
-    let dump = open_dump(arguments.dump.as_deref().unwrap_or(Path::new(DEFAULT_DUMP)))?;
     let interrupted = interrupted()?;
+    let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
+    let dump = open_dump(&folder)?;
 
     let mut rows = Vec::new();
     for index in 0..dump.manifest().samples.len() {

@@ -1,19 +1,30 @@
 //! `laprox score`
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use laprox_reference::{HeadScores, ModelScores, pipeline};
 use ndarray::ArrayView3;
 use ndarray_npy::WriteNpyExt;
+use serde::Serialize;
 
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Score};
-use crate::output::{refuse_existing, write_file, write_folder};
+use crate::output::{Sink, refuse_existing, write_file, write_folder};
 use crate::progress::Progress;
+use crate::provenance::Provenance;
 use crate::sample::Sample;
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    provenance: Provenance,
+    policy: String,
+    /// A file per sample, in the order of the dump.
+    files: Vec<PathBuf>,
+}
 
 /// Scores every sample of the dump.
 pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
@@ -28,22 +39,28 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
         let scores = pipeline::scores(&sample.layers(&progress), &policy)?;
         write_file(path, force, |file| write_scores(file, &scores))
     };
+    let place = |folder: &Path, name| folder.join(format!("{name}.npy"));
     if samples == 1 {
         write(0, &arguments.out, common.force)?;
-        return say_times(common, &progress);
+    } else {
+        write_folder(&arguments.out, common.force, |folder| {
+            let mut names = dump.sample_names().enumerate();
+            names.try_for_each(|(index, name)| write(index, &place(folder, name), false))
+        })?;
     }
-    write_folder(&arguments.out, common.force, |folder| {
-        let name = |index: usize| format!("{}.npy", dump.manifest().samples[index].name);
-        (0..samples).try_for_each(|index| write(index, &folder.join(name(index)), false))
-    })?;
-    say_times(common, &progress)
-}
-
-fn say_times(common: &Common, progress: &Progress) -> Result<()> {
     if common.times {
         eprintln!("{}", progress.times());
     }
-    Ok(())
+    if !common.json {
+        return Ok(());
+    }
+    let file = |name| if samples == 1 { arguments.out.clone() } else { place(&arguments.out, name) };
+    let summary = Summary {
+        provenance: Provenance::new(common, backend.name(), &[&dump])?,
+        policy: arguments.policy.to_string(),
+        files: dump.sample_names().map(file).collect(),
+    };
+    Sink::Stdout.write(&format!("{}\n", serde_json::to_string_pretty(&summary)?))
 }
 
 /// `[layers, Hkv, n - w]`, f64.

@@ -1,20 +1,12 @@
 //! `laprox synth`
 
 use anyhow::Result;
-use laprox_fixtures::{Precision, SynthConfig, synthesize};
+use laprox_fixtures::{SynthConfig, synthesize};
 
-use crate::cli::{Common, DumpPrecision, Synth};
+use super::inspect;
+use crate::cli::{Common, Synth};
 use crate::output::refuse_existing;
 use crate::progress::Progress;
-
-impl From<DumpPrecision> for Precision {
-    fn from(precision: DumpPrecision) -> Self {
-        match precision {
-            DumpPrecision::F16 => Self::F16,
-            DumpPrecision::F32 => Self::F32,
-        }
-    }
-}
 
 /// Writes a synthetic dump.
 pub(super) fn run(arguments: &Synth, common: &Common) -> Result<()> {
@@ -29,10 +21,11 @@ pub(super) fn run(arguments: &Synth, common: &Common) -> Result<()> {
         window: arguments.window,
         future: arguments.future,
         seed: common.seed,
-        precision: arguments.precision.into(),
+        precision: arguments.precision,
     };
     let elements: usize = config.manifest().files().map(|file| file.shape.iter().product::<usize>()).sum();
     let progress = Progress::new("writing", elements as u64);
-    synthesize(&arguments.out, &config, common.force, |written| progress.advance(written as u64))?;
-    Ok(())
+    let dump = synthesize(&arguments.out, &config, common.force, |written| progress.advance(written as u64))?;
+    drop(progress);
+    if common.json { inspect::print(&dump, false, true) } else { Ok(()) }
 }

@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
 use crate::cli::{Common, Tables};
+use crate::data::{self, DataFolder};
 use crate::output::{Sink, refuse_existing, write_folder};
 use crate::tables::kinds::{self, KINDS, Kind};
 use crate::tables::runs::{Runner, Runs, Values};
 use crate::tables::{Chapter, files, html, markdown};
-
-/// The committed results.
-const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
 
 /// All chapters, and the binary that made them.
 #[derive(Serialize)]
@@ -23,7 +21,7 @@ struct Document<'a> {
     chapters: &'a [Chapter],
 }
 
-/// Makes what the tables are made of, unless it is there, and then the tables.
+/// Makes the results that the tables read, unless they exist, and then the tables.
 pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
     let kinds = kinds::named(&arguments.names)?;
     let page = arguments.html.as_deref();
@@ -36,13 +34,20 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
     for path in arguments.out.iter().map(PathBuf::as_path).chain(page) {
         refuse_existing(path, common.force)?;
     }
-    let runs = Runs::committed()?;
-    let results = arguments.results.as_deref().unwrap_or(Path::new(COMMITTED));
+    let (runs, data_dir) = (Runs::committed()?, arguments.data_dir.as_deref());
+    ensure!(
+        data_dir.is_none() || !arguments.quick || arguments.results.is_none(),
+        "--data-dir: laprox tables --quick --results does not read it"
+    );
+    let results = DataFolder::open(arguments.results.as_deref(), &data::RESULTS, data_dir)?;
     if !arguments.quick {
+        let configurations = DataFolder::open(None, &data::ABLATIONS, data_dir)?;
+        let values = values(arguments, &configurations)?;
         let (needed, optional) = sources(&kinds)?;
-        Runner { runs: &runs, values: values(arguments), results, common }.run(&needed, &optional)?;
+        refuse_unread(&runs, &values, needed.iter().chain(&optional))?;
+        Runner { runs: &runs, values, results: &results, common, data_dir }.run(&needed, &optional)?;
     }
-    let chapters = kinds.iter().map(|kind| Chapter::new(kind, results, &runs, common.seed));
+    let chapters = kinds.iter().map(|kind| Chapter::new(kind, &results, &runs, common.seed));
     let chapters: Vec<Chapter> = chapters.collect::<Result<_>>()?;
     if let Some(out) = &arguments.out {
         write_folder(out, common.force, |folder| {
@@ -64,24 +69,43 @@ fn text(chapters: &[Chapter], common: &Common) -> Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
 }
 
-/// The files that the tables need, and those that they read where they are there.
+/// The files that the tables need, and the files that they read if they exist.
 fn sources(kinds: &[&Kind]) -> Result<(Vec<String>, Vec<String>)> {
     let configs = kinds.iter().map(|kind| kind.config()).collect::<Result<Vec<_>>>()?;
     let needed = configs.iter().flat_map(|config| config.sources.clone()).collect();
     Ok((needed, configs.into_iter().flat_map(|config| config.optional).collect()))
 }
 
-/// What the placeholders of runs stand for.
-fn values(arguments: &Tables) -> Values {
+/// The values of the runs' placeholders.
+fn values(arguments: &Tables, configurations: &Path) -> Result<Values> {
     let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-    let models = shown(&arguments.models);
+    let mut models = shown(&arguments.models).into_iter();
     let values = [
-        ("experiments", vec![env!("CARGO_MANIFEST_DIR").to_owned()]),
-        ("model", models.iter().take(1).cloned().collect()),
-        ("second-model", models.iter().skip(1).take(1).cloned().collect()),
+        ("experiments", configurations.parent().map(|path| path.display().to_string()).into_iter().collect()),
+        ("model", models.next().into_iter().collect()),
+        ("second-model", models.next().into_iter().collect()),
         ("dumps", shown(&arguments.dumps)),
         ("texts", shown(&arguments.texts)),
         ("data", shown(arguments.data.as_slice())),
     ];
-    values.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+    ensure!(models.next().is_none(), "--model: expected at most two, found {}", arguments.models.len());
+    Ok(values.into_iter().filter(|(_, values): &(_, Vec<String>)| !values.is_empty()).collect())
+}
+
+/// Refuses the options that none of the tables' runs reads.
+fn refuse_unread<'a>(runs: &Runs, values: &Values, files: impl Iterator<Item = &'a String>) -> Result<()> {
+    const OPTIONS: [(&str, &str); 5] = [
+        ("model", "--model"),
+        ("second-model", "a second --model"),
+        ("dumps", "--dump"),
+        ("texts", "--text"),
+        ("data", "--data"),
+    ];
+    let runs = files.map(|file| runs.of_file(file)).collect::<Result<Vec<_>>>()?;
+    let reads =
+        |placeholder: &str| runs.iter().any(|run| run.command.contains(&format!("{{{placeholder}}}")));
+    match OPTIONS.into_iter().find(|(name, _)| values.contains_key(name) && !reads(name)) {
+        Some((_, option)) => bail!("{option}: none of these tables reads it"),
+        None => Ok(()),
+    }
 }

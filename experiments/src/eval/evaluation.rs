@@ -15,7 +15,7 @@ use super::row::EvalRow;
 use super::unit::{Asked, Text, Unit, Work};
 use crate::model::{Continuation, Model, Observer};
 use crate::seed::seed_of;
-use crate::tasks::{Prompt, Tokens};
+use crate::tasks::Prompt;
 
 /// How often scoring is timed; the median counts.
 const TRIALS: usize = 3;
@@ -122,9 +122,9 @@ impl Evaluation<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Vec<EvalRow>> {
         let (model, max_new) = (self.model(), prompt.max_new_tokens);
-        let rendered = model.render(prompt)?;
-        let mut context = model.tokenise(&rendered.context)?;
-        let mut question = model.tokenise_further(&rendered.question)?;
+        let rendered = prompt.render(model.chat())?;
+        let mut context = model.tokenizer().encode(&rendered.context)?;
+        let mut question = model.tokenizer().encode_further(&rendered.question)?;
         if asked == Asked::Aware {
             context.append(&mut question);
         }
@@ -144,7 +144,7 @@ impl Evaluation<'_> {
             context_len: context.len(),
             full_cache_bytes: full.cache_bytes,
         };
-        let said = |answer: &Answer| model.detokenise(&answer.tokens);
+        let said = |answer: &Answer| model.tokenizer().decode(&answer.tokens);
         let full_scores = prompt.scores(&said(&full)?);
         let rows = |evicted, answer: &Answer| -> Result<Vec<EvalRow>> {
             let (text, cache_bytes) = (said(answer)?, answer.cache_bytes);

@@ -25,10 +25,18 @@ pub const TEXT_TASKS: [(&str, &str); 2] = [
 ];
 
 impl EvalTask {
-    /// Whether the task reads texts rather than making prompts.
+    /// The options of `laprox eval` that only some tasks read.
+    pub const OPTIONS: [&str; 7] = ["depth", "samples", "question", "haystack", "data", "text", "future"];
+
+    /// Whether the task reads one of these options.
     #[must_use]
-    pub fn reads_texts(&self) -> bool {
-        !matches!(self, Self::Question(_))
+    pub fn reads(&self, option: &str) -> bool {
+        match self {
+            Self::Question(task) => {
+                ["samples", "question"].contains(&option) || task.entry().options.contains(&option)
+            }
+            Self::Fidelity | Self::Speed => ["text", "future"].contains(&option),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 /// `1/k` if the reference is among the k classes that the answer names, else 0.
 ///
-/// A named class that is part of the reference, but not the reference, is struck off the list; LongBench does so while
-/// it walks along the list, and so passes over the class behind each that it strikes off. So does this.
+/// A named class that is part of the reference, but not the reference, is removed from the list. As in LongBench, the
+/// removal happens during the pass over the list, so the class after a removed one is skipped.
 pub(super) fn score(answer: &str, reference: &str, classes: &[String]) -> f64 {
     let mut named: Vec<&str> =
         classes.iter().map(String::as_str).filter(|&class| answer.contains(class)).collect();

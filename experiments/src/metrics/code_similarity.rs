@@ -1,8 +1,7 @@
 //! LongBench's measure for code: `fuzz.ratio` of the PyPI package `fuzzywuzzy` 0.18.
 //!
-//! What that computes depends on what else is installed: with `python-Levenshtein`, twice the longest common
-//! subsequence over both lengths; without, as LongBench's requirements leave it, the ratio of Python's `difflib`. Here
-//! it is the latter.
+//! That function depends on the installed packages. With `python-Levenshtein` it is twice the longest common subsequence
+//! over both lengths. Without, as with LongBench's requirements and here, it is the ratio of Python's `difflib`.
 
 use super::matching_blocks;
 
@@ -19,7 +18,7 @@ pub(super) fn score(answer: &str, reference: &str) -> f64 {
     (100.0 * matching_blocks::ratio(&line, &reference)).round_ties_even() / 100.0
 }
 
-/// The first line without a backtick, `#` or `//`; empty lines at the beginning do not count.
+/// The first line without a backtick, `#` or `//`. Empty lines at the beginning do not count.
 fn first_line_of_code(answer: &str) -> &str {
     let is_code = |line: &&str| !(line.contains(['`', '#']) || line.contains("//"));
     answer.trim_start_matches('\n').split('\n').find(is_code).unwrap_or_default()

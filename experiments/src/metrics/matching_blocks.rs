@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Above this length, `b`'s frequent characters start no match.
+/// From this length on, frequent characters of `b` start no match.
 const LONG: usize = 200;
 
-/// `2 M / (|a| + |b|)`, M the characters in matching blocks: the longest common block, and those left and right of it.
+/// `2 M / (|a| + |b|)`, M the characters in matching blocks: the longest common block, then the same left and right of it.
 ///
-/// Not symmetric: of equally long blocks the first in `a` counts, and where `b` has 200 characters or more, those
-/// that make up more than about a hundredth of it can only extend a block.
+/// Not symmetric: of equally long blocks the first in `a` counts. If `b` has at least 200 characters, a character that
+/// makes up more than about a hundredth of it can only extend a block.
 pub(super) fn ratio(a: &[char], b: &[char]) -> f64 {
     let matcher = Matcher { a, b, positions: positions(b) };
     let matched = matcher.matched(0..a.len(), 0..b.len());
@@ -19,7 +19,7 @@ pub(super) fn ratio(a: &[char], b: &[char]) -> f64 {
 struct Matcher<'a> {
     a: &'a [char],
     b: &'a [char],
-    /// Where in `b` each character is that may start a match.
+    /// The positions in `b` of each character that may start a match.
     positions: BTreeMap<char, Vec<usize>>,
 }
 
@@ -55,7 +55,7 @@ impl Matcher<'_> {
         matched
     }
 
-    /// The longest block, the first in `a` and then in `b` among equals, extended by what may not start one.
+    /// The longest block, the first in `a` and then in `b` among equals, extended by characters that may not start one.
     fn longest(&self, a: &Range<usize>, b: &Range<usize>) -> Block {
         let mut best = Block { i: a.start, j: b.start, len: 0 };
         let mut ending: BTreeMap<usize, usize> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! How right an answer is, from 0 to 1: the measures of LongBench (arXiv 2308.14508) and RULER (arXiv 2404.06654).
+//! Scores of answers, from 0 to 1: the measures of LongBench (arXiv 2308.14508) and RULER (arXiv 2404.06654).
 //!
-//! Each is what the benchmark's own program computes, quirks included, so that scores can be compared with published
-//! ones. Over several references LongBench takes the best score, and RULER counts every reference.
+//! Each computes the same as the benchmark's own program, quirks included, so that scores can be compared with published
+//! ones. With several references LongBench takes the best score, and RULER counts every reference.
 
 mod classification;
 mod code_similarity;
@@ -21,22 +21,22 @@ pub enum Metric {
     QaF1,
     /// F of the words in longest common subsequences.
     RougeL,
-    /// Whether the class is named, out of so many that are.
+    /// Whether the answer names the right class, divided by the number of classes that it names.
     Classification {
         /// All classes.
         classes: Vec<String>,
     },
-    /// The share of the answer's numbers that are the right paragraph's.
+    /// The share of the answer's numbers that are the number of the right paragraph.
     Retrieval,
     /// The share of the answer's numbers that are the right one.
     Count,
-    /// How alike two lines of code are.
+    /// The similarity of two lines of code.
     CodeSimilarity,
     /// The share of references that the answer contains.
     ContainsAll,
     /// Whether the answer contains any reference.
     ContainsAny,
-    /// Another metric, of the answer's first line that is not empty.
+    /// Another metric, on the answer's first line that is not empty.
     FirstLine(Box<Metric>),
 }
 
@@ -57,7 +57,7 @@ impl Metric {
         }
     }
 
-    /// Partial credit beside the score, by its own name: `prefix` where one text has to be said whole.
+    /// Partial credit beside the score, by its own name: `prefix` for a single text that counts only as a whole.
     #[must_use]
     pub fn partial(&self, answer: &str, references: &[String]) -> Option<(&'static str, f64)> {
         match (self, references) {

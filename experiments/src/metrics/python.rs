@@ -1,4 +1,4 @@
-//! Text as Python takes it apart: the benchmarks' programs are written in it.
+//! Python's splitting of texts, as the benchmarks' programs use it.
 
 use std::sync::LazyLock;
 

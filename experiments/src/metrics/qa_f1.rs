@@ -1,4 +1,4 @@
-//! LongBench's measure for questions with short answers, SQuAD's before it.
+//! LongBench's measure for questions with short answers, taken from SQuAD.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 
 use super::python::words;
 
-/// `2 P R / (P + R)`, P and R the shares of the answer's and the reference's words, as multisets, that are common.
+/// `2 P R / (P + R)`, P and R the shares of common words, as multisets, in the answer and in the reference.
 ///
 /// Words are lowercase, without ASCII punctuation and the articles a, an and the.
 pub(super) fn score(answer: &str, reference: &str) -> f64 {
@@ -30,7 +30,7 @@ fn frequencies(text: &str) -> BTreeMap<&str, usize> {
 }
 
 fn normalise(text: &str) -> String {
-    // What Python's \b takes for a word.
+    // A word in the sense of Python's \b.
     static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[\p{L}\p{N}_]+").expect("a valid pattern"));
     let plain: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     let without_article = |word: &Captures<'_>| match &word[0] {

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::count;
 
-/// `count(answer, i)` for the first `Paragraph i` that the reference names, 0 where it names none.
+/// `count(answer, i)` for the first `Paragraph i` that the reference names, 0 if it names none.
 pub(super) fn score(answer: &str, reference: &str) -> f64 {
     static PARAGRAPH: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"Paragraph (\d+)").expect("a valid pattern"));

@@ -1,21 +1,21 @@
 //! LongBench's measure for summaries: ROUGE-L as the PyPI package `rouge` 1.0.1 computes it.
 //!
-//! That package's summary-level ROUGE-L differs from Lin's in that it counts different words: sentences end at every
-//! full stop, and with U the set of all words in an LCS of any reference sentence and any answer sentence,
+//! That package's summary-level ROUGE-L counts distinct words, unlike Lin's. Sentences end at every full stop, and with U
+//! the set of all words in a longest common subsequence (LCS) of any reference sentence and any answer sentence,
 //!
 //! ```text
 //! P = |U| / |words(answer)|,   R = |U| / |words(reference)|,   F = 2 P R / (P + R + 1e-8)
 //! ```
 //!
-//! where `words` are sets as well. A piece of white space between full stops is a sentence of one empty word. The
-//! package fails, and LongBench scores 0, where a pair of sentences is too long for Python's recursion (about 1000
-//! words together); here such sentences are scored as any others.
+//! where `words` are sets as well. White space between full stops is a sentence of one empty word. For a pair of sentences
+//! that is too long for Python's recursion (about 1000 words together) the package fails and LongBench scores 0; here such
+//! sentences are scored like any others.
 
 use std::collections::BTreeSet;
 
 use super::python::words;
 
-/// F, 0 for an answer or a reference of full stops alone.
+/// F; 0 for an answer or a reference that consists of full stops.
 pub(super) fn score(answer: &str, reference: &str) -> f64 {
     let (answer, reference) = (sentences(answer), sentences(reference));
     if answer.is_empty() || reference.is_empty() {
@@ -61,7 +61,7 @@ fn common_subsequence<'a>(x: &[&'a str], y: &[&str]) -> Vec<&'a str> {
     common
 }
 
-/// `len[i][j]`: how long the longest common subsequence of `x[..i]` and `y[..j]` is.
+/// `len[i][j]`: the length of the longest common subsequence of `x[..i]` and `y[..j]`.
 fn common_lengths(x: &[&str], y: &[&str]) -> Vec<Vec<usize>> {
     let mut len = vec![vec![0; y.len() + 1]; x.len() + 1];
     for i in 1..=x.len() {

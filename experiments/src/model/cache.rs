@@ -49,15 +49,6 @@ impl KvCache {
             .sum()
     }
 
-    /// One KV head of one layer.
-    ///
-    /// # Panics
-    /// When the model has no such layer or KV head.
-    #[must_use]
-    pub fn head(&self, layer: LayerIndex, head: KvHead) -> &HeadCache {
-        &self.layers[layer.0][head.0]
-    }
-
     /// The cache in which every KV head keeps only the entries that `retained` lists by index, in that order, with room
     /// for `spare` further tokens. An entry's index is its position as long as nothing was evicted.
     ///
@@ -119,7 +110,11 @@ impl KvCache {
     }
 
     /// The KV heads of one layer.
-    pub(super) fn heads(&self, layer: LayerIndex) -> &[HeadCache] {
+    ///
+    /// # Panics
+    /// When the model has no such layer.
+    #[must_use]
+    pub fn heads(&self, layer: LayerIndex) -> &[HeadCache] {
         &self.layers[layer.0]
     }
 

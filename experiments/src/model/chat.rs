@@ -1,31 +1,11 @@
 //! The chat template of the GGUF file: it turns a conversation into text of the form that the model was tuned on.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, Value, context};
+use minijinja::{Environment, ErrorKind, context};
 
 use super::error::{Error, Result};
 use super::gguf::Gguf;
 use super::tokenizer::Tokenizer;
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// The text of the turn.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn of the user.
-    pub fn user(content: impl Into<String>) -> Self {
-        Self { role: "user".to_owned(), content: content.into() }
-    }
-
-    fn value(&self) -> Value {
-        context! { role => self.role.as_str(), content => self.content.as_str() }
-    }
-}
 
 /// A Jinja template over `messages`, `add_generation_prompt`, `bos_token` and `eos_token`.
 pub struct ChatTemplate {
@@ -41,14 +21,14 @@ impl ChatTemplate {
         Ok(Self { source, bos: tokenizer.bos_text().to_owned(), eos: tokenizer.eos_text().to_owned() })
     }
 
-    /// The conversation as text, ending where the assistant's answer begins.
+    /// A user's message as the first turn of a conversation, up to the beginning of the answer.
     ///
     /// # Errors
-    /// [`Error::Chat`] when the model has no template, or the template is malformed or refuses the messages.
-    pub fn render(&self, messages: &[Message]) -> Result<String> {
+    /// [`Error::Chat`] when the model has no template, or the template is malformed or refuses the message.
+    pub fn render(&self, message: &str) -> Result<String> {
         let source = self.source.as_ref().ok_or_else(|| Error::Chat("the model has none".to_owned()))?;
         let values = context! {
-            messages => messages.iter().map(Message::value).collect::<Vec<_>>(),
+            messages => [context! { role => "user", content => message }],
             add_generation_prompt => true,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),

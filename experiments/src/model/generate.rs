@@ -2,50 +2,7 @@
 
 use super::cache::KvCache;
 use super::error::Result;
-use super::forward::{Model, PREFILL_CHUNK, Segment};
-
-impl Model {
-    /// Answers a prompt with the most probable token at every step, up to `max_new` tokens.
-    ///
-    /// `on_token` is called with each new token. The token that ends the answer is neither passed to it nor returned.
-    ///
-    /// # Errors
-    /// Those of [`Model::cache`], [`Model::prefill`] and [`Model::decode`].
-    pub fn generate(&self, prompt: &[u32], max_new: usize, on_token: impl FnMut(u32)) -> Result<Vec<u32>> {
-        let mut cache = self.cache(prompt.len() + max_new)?;
-        let logits = self.prefill(prompt, PREFILL_CHUNK, &mut cache, &mut ())?;
-        self.decode(logits, max_new, &mut cache, on_token)
-    }
-
-    /// Continues from `logits`, the logits after the last token in `cache`, otherwise as [`Model::generate`] does. The
-    /// cache may be an evicted one and needs room for `max_new` tokens.
-    ///
-    /// The tensor library multiplies a vector with a matrix on one thread, so several answers can be decoded in parallel.
-    ///
-    /// # Errors
-    /// [`super::Error::Compute`] when the cache is full.
-    pub fn decode(
-        &self,
-        mut logits: Vec<f32>,
-        max_new: usize,
-        cache: &mut KvCache,
-        mut on_token: impl FnMut(u32),
-    ) -> Result<Vec<u32>> {
-        let mut answer = Vec::new();
-        while answer.len() < max_new {
-            let token = most_probable(&logits);
-            if self.tokenizer().ends(token) {
-                break;
-            }
-            on_token(token);
-            answer.push(token);
-            if answer.len() < max_new {
-                logits = self.prefill(&[token], 1, cache, &mut ())?;
-            }
-        }
-        Ok(answer)
-    }
-}
+use super::forward::{Model, Segment};
 
 /// A sequence to continue.
 pub struct Continuation {
@@ -57,7 +14,7 @@ pub struct Continuation {
 
 impl Model {
     /// Continues all sequences at once with their most probable tokens: the weights are read once per step for all of
-    /// them. Each ends at its end token or after `max_new` tokens, as in [`Model::decode`].
+    /// them. Each ends at its end token or after `max_new` tokens. The end token is not part of the answer.
     ///
     /// A sequence's answer does not depend on the others: from two rows on, the tensor library sums each row of a product
     /// of these shapes in the same order. With one sequence left, its row is therefore computed twice.

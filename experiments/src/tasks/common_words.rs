@@ -1,4 +1,4 @@
-//! A list in which some words are more common than others, after RULER's common words (arXiv 2404.06654).
+//! A list with common and uncommon words, after RULER's common words (arXiv 2404.06654).
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -6,23 +6,23 @@ use rand_chacha::ChaCha8Rng;
 use super::generate::{Draft, Generator};
 use super::request::Request;
 
-/// How many words are common.
+/// The number of common words.
 const COMMON: usize = 10;
 
-/// How often a common and an uncommon word occur.
+/// The number of occurrences of a common and of an uncommon word.
 struct Repeats {
     common: usize,
     uncommon: usize,
 }
 
 impl Repeats {
-    /// RULER's, which are fewer for lists of less than 4096 tokens.
+    /// RULER's numbers; lists of less than 4096 tokens have smaller ones.
     fn for_length(context_len: usize) -> Self {
         if context_len < 4096 { Self { common: 6, uncommon: 1 } } else { Self { common: 30, uncommon: 3 } }
     }
 }
 
-/// The ten common words of a numbered list are asked for.
+/// Asks for the ten common words of a numbered list.
 pub(super) struct CommonWords;
 
 impl Generator for CommonWords {

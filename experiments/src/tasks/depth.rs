@@ -1,4 +1,4 @@
-//! How deep in a text something is hidden.
+//! The depth of a hidden sentence in a text.
 
 use std::fmt;
 use std::str::FromStr;

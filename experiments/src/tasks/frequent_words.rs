@@ -10,13 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use super::generate::{Draft, Generator};
 use super::request::Request;
 
-/// How many words are asked for.
+/// The number of words in the answer.
 const FREQUENT: usize = 3;
 
-/// The least N for which the frequent words stand out: N (1/16 - 1/25) / zeta(2) >= 1.
+/// The least N for which the three words are more frequent than the rest: N (1/16 - 1/25) / zeta(2) >= 1.
 const LEAST: usize = 74;
 
-/// The second to fourth most frequent words are asked for; dots take the place of the first.
+/// Asks for the second to fourth most frequent word; the most frequent one is replaced by dots.
 pub(super) struct FrequentWords;
 
 impl Generator for FrequentWords {
@@ -47,7 +47,7 @@ fn frequency(rank: usize, draws: usize) -> usize {
     (draws as f64 / (rank * rank) as f64 / zeta) as usize
 }
 
-/// Different words of six letters.
+/// Distinct words of six letters.
 fn draw_words(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let word = || (0..6).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>();

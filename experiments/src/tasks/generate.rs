@@ -1,4 +1,4 @@
-//! Prompts that are made up: drawn from a seed and sized to a length.
+//! Generated prompts: drawn from a seed and sized to a length.
 
 use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
@@ -9,13 +9,13 @@ use super::depth::Depth;
 use super::prompt::{Facets, Prompt};
 use super::request::Request;
 use super::task::Task;
-use super::tokens::Tokens;
 use crate::metrics::Metric;
+use crate::model::Model;
 
-/// How many prompts a length and depth where the request leaves it open.
+/// Prompts per length and depth, unless the request says otherwise.
 const SAMPLES: usize = 10;
 
-/// The words of a made-up prompt.
+/// The texts of a generated prompt.
 pub(super) struct Draft {
     pub(super) context: String,
     pub(super) question: String,
@@ -23,37 +23,37 @@ pub(super) struct Draft {
     pub(super) references: Vec<String>,
 }
 
-/// A way to make prompts up.
+/// A kind of generated prompt.
 pub(super) trait Generator {
-    /// How long an answer may get.
+    /// The maximal length of an answer.
     const MAX_NEW_TOKENS: usize;
 
-    /// The depth of what is asked for.
+    /// The depth of the sentence with the answer.
     fn depth(&self) -> Option<Depth> {
         None
     }
 
-    /// A prompt of a size, with which its text grows; 0 is the smallest, `largest` the largest.
+    /// A prompt of a size, between 0 and `largest`; its text grows with the size.
     ///
-    /// What the prompt asks for is drawn before all that depends on the size.
+    /// The answer is drawn before everything that depends on the size.
     fn draft(&self, request: &Request, size: usize, rng: ChaCha8Rng) -> Draft;
 
-    /// The largest size that there is.
+    /// The largest size.
     fn largest(&self, _request: &Request) -> usize {
         usize::MAX
     }
 }
 
-/// The prompts of a request, each as long as it may be.
+/// The prompts of a request, each of the largest size that fits.
 pub(super) fn generate<G: Generator>(
     task: &Task,
     generators: impl IntoIterator<Item = G>,
     request: &Request,
-    tokens: &dyn Tokens,
+    model: &Model,
 ) -> Result<Vec<Prompt>> {
     let samples = 0..request.samples.unwrap_or(SAMPLES);
     let prompts = generators.into_iter().flat_map(|generator| {
-        samples.clone().map(move |sample| prompt(task, &generator, sample, request, tokens))
+        samples.clone().map(move |sample| prompt(task, &generator, sample, request, model))
     });
     prompts.collect()
 }
@@ -63,7 +63,7 @@ fn prompt<G: Generator>(
     generator: &G,
     sample: usize,
     request: &Request,
-    tokens: &dyn Tokens,
+    model: &Model,
 ) -> Result<Prompt> {
     let facets =
         Facets { context_len: request.context_len, depth: generator.depth(), sample, truncated: false };
@@ -71,7 +71,7 @@ fn prompt<G: Generator>(
         let rng = stream(request.seed, task, &facets);
         finish::<G>(generator.draft(request, size, rng), facets, request.seed)
     };
-    let count = |size| tokens.count(&of_size(size));
+    let count = |size| of_size(size).count(model);
     let size = largest_that_fits(request.context_len, generator.largest(request), count);
     Ok(of_size(size.with_context(|| task.to_string())?))
 }
@@ -91,7 +91,7 @@ fn finish<G: Generator>(draft: Draft, facets: Facets, seed: u64) -> Prompt {
     }
 }
 
-/// The stream of one prompt: the seed, the task's name and the prompt's place in the task, mixed.
+/// The random stream of one prompt: a hash of the seed, the task's name and the prompt's place in the task.
 fn stream(seed: u64, task: &Task, facets: &Facets) -> ChaCha8Rng {
     let depth = facets.depth.map_or(u64::MAX, |depth| depth.percent().into());
     let place = [seed, facets.context_len as u64, depth, facets.sample as u64];

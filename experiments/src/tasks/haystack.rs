@@ -1,4 +1,4 @@
-//! The prose that needles and variables hide in.
+//! The prose that hides needles and variables.
 
 use anyhow::{Result, ensure};
 use rand::RngExt;
@@ -6,20 +6,20 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sentences::{Sentence, sentences};
 
-/// A long text that can be cut between sentences, and read round and round.
+/// A long text, cut into sentences. Reading continues at its beginning after its end.
 #[derive(Clone, Debug)]
 pub struct Haystack {
     sentences: Vec<Sentence>,
 }
 
-/// `len` sentences in a row, on from the text's beginning where its end comes.
+/// `len` consecutive sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Excerpt {
     start: usize,
     len: usize,
 }
 
-/// A sentence to hide, and the boundary where it goes: before sentence `boundary` of an excerpt, or at its end.
+/// A sentence to hide, and its place: before sentence `boundary` of an excerpt, or at the excerpt's end.
 #[derive(Clone, Debug)]
 pub(super) struct Hidden {
     pub(super) boundary: usize,
@@ -40,7 +40,7 @@ impl Haystack {
         Ok(Self { sentences })
     }
 
-    /// *Moby-Dick*, the text that comes with the source.
+    /// The haystack of [`Self::MOBY_DICK`].
     ///
     /// # Panics
     /// Never: the text is not empty.
@@ -49,17 +49,17 @@ impl Haystack {
         Self::new(Self::MOBY_DICK).expect("the committed text has sentences")
     }
 
-    /// The sentences in their order, words separated by single spaces.
+    /// The sentences in order, with single spaces between words.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         self.sentences.iter().map(|sentence| sentence.text.as_str())
     }
 
-    /// Sentences in a row from a drawn one on.
+    /// Consecutive sentences from a random one on.
     pub(super) fn excerpt(&self, len: usize, rng: &mut ChaCha8Rng) -> Excerpt {
         Excerpt { start: rng.random_range(0..self.sentences.len()), len }
     }
 
-    /// The text's different lowercase words of four letters and more, in alphabetical order.
+    /// The text's distinct lowercase words of at least four letters, in alphabetical order.
     pub(super) fn vocabulary(&self) -> Vec<&str> {
         let words = self.sentences().flat_map(|sentence| sentence.split([' ', '—']));
         let bare = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
@@ -83,9 +83,7 @@ impl Haystack {
         nearest.unwrap_or(0)
     }
 
-    /// The excerpt with other sentences in it.
-    ///
-    /// Those that share a boundary keep their order.
+    /// The excerpt with the hidden sentences in it. Sentences at one boundary keep their order.
     pub(super) fn hide(&self, excerpt: Excerpt, hidden: &[Hidden]) -> String {
         let mut text = String::new();
         let put = |text: &mut String, boundary: usize| {

@@ -7,10 +7,10 @@ use super::prompt::{Facets, Prompt};
 use super::records::{Published, read_prompts};
 use super::request::Request;
 use super::task::Task;
-use super::tokens::Tokens;
 use crate::metrics::Metric;
+use crate::model::Model;
 
-/// A line of the file, its other fields left out.
+/// A line of the file, without its other fields.
 #[derive(Deserialize)]
 struct Record {
     context: String,
@@ -19,14 +19,14 @@ struct Record {
 
 /// The prompts of the file.
 ///
-/// Scored by the same ROUGE-L as LongBench's summaries, where InfiniteBench takes the rougeLsum of another package.
-pub(super) fn prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
+/// Scored by the ROUGE-L of LongBench's summaries; InfiniteBench uses the rougeLsum of another package.
+pub(super) fn prompts(task: &Task, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
     let file = Published {
         file: "longbook_sum_eng.jsonl".to_owned(),
         benchmark: "InfiniteBench",
         address: "https://huggingface.co/datasets/xinrongzhang2022/InfiniteBench",
     };
-    read_prompts(&file.find(task, request)?, request, tokens, prompt)
+    read_prompts(&file.find(task, request)?, request, model, prompt)
 }
 
 fn prompt(record: Record, id: String, facets: Facets) -> Result<Prompt> {

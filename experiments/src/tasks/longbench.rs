@@ -1,7 +1,7 @@
 //! The 16 English tasks of LongBench (arXiv 2308.14508), read from its files.
 //!
-//! Prompts, answers' lengths and measures are the official ones. LongBench also ends samsum's answers at a line break,
-//! which it forbids as the first token; here the rest is generated and does not count.
+//! The prompts, the lengths of answers and the measures are the official ones. LongBench ends samsum's answers at the
+//! first line break, and forbids it as the first token; here the later lines are generated and do not count.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,8 +13,8 @@ use super::prompt::{Facets, Prompt};
 use super::records::{Published, read_prompts};
 use super::request::Request;
 use super::task::Task;
-use super::tokens::Tokens;
 use crate::metrics::Metric;
+use crate::model::Model;
 
 /// LongBench's own prompts, by the dataset's name.
 static PROMPTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
@@ -23,7 +23,7 @@ static PROMPTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 });
 
 /// The datasets' names.
-pub(super) const NAMES: [&str; 16] = {
+pub(super) static NAMES: [&str; 16] = {
     let mut names = [""; 16];
     let mut index = 0;
     while index < 16 {
@@ -33,42 +33,33 @@ pub(super) const NAMES: [&str; 16] = {
     names
 };
 
-/// How LongBench treats one of its datasets.
+/// LongBench's settings of one of its datasets.
 struct Dataset {
     name: &'static str,
     max_new_tokens: usize,
-    measure: Measure,
+    /// The measure; each record lists the classes of a classification.
+    metric: Metric,
     /// Whether the prompt is a turn of a conversation; few-shot and code prompts are plain text.
     chat: bool,
-    /// Whether only the answer's first line counts.
+    /// Whether only the first line of the answer counts.
     first_line: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Measure {
-    QaF1,
-    RougeL,
-    Classification,
-    Retrieval,
-    Count,
-    CodeSimilarity,
-}
-
-const DATASETS: [Dataset; 16] = [
-    Dataset::chat("narrativeqa", 128, Measure::QaF1),
-    Dataset::chat("qasper", 128, Measure::QaF1),
-    Dataset::chat("multifieldqa_en", 64, Measure::QaF1),
-    Dataset::chat("hotpotqa", 32, Measure::QaF1),
-    Dataset::chat("2wikimqa", 32, Measure::QaF1),
-    Dataset::chat("musique", 32, Measure::QaF1),
-    Dataset::chat("gov_report", 512, Measure::RougeL),
-    Dataset::chat("qmsum", 512, Measure::RougeL),
-    Dataset::chat("multi_news", 512, Measure::RougeL),
-    Dataset::few_shot("trec", 64, Measure::Classification),
-    Dataset::few_shot("triviaqa", 32, Measure::QaF1),
-    Dataset::few_shot("samsum", 128, Measure::RougeL),
-    Dataset::chat("passage_count", 32, Measure::Count),
-    Dataset::chat("passage_retrieval_en", 32, Measure::Retrieval),
+static DATASETS: [Dataset; 16] = [
+    Dataset::chat("narrativeqa", 128, Metric::QaF1),
+    Dataset::chat("qasper", 128, Metric::QaF1),
+    Dataset::chat("multifieldqa_en", 64, Metric::QaF1),
+    Dataset::chat("hotpotqa", 32, Metric::QaF1),
+    Dataset::chat("2wikimqa", 32, Metric::QaF1),
+    Dataset::chat("musique", 32, Metric::QaF1),
+    Dataset::chat("gov_report", 512, Metric::RougeL),
+    Dataset::chat("qmsum", 512, Metric::RougeL),
+    Dataset::chat("multi_news", 512, Metric::RougeL),
+    Dataset::few_shot("trec", 64, Metric::Classification { classes: Vec::new() }),
+    Dataset::few_shot("triviaqa", 32, Metric::QaF1),
+    Dataset::few_shot("samsum", 128, Metric::RougeL),
+    Dataset::chat("passage_count", 32, Metric::Count),
+    Dataset::chat("passage_retrieval_en", 32, Metric::Retrieval),
     Dataset::code("lcc"),
     Dataset::code("repobench-p"),
 ];
@@ -85,19 +76,19 @@ struct Record {
 }
 
 impl Dataset {
-    const fn chat(name: &'static str, max_new_tokens: usize, measure: Measure) -> Self {
-        Self { name, max_new_tokens, measure, chat: true, first_line: false }
+    const fn chat(name: &'static str, max_new_tokens: usize, metric: Metric) -> Self {
+        Self { name, max_new_tokens, metric, chat: true, first_line: false }
     }
 
-    const fn few_shot(name: &'static str, max_new_tokens: usize, measure: Measure) -> Self {
-        Self { name, max_new_tokens, measure, chat: false, first_line: true }
+    const fn few_shot(name: &'static str, max_new_tokens: usize, metric: Metric) -> Self {
+        Self { name, max_new_tokens, metric, chat: false, first_line: true }
     }
 
     const fn code(name: &'static str) -> Self {
-        Self { name, max_new_tokens: 64, measure: Measure::CodeSimilarity, chat: false, first_line: false }
+        Self { name, max_new_tokens: 64, metric: Metric::CodeSimilarity, chat: false, first_line: false }
     }
 
-    /// The prompt of a record: all of LongBench's prompt up to the document's end is context, the rest the question.
+    /// The prompt of a record. LongBench's text up to the document's end is the context, the rest the question.
     fn prompt(&self, record: Record, id: String, facets: Facets) -> Result<Prompt> {
         ensure!(!record.answers.is_empty(), "`answers`: expected at least one, found none");
         let prompt = PROMPTS.get(self.name).and_then(|prompt| prompt.split_once("{context}"));
@@ -116,23 +107,19 @@ impl Dataset {
     }
 
     fn metric(&self, classes: Option<Vec<String>>) -> Result<Metric> {
-        let metric = match self.measure {
-            Measure::QaF1 => Metric::QaF1,
-            Measure::RougeL => Metric::RougeL,
-            Measure::Retrieval => Metric::Retrieval,
-            Measure::Count => Metric::Count,
-            Measure::CodeSimilarity => Metric::CodeSimilarity,
-            Measure::Classification => {
+        let metric = match &self.metric {
+            Metric::Classification { .. } => {
                 let classes = classes.context("`all_classes`: expected a list of classes, found none")?;
                 Metric::Classification { classes }
             }
+            metric => metric.clone(),
         };
         Ok(if self.first_line { Metric::FirstLine(Box::new(metric)) } else { metric })
     }
 }
 
 /// The prompts of a dataset's file.
-pub(super) fn prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
+pub(super) fn prompts(task: &Task, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
     let dataset = DATASETS.iter().find(|dataset| dataset.name == task.argument());
     let dataset = dataset.with_context(|| format!("{task}: no dataset of LongBench"))?;
     let file = Published {
@@ -141,5 +128,5 @@ pub(super) fn prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Re
         address: "https://huggingface.co/datasets/THUDM/LongBench (data.zip)",
     };
     let path = file.find(task, request)?;
-    read_prompts(&path, request, tokens, |record, id, facets| dataset.prompt(record, id, facets))
+    read_prompts(&path, request, model, |record, id, facets| dataset.prompt(record, id, facets))
 }

@@ -11,20 +11,20 @@ use super::generate::{Draft, Generator};
 use super::haystack::Hidden;
 use super::request::Request;
 
-/// What has a number: an adjective and a noun, none of which *Moby-Dick* puts side by side.
+/// A thing with a number is an adjective and a noun; *Moby-Dick* has no such pair.
 const ADJECTIVES: &str = "amber ancient brave bright calm clever crimson curious distant eager frozen gentle golden \
     hidden jolly mellow polished quiet rustic silver sturdy velvet violet wandering";
 const NOUNS: &str = "accordion balloon bicycle cactus camera carousel computer dolphin elevator festival giraffe \
     guitar library microscope museum orchestra panda penguin pyramid robot telescope tractor \
     umbrella volcano";
 
-/// `keys` things have a number each, and the first one's is asked for; the others are at drawn depths.
+/// `keys` things have a number each. Asks for the first one's; the others are at random depths.
 pub(super) struct Needle {
     pub(super) keys: usize,
     pub(super) depth: Depth,
 }
 
-/// One thing has `values` numbers, at drawn depths, and all are asked for.
+/// One thing has `values` numbers at random depths. Asks for all of them.
 pub(super) struct Multivalue {
     pub(super) values: usize,
 }
@@ -81,7 +81,7 @@ impl Generator for Multivalue {
     }
 }
 
-/// Names that share no word.
+/// Names without a common word.
 fn draw_keys(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
     let mut draw = |words: &'static str| {
         let words: Vec<&str> = words.split(' ').collect();
@@ -91,7 +91,7 @@ fn draw_keys(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
     adjectives.iter().zip(nouns).map(|(adjective, noun)| format!("{adjective} {noun}")).collect()
 }
 
-/// Different numbers of seven digits.
+/// Distinct numbers of seven digits.
 fn draw_values(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
     let numbers = rand::seq::index::sample(rng, 9_000_000, count);
     numbers.iter().map(|number| (1_000_000 + number).to_string()).collect()

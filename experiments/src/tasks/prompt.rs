@@ -1,58 +1,58 @@
-//! A question about a long text, and how its answer is scored.
+//! A question about a long text, with its right answers.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::depth::Depth;
 use crate::metrics::Metric;
-use crate::model::{ChatTemplate, Message};
+use crate::model::{ChatTemplate, Model};
 
-/// A character that no text contains: Unicode keeps it for uses like the one here.
+/// A noncharacter, which no text contains: Unicode reserves it for internal use.
 const BOUNDARY: char = '\u{FDD0}';
 
-/// One question about a long text, and how its answer is scored.
+/// A question about a long text, with its right answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
-    /// What the prompt is called: unique in a task's list, the same again for the same request.
+    /// The prompt's name: unique in a task's list, equal for equal requests.
     pub id: String,
-    /// The long text with whatever instruction stands before it. Where the cache is evicted before the question is
-    /// seen, it is evicted after this.
+    /// The long text with the instruction before it. If the question comes after the eviction, the cache is evicted at
+    /// the end of this text.
     pub context: String,
-    /// What follows the context directly.
+    /// The text directly after the context.
     pub question: String,
-    /// How the answer begins, in the model's mouth; may be empty.
+    /// The first words of the answer, given to the model; may be empty.
     pub answer_prefix: String,
-    /// Whether context and question are one turn of a conversation, rather than plain text to continue.
+    /// Whether context and question are a turn of a conversation; otherwise they are plain text to continue.
     pub chat: bool,
-    /// How long an answer may get.
+    /// The maximal length of an answer.
     pub max_new_tokens: usize,
-    /// The right answers, or the parts of the right answer, as the metric takes them.
+    /// The right answers, or the parts of the right answer: the metric decides.
     pub references: Vec<String>,
-    /// How an answer is held against them.
+    /// The comparison of an answer with the references.
     pub metric: Metric,
-    /// What the prompt was made for.
+    /// The prompt's place in the task.
     pub facets: Facets,
 }
 
-/// Where a prompt stands in its task: columns of a tidy row.
+/// A prompt's place in its task: columns of a tidy row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Facets {
-    /// The length that the prompt was made for, in tokens.
+    /// The requested length, in tokens.
     pub context_len: usize,
-    /// The depth of what is asked for; none where a task has no depth.
+    /// The depth of the sentence with the answer, if the task has depths.
     pub depth: Option<Depth>,
-    /// Which of the prompts that are alike in everything else; the line for prompts from a file.
+    /// The index among the prompts of one length and depth; the line number of a prompt from a file.
     pub sample: usize,
-    /// Whether a text from a file was too long and lost its middle.
+    /// Whether the text of a file was too long and has lost its middle.
     pub truncated: bool,
 }
 
-/// A prompt as the text that the model reads.
+/// A prompt's text as the model reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// All up to the context's end.
+    /// The text up to the context's end.
     pub context: String,
-    /// All from there, up to where the answer begins.
+    /// The text from there to the answer's beginning.
     pub question: String,
 }
 
@@ -65,14 +65,14 @@ impl Rendered {
 }
 
 impl Prompt {
-    /// The text that the model reads, with the chat template around it where the prompt asks for one.
+    /// The text that the model reads, inside the chat template if the prompt is a turn of a conversation.
     ///
     /// # Errors
     /// When the model has no template, or its template refuses or rewrites the message.
     pub fn render(&self, template: &ChatTemplate) -> Result<Rendered> {
         let mut rendered = if self.chat {
             let message = format!("{}{BOUNDARY}{}", self.context, self.question);
-            let text = template.render(&[Message::user(message)])?;
+            let text = template.render(&message)?;
             let (context, question) =
                 text.split_once(BOUNDARY).context("chat template: it does not keep what the user says")?;
             Rendered { context: context.to_owned(), question: question.to_owned() }
@@ -83,13 +83,24 @@ impl Prompt {
         Ok(rendered)
     }
 
-    /// How right an answer is, from 0 to 1.
+    /// The number of tokens before the answer. Context and question are tokenised apart, so that no token spans both and
+    /// a question has the same tokens before and after an eviction.
+    ///
+    /// # Errors
+    /// As [`Prompt::render`], or when the text has no tokens in the model's vocabulary.
+    pub fn count(&self, model: &Model) -> Result<usize> {
+        let (rendered, tokenizer) = (self.render(model.chat())?, model.tokenizer());
+        let question = tokenizer.encode_further(&rendered.question)?;
+        Ok(tokenizer.encode(&rendered.context)?.len() + question.len())
+    }
+
+    /// The score of an answer, from 0 to 1.
     #[must_use]
     pub fn score(&self, answer: &str) -> f64 {
         self.metric.score(answer, &self.references)
     }
 
-    /// The score by the metric's name, and partial credit where there is some.
+    /// The score by the metric's name, then the partial credit, if the metric has one.
     #[must_use]
     pub fn scores(&self, answer: &str) -> Vec<(&'static str, f64)> {
         let partial = self.metric.partial(answer, &self.references);

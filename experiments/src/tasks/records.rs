@@ -1,4 +1,4 @@
-//! A benchmark's file: one JSON object a line.
+//! A benchmark's file: one JSON object per line.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use super::prompt::{Facets, Prompt};
 use super::request::Request;
 use super::task::Task;
-use super::tokens::Tokens;
 use super::truncate::truncate;
 use crate::exit::Missing;
+use crate::model::Model;
 
 /// A file that a benchmark publishes.
 pub(super) struct Published {
@@ -22,7 +22,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// Where the file is: in the request's data folder, or in the folder `data` there.
+    /// The path of the file: in the request's data folder, or in its subfolder `data`.
     pub(super) fn find(&self, task: &Task, request: &Request) -> Result<PathBuf> {
         let Self { file, benchmark, address } = self;
         let folder = request.data.as_ref().ok_or_else(|| {
@@ -40,13 +40,13 @@ impl Published {
     }
 }
 
-/// The prompts that a file's records become, cut to the length asked for.
+/// The prompts of a file's records, cut to the requested length.
 ///
-/// `prompt` gets a record, the prompt's id and its facets.
+/// `prompt` receives a record, the prompt's id and its facets.
 pub(super) fn read_prompts<T: DeserializeOwned>(
     path: &Path,
     request: &Request,
-    tokens: &dyn Tokens,
+    model: &Model,
     prompt: impl Fn(T, String, Facets) -> Result<Prompt>,
 ) -> Result<Vec<Prompt>> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
@@ -56,7 +56,7 @@ pub(super) fn read_prompts<T: DeserializeOwned>(
         let record = serde_json::from_slice(&line?).map_err(|error| without_line(&error))?;
         let context_len = request.context_len;
         let facets = Facets { context_len, depth: None, sample: number, truncated: false };
-        truncate(prompt(record, format!("length{context_len}-line{number}"), facets)?, tokens)
+        truncate(prompt(record, format!("length{context_len}-line{number}"), facets)?, model)
     };
     let wanted = lines.take(request.samples.unwrap_or(usize::MAX));
     let prompts = wanted.map(|line| {
@@ -75,7 +75,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     if absent { Missing(reason).into() } else { anyhow!(reason) }
 }
 
-/// The reason alone: as to the JSON reader, everything is in line 1.
+/// The reason without the line number: the JSON reader sees a single line.
 fn without_line(error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);

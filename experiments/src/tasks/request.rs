@@ -1,22 +1,22 @@
-//! Which prompts of a task are wanted.
+//! The requested prompts of a task.
 
 use std::path::PathBuf;
 
 use super::depth::Depth;
 use super::haystack::Haystack;
 
-/// Which prompts of a task are wanted.
+/// The requested prompts of a task.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// How many tokens a prompt has at most, chat template included.
+    /// The maximal length of a prompt in tokens, chat template included.
     pub context_len: usize,
-    /// Where a needle is hidden, one prompt each; tasks without depth do not look here.
+    /// The depths of the needle, a prompt per depth; tasks without depths ignore them.
     pub depths: Vec<Depth>,
-    /// How many prompts a length and depth, or how many of a file's first lines; ten and all of them by default.
+    /// Prompts per length and depth (ten by default), or first lines of a file (all by default).
     pub samples: Option<usize>,
-    /// Seed of everything that is drawn.
+    /// Seed of all random draws.
     pub seed: u64,
-    /// The prose that needles are hidden in.
+    /// The prose that hides needles.
     pub haystack: Haystack,
     /// The folder of the benchmarks' files.
     pub data: Option<PathBuf>,

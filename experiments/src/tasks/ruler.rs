@@ -9,10 +9,10 @@ use super::prompt::{Facets, Prompt};
 use super::records::read_prompts;
 use super::request::Request;
 use super::task::Task;
-use super::tokens::Tokens;
 use crate::metrics::Metric;
+use crate::model::Model;
 
-/// A line of a file, its other fields left out.
+/// A line of a file, without its other fields.
 #[derive(Deserialize)]
 struct Record {
     input: String,
@@ -21,21 +21,21 @@ struct Record {
     answer_prefix: String,
 }
 
-/// The prompts of a file whose outputs are all asked for.
-pub(super) fn prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
-    read(task, request, tokens, &Metric::ContainsAll, 128)
+/// The prompts of a file in which an answer needs all outputs.
+pub(super) fn prompts(task: &Task, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
+    read(task, request, model, &Metric::ContainsAll, 128)
 }
 
-/// The prompts of a file whose outputs are ways to say the same.
-pub(super) fn qa_prompts(task: &Task, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
-    read(task, request, tokens, &Metric::ContainsAny, 32)
+/// The prompts of a file in which an answer needs one of the outputs.
+pub(super) fn qa_prompts(task: &Task, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
+    read(task, request, model, &Metric::ContainsAny, 32)
 }
 
-/// All of RULER's prompts end with a line of their own that asks.
+/// The last line of each of RULER's prompts is the question.
 fn read(
     task: &Task,
     request: &Request,
-    tokens: &dyn Tokens,
+    model: &Model,
     metric: &Metric,
     max_new_tokens: usize,
 ) -> Result<Vec<Prompt>> {
@@ -55,5 +55,5 @@ fn read(
             facets,
         })
     };
-    read_prompts(Path::new(task.argument()), request, tokens, prompt)
+    read_prompts(Path::new(task.argument()), request, model, prompt)
 }

@@ -1,12 +1,12 @@
-//! Where prose may be cut: between sentences.
+//! The sentences of prose.
 
-/// Words that end in a dot within a sentence.
+/// Words with a dot that does not end a sentence.
 const ABBREVIATIONS: [&str; 9] = ["Mr", "Mrs", "Ms", "Dr", "St", "Capt", "Prof", "Rev", "No"];
 
-/// What may stand before a sentence's first letter, and after its last mark.
+/// Marks before a sentence's first letter and after its last mark.
 const QUOTES: &[char] = &['"', '\'', '“', '”', '‘', '’', '(', ')', '[', ']', '—'];
 
-/// One sentence, its words separated by single spaces.
+/// One sentence, with single spaces between words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sentence {
     pub(super) text: String,
@@ -14,7 +14,7 @@ pub(super) struct Sentence {
     pub(super) ends_paragraph: bool,
 }
 
-/// The sentences of a text whose paragraphs are separated by blank lines.
+/// The sentences of a text with blank lines between paragraphs.
 pub(super) fn sentences(text: &str) -> Vec<Sentence> {
     let mut found = Vec::new();
     let mut paragraph = Vec::new();

@@ -8,29 +8,31 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use super::TASKS;
 use super::prompt::Prompt;
 use super::request::Request;
-use super::tokens::Tokens;
+use crate::model::Model;
 
-/// How a task makes or reads its prompts.
-pub(super) type PromptsFn = fn(&Task, &Request, &dyn Tokens) -> Result<Vec<Prompt>>;
+/// Makes or reads the prompts of a task.
+pub(super) type PromptsFn = fn(&Task, &Request, &Model) -> Result<Vec<Prompt>>;
 
 /// One row of the table of tasks.
 #[derive(Debug)]
 pub struct TaskEntry {
     /// The name.
     pub name: &'static str,
-    /// What follows the name, after a colon.
+    /// The argument after the name and a colon.
     pub argument: Argument,
-    /// What is asked.
+    /// The options of `laprox eval` that it reads and some other tasks do not.
+    pub options: &'static [&'static str],
+    /// The subject of its questions.
     pub summary: &'static str,
-    /// Where it was published.
+    /// Its publication.
     pub source: &'static str,
     pub(super) prompts: PromptsFn,
 }
 
-/// What follows a task's name.
+/// The argument of a task.
 #[derive(Clone, Copy, Debug)]
 pub enum Argument {
-    /// Nothing.
+    /// No argument.
     None,
     /// One of these.
     OneOf(&'static [&'static str]),
@@ -38,7 +40,7 @@ pub enum Argument {
     File,
 }
 
-/// A task, and what its name's argument says.
+/// A task with its argument.
 #[derive(Clone, Debug)]
 pub struct Task {
     entry: &'static TaskEntry,
@@ -52,18 +54,18 @@ impl Task {
         self.entry
     }
 
-    /// What follows the colon; empty where nothing does.
+    /// The argument; empty if there is none.
     #[must_use]
     pub fn argument(&self) -> &str {
         &self.argument
     }
 
-    /// The prompts of a request, in the same order and with the same words whenever it is repeated.
+    /// The prompts of a request. Equal requests have equal prompts in the same order.
     ///
     /// # Errors
-    /// When a prompt cannot be as short as asked for, or a file is missing or malformed.
-    pub fn prompts(&self, request: &Request, tokens: &dyn Tokens) -> Result<Vec<Prompt>> {
-        (self.entry.prompts)(self, request, tokens)
+    /// When no prompt is as short as requested, or a file is missing or malformed.
+    pub fn prompts(&self, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
+        (self.entry.prompts)(self, request, model)
     }
 }
 

@@ -1,30 +1,30 @@
-//! LongBench's rule for texts that are too long: they lose their middle.
+//! LongBench's rule for a text that is too long: it loses its middle.
 
 use anyhow::{Result, ensure};
 
 use super::prompt::Prompt;
-use super::tokens::Tokens;
+use crate::model::Model;
 
-/// The first and the last half of the tokens that the chat template leaves room for, where the prompt has more.
+/// Cuts a prompt that is too long: keeps the first and the last `m/2` of its tokens,
+/// `text(tokens[..m/2]) + text(tokens[len - m/2..])`, over context and question together.
 ///
-/// `text(tokens[..m/2]) + text(tokens[len - m/2..])` of context and question together, m the room: LongBench's
-/// `max_length`, which leaves the template out. The text may get other tokens than it had where its halves meet, so m
-/// shrinks until the prompt fits.
-pub(super) fn truncate(prompt: Prompt, tokens: &dyn Tokens) -> Result<Prompt> {
+/// `m` is the room that the chat template leaves, LongBench's `max_length`. The tokens at the joint of the halves may
+/// change, so `m` shrinks until the prompt fits.
+pub(super) fn truncate(prompt: Prompt, model: &Model) -> Result<Prompt> {
     let context_len = prompt.facets.context_len;
-    let mut count = tokens.count(&prompt)?;
+    let mut count = prompt.count(model)?;
     if count <= context_len {
         return Ok(prompt);
     }
-    let text = tokens.tokenise_further(&format!("{}{}", prompt.context, prompt.question))?;
+    let text = model.tokenizer().encode_further(&format!("{}{}", prompt.context, prompt.question))?;
     let around = count.saturating_sub(text.len());
     let mut room = text.len();
     loop {
         let excess = count - context_len;
         ensure!(room >= excess + 2, "context length: expected more than the {around} tokens around the text");
         room -= excess;
-        let cut = cut_to(&prompt, &text, room / 2, tokens)?;
-        count = tokens.count(&cut)?;
+        let cut = cut_to(&prompt, &text, room / 2, model)?;
+        count = cut.count(model)?;
         if count <= context_len {
             return Ok(cut);
         }
@@ -33,12 +33,13 @@ pub(super) fn truncate(prompt: Prompt, tokens: &dyn Tokens) -> Result<Prompt> {
 
 /// The prompt with `half` tokens of its beginning and its end.
 ///
-/// The question keeps to itself what is left of it, unless less than all is: then it is the whole last half.
-fn cut_to(prompt: &Prompt, text: &[u32], half: usize, tokens: &dyn Tokens) -> Result<Prompt> {
-    let first = tokens.detokenise(&text[..half])?;
-    let last = tokens.detokenise(&text[text.len() - half..])?;
-    // The question as its tokens give it back: normalised, without control tokens.
-    let question = tokens.detokenise(&tokens.tokenise_further(&prompt.question)?)?;
+/// If the last half ends with the whole question, that remains the question. Otherwise the last half is the question.
+fn cut_to(prompt: &Prompt, text: &[u32], half: usize, model: &Model) -> Result<Prompt> {
+    let tokenizer = model.tokenizer();
+    let first = tokenizer.decode(&text[..half])?;
+    let last = tokenizer.decode(&text[text.len() - half..])?;
+    // The question after a round trip through its tokens: normalised, without control tokens.
+    let question = tokenizer.decode(&tokenizer.encode_further(&prompt.question)?)?;
     let (context, question) = match last.strip_suffix(&question) {
         Some(rest) => (format!("{first}{rest}"), question),
         None => (first, last),

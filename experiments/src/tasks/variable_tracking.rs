@@ -9,10 +9,10 @@ use super::generate::{Draft, Generator};
 use super::haystack::Hidden;
 use super::request::Request;
 
-/// Assignments of a variable to a variable.
+/// The number of assignments from a variable to a variable.
 const HOPS: usize = 4;
 
-/// One variable gets a number, and each of `HOPS` others the one before; all that have the number are asked for.
+/// One variable gets a number, and each of `HOPS` others gets the one before it. Asks for all variables with the number.
 pub(super) struct VariableTracking;
 
 impl Generator for VariableTracking {
@@ -43,7 +43,7 @@ impl Generator for VariableTracking {
     }
 }
 
-/// Different names of five capital letters.
+/// Distinct names of five capital letters.
 fn draw_names(rng: &mut ChaCha8Rng, count: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     while names.len() < count {

@@ -4,6 +4,7 @@ mod ablation;
 mod bounds;
 #[path = "../../../fixtures/tests/broken/mod.rs"]
 mod broken;
+mod data;
 mod eval;
 mod malformed;
 mod oracle;
@@ -13,6 +14,7 @@ mod results;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]
 mod synthetic;
+mod unread;
 
 use std::path::Path;
 

@@ -58,8 +58,9 @@ fn what_is_missing_ends_in_code_3() {
     let dump = synth(folder.path(), "dump", "1");
     let nowhere = text(&folder.path().join("nowhere")).to_owned();
     let out = text(&folder.path().join("out")).to_owned();
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 5] = [
         &["inspect", &nowhere],
+        &["ablate", &dump, "--config", &nowhere],
         &["score", &nowhere, "--out", &out],
         &["capture", "--model", &nowhere, "--text", &nowhere, "--out", &out],
         &["score", &dump, "--path", "gpu", "--out", &out],

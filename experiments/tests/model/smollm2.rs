@@ -2,11 +2,11 @@
 //! `LAPROX_REQUIRE_MODEL=1` its absence is a failure.
 
 use laprox_experiments::eval::{Evictions, Prefilled, evicted_answers, fidelity};
-use laprox_experiments::model::{Continuation, Message, Model};
-use laprox_experiments::tasks::{Depth, Haystack, Request, Task, Tokens};
+use laprox_experiments::model::{Continuation, Model};
+use laprox_experiments::tasks::{Depth, Haystack, Request, Task};
 use laprox_reference::{Policy, Reference};
 
-use crate::given::MODEL;
+use crate::given::{MODEL, generate};
 
 /// Digits, contractions, white space, scripts, combining marks, numerals beyond ASCII and control tokens.
 const PAGE: [&str; 10] = [
@@ -50,7 +50,7 @@ const LARGEST_LOGIT: f32 = 18.369;
 const UNIT: f32 = f32::EPSILON / 2.0;
 
 /// How far two orders of summation may move a logit, relative to the largest. The products of a layer sum over 576
-/// (q, k, v), 64 (scores), the slots, 576 (output), 576 (gate, up) and 1536 (down) terms, so 30 layers chain about
+/// (q, k, v), 64 (scores), the cache entries, 576 (output), 576 (gate, up) and 1536 (down) terms, so 30 layers chain about
 /// 100,000 roundings. They have no common sign: independent ones add up as the square root. Eight of those leave
 /// room for what norms and softmax amplify.
 const ORDER_BOUND: f32 = 8.0 * 320.0 * UNIT;
@@ -100,14 +100,14 @@ fn chunked_prefill_equals_unchunked_prefill() {
 #[test]
 fn the_capital_of_france_is_paris() {
     let Some(model) = &*MODEL else { return };
-    let text = model.chat().render(&[Message::user("What is the capital of France?")]).unwrap();
+    let text = model.chat().render("What is the capital of France?").unwrap();
     assert_eq!(
         text,
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
          <|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     );
     let prompt = model.tokenizer().encode(&text).unwrap();
-    let answer = model.generate(&prompt, 32, |_| {}).unwrap();
+    let answer = generate(model, &prompt, 32);
     let answer = model.tokenizer().decode(&answer).unwrap();
     assert!(answer.contains("Paris"), "{answer}");
 }
@@ -146,11 +146,11 @@ fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
     let policies: Vec<Policy> = ["laprox", "random"].map(|policy| policy.parse().unwrap()).to_vec();
     let evictions = Evictions::new(model, &Reference, &policies).unwrap();
     for (index, prompt) in prompts.iter().enumerate() {
-        let rendered = model.render(prompt).unwrap();
-        let mut context = model.tokenise(&rendered.context).unwrap();
-        let mut question = model.tokenise_further(&rendered.question).unwrap();
+        let rendered = prompt.render(model.chat()).unwrap();
+        let mut context = model.tokenizer().encode(&rendered.context).unwrap();
+        let mut question = model.tokenizer().encode_further(&rendered.question).unwrap();
         let text = [context.as_slice(), &question].concat();
-        let expected = model.generate(&text, 8, |_| {}).unwrap();
+        let expected = generate(model, &text, 8);
         if index % 2 == 0 {
             context.append(&mut question);
         }

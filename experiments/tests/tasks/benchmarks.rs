@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use laprox_experiments::tasks::{Request, Tokens};
+use laprox_experiments::tasks::Request;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -172,7 +172,7 @@ fn prompts_are_the_official_ones() {
             (chat, max_new_tokens, metric)
         );
         assert_eq!((prompt.answer_prefix.as_str(), prompt.id.as_str()), ("", "length100000-line1-0123abcd"));
-        let rendered = BYTES.render(prompt).unwrap();
+        let rendered = prompt.render(BYTES.chat()).unwrap();
         let text = format!("{}{}", prompt.context, prompt.question);
         let text = if chat { format!("<user>{}</user><assistant>", text.trim()) } else { text };
         assert_eq!(rendered.text(), text);
@@ -300,7 +300,7 @@ fn a_text_that_is_too_long_loses_its_middle() {
             let cut = prompts(task, &Request { context_len, ..in_folder(folder.path()) });
             assert_eq!(cut[0].context, whole[0].context);
             let (cut, whole) = (&cut[1], &whole[1]);
-            let count = BYTES.count(cut).unwrap();
+            let count = cut.count(&BYTES).unwrap();
             // Halves of an odd number lose one token, and up to two bytes of a letter become one sign of three.
             assert!((context_len - 6..=context_len).contains(&count), "{count} of {context_len}");
             assert!(cut.facets.truncated);
@@ -364,7 +364,11 @@ fn files_of_ruler_ask_in_their_last_line() {
         ("\nWhich number?", "The number is")
     );
     assert!(
-        BYTES.render(&all[0]).unwrap().question.ends_with("Which number?</user><assistant>The number is")
+        all[0]
+            .render(BYTES.chat())
+            .unwrap()
+            .question
+            .ends_with("Which number?</user><assistant>The number is")
     );
     assert_eq!((all[1].context.as_str(), all[1].question.as_str()), ("", "Which number?\n"));
     assert_eq!(all[0].score("It is 7."), 0.5);
@@ -386,7 +390,7 @@ fn novels_of_infinitebench_are_summarised() {
     write(folder.path(), "longbook_sum_eng.jsonl", &[record.to_string()]);
     let prompt = &prompts("infinitebench", &in_folder(folder.path()))[0];
     assert_eq!(
-        BYTES.render(prompt).unwrap().text(),
+        prompt.render(BYTES.chat()).unwrap().text(),
         "<user>Summarize the book below.\n\nCall me Ishmael.\n\nSummary:</user><assistant>"
     );
     assert_eq!((prompt.metric.name(), prompt.max_new_tokens), ("rouge-l", 1200));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::PI;
 
-use laprox_experiments::tasks::{Haystack, Request, Task, Tokens};
+use laprox_experiments::tasks::{Haystack, Request, Task};
 
 use crate::support::{BYTES, even_haystack, prompts, refusal, request};
 
@@ -16,7 +16,7 @@ fn prompts_never_exceed_the_length_and_are_within_one_sentence_of_it() {
         let request = Request { haystack: even_haystack(), ..request(context_len, &[0, 50]) };
         for task in &TASKS[..4] {
             for prompt in prompts(task, &request) {
-                let count = BYTES.count(&prompt).unwrap();
+                let count = prompt.count(&BYTES).unwrap();
                 // One more sentence of the even haystack takes 19 bytes and up to two of white space.
                 assert!((context_len - 20..=context_len).contains(&count), "{task} {}: {count}", prompt.id);
             }
@@ -33,7 +33,7 @@ fn lists_are_within_one_more_word_of_the_length() {
         let entry = words.map(str::len).max().unwrap() + " 1000. ".len();
         for (task, step) in [("common-words", 3 * entry), ("frequent-words", 7 * (context_len / 50 + 4))] {
             for prompt in prompts(task, &request) {
-                let count = BYTES.count(&prompt).unwrap();
+                let count = prompt.count(&BYTES).unwrap();
                 assert!(
                     (context_len - step + 1..=context_len).contains(&count),
                     "{task} {}: {count}",
@@ -53,7 +53,7 @@ fn a_length_that_holds_no_prompt_is_refused_with_the_least_that_does() {
             match task.parse::<Task>().unwrap().prompts(&request, &*BYTES) {
                 Ok(prompts) => {
                     held += 1;
-                    assert!(prompts.iter().all(|prompt| BYTES.count(prompt).unwrap() <= context_len));
+                    assert!(prompts.iter().all(|prompt| prompt.count(&BYTES).unwrap() <= context_len));
                 }
                 Err(error) => {
                     let reason = format!("{error:#}");

@@ -30,12 +30,12 @@ pub fn request(context_len: usize, depths: &[u8]) -> Request {
 }
 
 pub fn prompts(task: &str, request: &Request) -> Vec<Prompt> {
-    task.parse::<Task>().unwrap().prompts(request, &*BYTES).unwrap()
+    task.parse::<Task>().unwrap().prompts(request, &BYTES).unwrap()
 }
 
 /// Why a task refuses a request: one line, and the exit code that it leads to.
 pub fn refusal(task: &str, request: &Request) -> (String, u8) {
-    let error = task.parse::<Task>().unwrap().prompts(request, &*BYTES).unwrap_err();
+    let error = task.parse::<Task>().unwrap().prompts(request, &BYTES).unwrap_err();
     (format!("{error:#}"), laprox_experiments::exit::code(&error))
 }
 
