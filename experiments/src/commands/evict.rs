@@ -5,26 +5,31 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, npy};
-use laprox_reference::{OutputErrors, Policy, RetainedSet};
+use laprox_reference::oracle::Form;
+use laprox_reference::{Budget, OutputErrors, Policy, RetainedSet};
 use serde::Serialize;
 
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
-use crate::output::{Sink, refuse_existing, write_file, write_folder};
+use crate::output::{Sink, pretty, refuse_existing, write_file, write_folder};
+use crate::policies::caveats;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::{Row, Subject, caveats, table};
+use crate::rows::{AblationRow, Objective, of_eviction, spelling};
 use crate::sample::Sample;
+use crate::table::{Table, number};
 
 #[derive(Serialize)]
 struct Summary {
     provenance: Provenance,
-    policy: String,
-    budget: String,
-    /// What has to be read with the rows.
+    #[serde(with = "spelling")]
+    policy: Policy,
+    #[serde(with = "spelling")]
+    budget: Budget,
+    /// Sentences to read with the rows.
     notes: Vec<&'static str>,
-    rows: Vec<Row>,
+    rows: Vec<AblationRow>,
 }
 
 /// Evicts every sample of the dump.
@@ -46,8 +51,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
     for sample in samples {
         let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
         let (retained, errors) = evict_sample(&sample, arguments.policy, per_head, common, &progress)?;
-        let subject = Subject::new(&sample, arguments.policy, arguments.budget, per_head);
-        rows.extend(subject.rows(&dump.manifest().layers, &errors));
+        rows.extend(of_eviction(&sample, &arguments.policy, (arguments.budget, per_head), &errors));
         sets.push((sample.name().to_owned(), retained));
     }
     if common.times {
@@ -57,12 +61,12 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
 
     let summary = Summary {
         provenance: Provenance::new(common, backend.name(), &[&dump])?,
-        policy: arguments.policy.to_string(),
-        budget: arguments.budget.to_string(),
+        policy: arguments.policy,
+        budget: arguments.budget,
         notes: caveats([&arguments.policy]),
         rows,
     };
-    let json = format!("{}\n", serde_json::to_string_pretty(&summary)?);
+    let json = pretty(&summary)?;
     if let Some(out) = &arguments.out {
         write_folder(out, common.force, |folder| write_results(folder, &sets, &json))?;
     }
@@ -96,25 +100,24 @@ fn write_array<T: npy::NpyElement>(path: &Path, values: &[T]) -> Result<()> {
     write_file(path, false, |file| Ok(npy::write_npy(file, &[values.len()], values)?))
 }
 
-/// The layer-wise relative errors, a line a layer and one for the model, a table a sample.
+/// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.
 fn text(dump: &Dump, summary: &Summary) -> String {
     let layers = dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
     let mut text = format!("{} at {}\n", summary.policy, summary.budget);
     for sample in &dump.manifest().samples {
-        let mut table = table([sample.name.as_str(), "drop", "renormalised", "future"]);
+        let mut table = Table::of_labels([&sample.name[..], "drop", "renormalised", "future"]);
         for layer in layers.clone() {
             let name = layer.map_or("all layers".into(), |layer| format!("layer {layer}"));
-            let error = |objective| relative_error(&summary.rows, &sample.name, layer, objective);
-            table.add_row([name, error("drop"), error("renormalised"), error("future")]);
+            let is_shown = |row: &&AblationRow| {
+                row.sample == sample.name && row.layer == layer && row.form == Form::LayerWise
+            };
+            let errors = Objective::ALL.map(|objective| {
+                let mut rows = summary.rows.iter().filter(is_shown);
+                number(rows.find(|row| row.objective == objective).map(|row| row.relative_error), 4)
+            });
+            table.push([name].into_iter().chain(errors), vec![]);
         }
         text += &format!("\n{table}\n");
     }
     text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
-}
-
-fn relative_error(rows: &[Row], sample: &str, layer: Option<usize>, objective: &str) -> String {
-    let wanted = |row: &&Row| {
-        row.sample == sample && row.layer == layer && row.objective == objective && row.form == "layer-wise"
-    };
-    rows.iter().find(wanted).map_or("-".into(), |row| format!("{:.4}", row.relative_error))
 }

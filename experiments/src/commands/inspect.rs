@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::open_dump;
 use crate::cli::{Common, Inspect};
-use crate::output::Sink;
+use crate::output::{Sink, pretty};
 use crate::progress::Progress;
-use crate::report::table;
+use crate::table::Table;
 
 #[derive(Serialize)]
 struct Inspected<'a> {
@@ -33,16 +33,12 @@ pub(super) fn run(arguments: &Inspect, common: &Common) -> Result<()> {
         checked: arguments.check,
     };
     drop(progress);
-    Sink::Stdout.write(&if common.json {
-        format!("{}\n", serde_json::to_string_pretty(&inspected)?)
-    } else {
-        text(&inspected)
-    })
+    Sink::Stdout.write(&if common.json { pretty(&inspected)? } else { text(&inspected) })
 }
 
 fn text(inspected: &Inspected<'_>) -> String {
     let Manifest { model, layers, window, samples, .. } = inspected.manifest;
-    let mut facts = table(["dump", ""]);
+    let mut facts = Table::of_labels(["dump", ""]);
     let checked =
         if inspected.checked { "every value is finite" } else { "headers only (--check reads all)" };
     for (name, fact) in [
@@ -56,11 +52,11 @@ fn text(inspected: &Inspected<'_>) -> String {
         ("sha256", inspected.sha256.clone()),
         ("checked", checked.into()),
     ] {
-        facts.add_row([name.to_owned(), fact]);
+        facts.push([name.to_owned(), fact], vec![]);
     }
-    let mut table = table(["sample", "context", "future"]);
+    let mut table = Table::of_labels(["sample", "context", "future"]);
     for sample in samples {
-        table.add_row([sample.name.clone(), sample.context.to_string(), sample.future.to_string()]);
+        table.push([sample.name.clone(), sample.context.to_string(), sample.future.to_string()], vec![]);
     }
     format!("{facts}\n\n{table}\n")
 }
