@@ -50,6 +50,7 @@ impl Cli {
 
 /// Options that several commands share; [`unread`] says which commands do not read them.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Print one JSON document instead of a table.
     #[arg(long, global = true)]
@@ -135,7 +136,7 @@ fn precision() -> impl TypedValueParser<Value = Precision> {
 #[command(after_help = "Example, one Llama-3.1-8B layer at 8192 tokens:\n  \
     laprox synth --out D --layers 1 --heads 32 --kv-heads 8 --head-dim 128 --hidden-size 4096 --context 8192")]
 pub struct Synth {
-    /// The dump's folder; it must not exist yet.
+    /// A new folder for the dump.
     #[arg(long)]
     pub out: PathBuf,
     /// L, layers.
@@ -193,7 +194,7 @@ pub struct Capture {
     /// Precision on disk.
     #[arg(long, value_parser = precision(), default_value = "f32")]
     pub precision: Precision,
-    /// The dump's folder; it must not exist yet.
+    /// A new folder for the dump.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -294,8 +295,8 @@ fn oracle_policy(text: &str) -> Result<Policy, laprox_reference::Error> {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  laprox ablate\n  laprox ablate D --policy laprox --policy snapkv:pool=none \
-    --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv\n  laprox ablate D E --config \
-    experiments/ablations/pooling.toml --results R --jobs 2"
+    --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv\n  laprox ablate D E --config pooling.toml \
+    --results R --jobs 2"
 )]
 pub struct Ablate {
     /// Dumps; by default the dump of SmolLM2-135M that comes with laprox.

@@ -1,29 +1,55 @@
 //! Rows that have something in common, in the order in which they come.
 
-/// Rows by what `key` says of them: keys in the order of their first row, rows as they came.
-pub fn grouped<T, K: PartialEq>(
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Rows by their key: keys in the order of their first row, rows as they came.
+pub fn grouped<T, K: Clone + Eq + Hash>(
     rows: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,
 ) -> Vec<(K, Vec<T>)> {
+    let mut places: HashMap<K, usize> = HashMap::new();
     let mut groups: Vec<(K, Vec<T>)> = Vec::new();
     for row in rows {
         let key = key(&row);
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, rows)) => rows.push(row),
-            None => groups.push((key, vec![row])),
+        let place = *places.entry(key.clone()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push((key, Vec::new()));
         }
+        groups[place].1.push(row);
     }
     groups
 }
 
+/// Each value once, in the order in which they come.
+pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
+}
+
+/// The parts that are not empty, between commas.
+pub fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{distinct, grouped};
 
     #[test]
     fn keys_and_rows_stay_in_their_order() {
         let groups = grouped([5, 2, 7, 4, 9], |row| row % 2);
         assert_eq!(groups, [(1, vec![5, 7, 9]), (0, vec![2, 4])]);
         assert!(grouped([0; 0], |row| *row).is_empty());
+    }
+
+    #[test]
+    fn a_value_that_comes_again_stays_at_its_first_place() {
+        assert_eq!(distinct([3, 1, 3, 2, 1]), [3, 1, 2]);
     }
 }

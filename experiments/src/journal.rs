@@ -1,4 +1,4 @@
-//! Where finished units are kept until all are done: in memory, or as files that a stopped run finds again.
+//! Keeps finished units until all are done: in memory, or as files that a stopped run finds again.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -10,18 +10,20 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::output::{TEMPORARY, write_file};
+use crate::output::{TEMPORARY, pretty, write_file};
+use crate::provenance::Provenance;
+use crate::rows::jsonl;
 
-/// What has been computed so far, in units of some rows.
+/// The rows of the units that are finished so far.
 #[derive(Debug)]
-pub enum Journal<R> {
+pub enum Journal<'a, R> {
     /// Lost with the process.
     Memory(Mutex<HashMap<String, Vec<R>>>),
     /// A results folder.
-    Folder(Folder),
+    Folder(&'a Folder),
 }
 
-impl<R: Clone + Serialize + DeserializeOwned> Journal<R> {
+impl<R: Clone + Serialize + DeserializeOwned> Journal<'_, R> {
     /// An empty one that lives as long as the process.
     #[must_use]
     pub fn in_memory() -> Self {
@@ -59,7 +61,7 @@ impl<R: Clone + Serialize + DeserializeOwned> Journal<R> {
 /// A results folder, held by one process at a time.
 ///
 /// ```text
-/// DIR/config.json              what is computed from what, written first
+/// DIR/config.json              the run: inputs and configuration, written first
 ///     units/003-01.jsonl       the rows of each finished unit
 ///     rows.csv, .., pivot.md   the results, once all units are done
 /// ```
@@ -71,7 +73,37 @@ pub struct Folder {
     lock: File,
 }
 
-/// The file that says what a folder's results are of.
+/// The run of a results folder.
+#[derive(Serialize)]
+struct Description<'a, C> {
+    provenance: &'a Provenance,
+    config: &'a C,
+}
+
+/// Goes on where a run into the same folder stopped, and returns its tables. `finish` computes the units that the
+/// journal lacks, and returns the results by the names of their files, and the tables.
+///
+/// # Errors
+/// When the folder holds something else or another run, `finish` fails, or a file cannot be written.
+pub fn finish_in_folder<R>(
+    path: &Path,
+    (provenance, config): (&Provenance, &impl Serialize),
+    force: bool,
+    finish: impl FnOnce(&Journal<'_, R>) -> Result<(Vec<(&'static str, String)>, String)>,
+) -> Result<String> {
+    let folder = Folder::open(path, &pretty(&Description { provenance, config })?, force)?;
+    if !folder.path.join(LAST).exists() {
+        let (files, pivot) = finish(&Journal::Folder(&folder))?;
+        // The pivot comes last: it marks the others complete.
+        files.iter().try_for_each(|(name, text)| folder.put(name, text))?;
+        folder.put(LAST, &pivot)?;
+    }
+    let pivot = folder.pivot()?;
+    folder.close()?;
+    Ok(pivot)
+}
+
+/// The file that describes the run of a folder.
 const CONFIG: &str = "config.json";
 /// The file that is written last.
 const LAST: &str = "pivot.md";
@@ -85,7 +117,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the folder holds something else, or another run, or another process works on it.
-    pub fn open(path: &Path, config: &str, force: bool) -> Result<Self> {
+    fn open(path: &Path, config: &str, force: bool) -> Result<Self> {
         let name = || path.display().to_string();
         let found = fs::read_to_string(path.join(CONFIG)).ok();
         match &found {
@@ -108,7 +140,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Removes what another run left, and says what this one computes.
+    /// Removes the files of another run, and describes this one.
     fn start(&self, config: &str) -> Result<()> {
         for name in RESULTS.into_iter().chain([CONFIG, LAST]) {
             let path = self.path.join(name);
@@ -122,35 +154,14 @@ impl Folder {
         self.put(CONFIG, config)
     }
 
-    /// Whether all results are there.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.path.join(LAST).exists()
-    }
-
-    /// Writes the results by their names, and the pivot last, which marks them complete.
-    ///
-    /// # Errors
-    /// When a file cannot be written; the units then stay.
-    pub fn complete(&self, results: &[(&str, String)], pivot: &str) -> Result<()> {
-        results.iter().try_for_each(|(name, text)| self.put(name, text))?;
-        self.put(LAST, pivot)
-    }
-
     /// The pivot of a complete folder.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn pivot(&self) -> Result<String> {
+    fn pivot(&self) -> Result<String> {
         let path = self.path.join(LAST);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    /// Removes what only a run that goes on needs.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn close(self) -> Result<()> {
+    /// Removes the files that only a run in progress needs.
+    fn close(self) -> Result<()> {
         let name = || self.path.display().to_string();
         fs::remove_dir_all(self.path.join(UNITS)).with_context(name)?;
         fs::remove_file(self.path.join(LOCK)).with_context(name)?;
@@ -181,7 +192,7 @@ impl Folder {
         self.put(&Self::file_of(unit), &jsonl(rows)?)
     }
 
-    /// What a killed process had not yet renamed.
+    /// Removes the files that a killed process had not yet renamed.
     fn remove_temporary(&self) -> Result<()> {
         let folders = [self.path.clone(), self.path.join(UNITS)];
         let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
@@ -192,16 +203,7 @@ impl Folder {
     }
 }
 
-/// One JSON document a line.
-///
-/// # Errors
-/// When a row cannot be serialised.
-pub fn jsonl<R: Serialize>(rows: &[R]) -> Result<String> {
-    let lines = rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n"));
-    lines.collect()
-}
-
-/// Whether something lies at `path` that is not what a process leaves that is killed at its start.
+/// Whether the folder holds more than a process leaves that is killed at its start.
 fn holds_anything(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else { return path.symlink_metadata().is_ok() };
     entries.any(|entry| {

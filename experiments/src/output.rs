@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::printed::Format;
-use crate::report::csv;
+use crate::rows::csv;
 
 /// The first part of the names of unfinished and temporary files.
 pub const TEMPORARY: &str = ".laprox-";
@@ -93,7 +93,11 @@ fn config_beside(rows: &Path) -> PathBuf {
     rows.with_extension("config.json")
 }
 
-fn pretty(document: &impl Serialize) -> Result<String> {
+/// One JSON document with a line break at its end.
+///
+/// # Errors
+/// When it cannot be serialised.
+pub fn pretty(document: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 

@@ -1,104 +1,77 @@
-//! The tables that people read: a line a policy and allocation, a column a budget and objective.
+//! Values by line and column.
 
-use comfy_table::{CellAlignment, Table};
+use crate::group::distinct;
+use crate::table::{Cell, Table};
 
-use crate::report::{Row, table};
-use crate::statistics::Statistic;
-
-/// A number for each line and column, in the order in which they are put in.
-struct Pivot<T> {
-    columns: Vec<String>,
-    lines: Vec<[String; 2]>,
-    /// `[line][column]`: the number that decides which is least, and what else there is to show.
-    cells: Vec<Vec<Option<(f64, T)>>>,
+/// Values by line and column; lines and columns stay in the order in which they came.
+#[derive(Clone, Debug)]
+pub struct Pivot<L, C, T> {
+    columns: Vec<C>,
+    values: Vec<(L, C, Option<T>)>,
 }
 
-impl<T> Pivot<T> {
-    fn new() -> Self {
-        Self { columns: Vec::new(), lines: Vec::new(), cells: Vec::new() }
+impl<L, C, T> Default for Pivot<L, C, T> {
+    fn default() -> Self {
+        Self { columns: Vec::new(), values: Vec::new() }
+    }
+}
+
+impl<L: PartialEq, C: PartialEq, T> Pivot<L, C, T> {
+    /// A pivot whose first columns are these.
+    #[must_use]
+    pub fn with_columns(columns: Vec<C>) -> Self {
+        Self { columns, ..Self::default() }
     }
 
-    fn put(&mut self, line: [String; 2], column: String, number: f64, shown: T) {
-        let (line, column) = (index_of(&mut self.lines, line), index_of(&mut self.columns, column));
-        self.cells.resize_with(self.lines.len(), Vec::new);
-        let cells = &mut self.cells[line];
-        let width = cells.len().max(column + 1);
-        cells.resize_with(width, || None);
-        cells[column] = Some((number, shown));
+    /// The place of a value, which is made if there is none.
+    pub fn entry(&mut self, line: L, column: C) -> &mut Option<T> {
+        let found = self.values.iter().position(|(l, c, _)| (l, c) == (&line, &column));
+        let place = found.unwrap_or_else(|| {
+            self.values.push((line, column, None));
+            self.values.len() - 1
+        });
+        &mut self.values[place].2
     }
 
-    /// Draws the table; the least number above zero of each column carries a star.
-    fn table(&self, show: impl Fn(f64, &str, &T) -> String) -> Table {
-        let mut table =
-            table(["policy", "allocation"].iter().copied().chain(self.columns.iter().map(String::as_str)));
-        let least: Vec<_> = (0..self.columns.len()).map(|column| self.least(column)).collect();
-        for (line, cells) in self.lines.iter().zip(&self.cells) {
-            let cell =
-                |(column, least): (usize, &Option<f64>)| match cells.get(column).and_then(Option::as_ref) {
-                    Some((number, shown)) => {
-                        show(*number, if Some(*number) == *least { "*" } else { " " }, shown)
-                    }
-                    None => "-".into(),
-                };
-            table.add_row(line.iter().cloned().chain(least.iter().enumerate().map(cell)).collect::<Vec<_>>());
+    /// The value of a line and column.
+    #[must_use]
+    pub fn get(&self, line: &L, column: &C) -> Option<&T> {
+        self.values.iter().find(|(l, c, _)| (l, c) == (line, column))?.2.as_ref()
+    }
+
+    /// Every value with its line and column, in the order in which they came.
+    pub fn values(&self) -> impl Iterator<Item = (&L, &C, &T)> {
+        self.values.iter().filter_map(|(line, column, value)| Some((line, column, value.as_ref()?)))
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn lines(&self) -> Vec<&L> {
+        distinct(self.values.iter().map(|(line, ..)| line))
+    }
+
+    /// The columns.
+    #[must_use]
+    pub fn columns(&self) -> Vec<&C> {
+        distinct(self.columns.iter().chain(self.values.iter().map(|(_, column, _)| column)))
+    }
+
+    /// The table of the values.
+    #[must_use]
+    pub fn table<const N: usize>(
+        &self,
+        title: impl Into<String>,
+        labels: [&str; N],
+        label: impl Fn(&L) -> [String; N],
+        column: impl Fn(&C) -> String,
+        cell: impl Fn(&C, Option<&T>) -> Cell,
+    ) -> Table {
+        let columns = self.columns();
+        let mut table = Table::new(title, labels, columns.iter().map(|name| column(name)));
+        for line in self.lines() {
+            let cells = columns.iter().map(|column| cell(column, self.get(line, column)));
+            table.push(label(line), cells.collect());
         }
-        table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         table
     }
-
-    fn least(&self, column: usize) -> Option<f64> {
-        let numbers = self.cells.iter().filter_map(|cells| Some(cells.get(column)?.as_ref()?.0));
-        numbers.filter(|&number| number > 0.0).min_by(f64::total_cmp)
-    }
-}
-
-/// The layer-wise errors over all layers of one sample: a column a budget and objective.
-#[must_use]
-pub fn of_sample(rows: &[Row]) -> Table {
-    let mut pivot = Pivot::new();
-    for row in rows.iter().filter(|row| row.layer.is_none() && row.form == "layer-wise") {
-        let column = format!("{} {}", row.budget, abridged(&row.objective));
-        pivot.put([row.score.clone(), row.allocation.clone()], column, row.relative_error, ());
-    }
-    pivot.table(|error, star, ()| format!("{error:.4}{star}"))
-}
-
-/// The layer-wise errors of one objective over several samples: the mean with its interval, in how many samples it is
-/// below the baseline's, and the p-value of that; a column a budget, in the order of `budgets`.
-#[must_use]
-pub fn over_samples(statistics: &[Statistic], objective: &str, budgets: &[String]) -> Table {
-    let mut pivot = Pivot::new();
-    let wanted = |statistic: &&Statistic| statistic.objective == objective && statistic.form == "layer-wise";
-    let column = |statistic: &Statistic| format!("{} (n={})", statistic.budget, statistic.samples);
-    // The first sample may lack the first budget.
-    for budget in budgets {
-        let of_budget = |statistic: &&Statistic| wanted(statistic) && statistic.budget == *budget;
-        pivot.columns.extend(statistics.iter().find(of_budget).map(column));
-    }
-    for statistic in statistics.iter().filter(wanted) {
-        let line = [statistic.score.clone(), statistic.allocation.clone()];
-        pivot.put(line, column(statistic), statistic.mean, statistic);
-    }
-    pivot.table(|mean, star, statistic| {
-        let interval = statistic.low.zip(statistic.high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
-        let test = match statistic.p_value {
-            Some(p) => {
-                let p = if p < 0.0005 { "p<.001".into() } else { format!("p={p:.3}") };
-                format!("{}/{} {p}", statistic.below_baseline, statistic.samples)
-            }
-            None => "baseline".into(),
-        };
-        format!("{mean:.4}{star}{} {test:>10}", interval.unwrap_or_default())
-    })
-}
-
-fn index_of<T: PartialEq>(seen: &mut Vec<T>, key: T) -> usize {
-    seen.iter().position(|other| *other == key).unwrap_or_else(|| {
-        seen.push(key);
-        seen.len() - 1
-    })
-}
-
-fn abridged(objective: &str) -> &str {
-    if objective == "renormalised" { "renorm" } else { objective }
 }

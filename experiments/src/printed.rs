@@ -1,4 +1,4 @@
-//! Where a command's rows go, and how they are printed.
+//! The destination of a command's rows, and their format.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::output::Sink;
 pub enum Format {
     /// A table, for the terminal and for a page.
     Markdown,
-    /// One tidy row an objective, form, layer, policy and budget.
+    /// One tidy row per number.
     Csv,
     /// The same rows with their configuration.
     Json,

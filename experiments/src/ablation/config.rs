@@ -1,34 +1,39 @@
-//! What is compared, as a TOML file says it.
+//! A comparison, as a TOML file says it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use laprox_reference::{Budget, Policy};
+use serde::Deserialize;
+use toml::Value;
 
-/// The comparison that runs where nothing else is asked for.
+use crate::rows::spelling::{list, or_empty};
+
+/// The comparison that runs by default.
 pub const DEFAULT: &str = include_str!("../../ablations/default.toml");
 
-/// A comparison. In a resolved one, `policies` lists everything and `axes` nothing.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A comparison as it is configured.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Policies to cross with the axes.
-    pub policies: Vec<String>,
+    #[serde(deserialize_with = "list::deserialize")]
+    pub policies: Vec<Policy>,
     /// Policies to compare as they are.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<String>,
-    /// Values of options by the option's name: every policy takes each of those that it has.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "list::deserialize")]
+    pub also: Vec<Policy>,
+    /// Values of options by the option's name: every policy takes each value of the options that it has.
+    #[serde(default)]
     pub axes: BTreeMap<String, Vec<Value>>,
     /// Entries kept per KV head, window included: tokens or a fraction of the context.
-    pub budgets: Vec<String>,
-    /// The samples to compare on, by name; all of the dumps where none is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub samples: Vec<String>,
-    /// The policy that others are tested against over several samples; the first one where none is given.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub budgets: Vec<Budget>,
+    /// The samples to compare on, by name; all samples of the dumps by default.
     #[serde(default)]
-    pub baseline: Option<String>,
-    /// Whether every layer has its rows, or all layers together alone.
+    pub samples: Vec<String>,
+    /// The policy that others are tested against over several samples; the first one by default.
+    #[serde(default, deserialize_with = "or_empty::deserialize")]
+    pub baseline: Option<Policy>,
+    /// Whether every layer has its rows, or only all layers together.
     #[serde(default = "yes")]
     pub per_layer: bool,
 }
@@ -37,24 +42,8 @@ fn yes() -> bool {
     true
 }
 
-/// A value of an option, with or without quotation marks.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// `8`
-    Whole(u64),
-    /// `0.5`
-    Number(f64),
-    /// `"avg:7"`
-    Text(String),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole(number) => number.fmt(f),
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => text.fmt(f),
-        }
-    }
+/// A value of an option, written with or without quotation marks.
+#[must_use]
+pub fn spelt(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

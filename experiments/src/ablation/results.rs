@@ -11,7 +11,7 @@ use super::comparison::Comparison;
 use super::unit::{self, Unit};
 use crate::journal::Journal;
 use crate::progress::Progress;
-use crate::report::Row;
+use crate::rows::AblationRow;
 use crate::sample::Sample;
 
 /// A comparison on the samples of dumps, and the units that it falls into.
@@ -30,7 +30,7 @@ impl<'a> Results<'a> {
         Self { comparison, samples, groups: unit::groups(&comparison.policies), seed }
     }
 
-    /// The budgets that a sample's window leaves nothing of, in words; one line a sample that lacks some.
+    /// The budgets that do not exceed a sample's window, in words; one line per sample that lacks some.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         let of_sample = |sample: &Sample<'_>| {
@@ -57,8 +57,8 @@ impl<'a> Results<'a> {
     /// Computes every unit that the journal lacks, `jobs` at a time, each with one layer in memory.
     ///
     /// # Errors
-    /// The first that a unit ends with; units that are finished by then stay in the journal.
-    pub fn compute(&self, journal: &Journal<Row>, jobs: usize) -> Result<()> {
+    /// The first error of a unit; units that are finished by then stay in the journal.
+    pub fn compute(&self, journal: &Journal<'_, AblationRow>, jobs: usize) -> Result<()> {
         let mut missing = Vec::new();
         for unit in self.units() {
             if journal.read(&unit.name())?.is_none() {
@@ -83,27 +83,23 @@ impl<'a> Results<'a> {
         })
     }
 
-    /// All rows: sample by sample, and each policy's in the order of the comparison.
+    /// All rows: sample by sample, and policy by policy in the order of the comparison.
     ///
     /// # Errors
     /// When a unit is missing or cannot be read.
-    pub fn rows(&self, journal: &Journal<Row>) -> Result<Vec<Row>> {
+    pub fn rows(&self, journal: &Journal<'_, AblationRow>) -> Result<Vec<AblationRow>> {
         let mut rows = Vec::new();
         for sample in 0..self.samples.len() {
-            let unit = |group| {
-                let rows = journal.read(&Unit { sample, group }.name())?;
-                rows.with_context(|| format!("unit {sample}-{group}: not computed"))
-            };
-            let units: Vec<Vec<Row>> = (0..self.groups.len()).map(unit).collect::<Result<_>>()?;
-            for policy in 0..self.comparison.policies.len() {
-                for (group, unit) in self.groups.iter().zip(&units) {
-                    rows.extend(
-                        unit::rows_of(group, policy, unit.len())
-                            .into_iter()
-                            .flat_map(|range| unit[range].to_vec()),
-                    );
-                }
+            let mut of_sample = Vec::new();
+            for (group, policies) in self.groups.iter().enumerate() {
+                let unit = journal.read(&Unit { sample, group }.name())?;
+                let unit = unit.with_context(|| format!("unit {sample}-{group}: not computed"))?;
+                // Policy by policy, equally many rows each.
+                let each = (unit.len() / policies.len()).max(1);
+                of_sample.extend(policies.iter().zip(unit.chunks(each).map(<[AblationRow]>::to_vec)));
             }
+            of_sample.sort_by_key(|(policy, _)| *policy);
+            rows.extend(of_sample.into_iter().flat_map(|(_, rows)| rows));
         }
         Ok(rows)
     }
@@ -113,7 +109,7 @@ impl<'a> Results<'a> {
         (0..self.samples.len()).flat_map(move |sample| (0..groups).map(move |group| Unit { sample, group }))
     }
 
-    fn rows_of(&self, unit: Unit, progress: &Progress) -> Result<Vec<Row>> {
+    fn rows_of(&self, unit: Unit, progress: &Progress) -> Result<Vec<AblationRow>> {
         let (sample, group) = (&self.samples[unit.sample], &self.groups[unit.group]);
         unit::rows(self.comparison, sample, group, self.seed, progress).context(sample.name().to_owned())
     }

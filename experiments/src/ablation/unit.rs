@@ -1,17 +1,15 @@
 //! A unit of work: one sample under a few policies.
 
-use std::ops::Range;
-
 use anyhow::Result;
 use laprox_fixtures::Dump;
 use laprox_reference::{Backend, Policy, pipeline};
 
 use super::comparison::Comparison;
 use crate::progress::Progress;
-use crate::report::{Row, Subject};
+use crate::rows::{AblationRow, of_eviction};
 use crate::sample::Sample;
 
-/// Policies a unit, at least: more share the work of preparing a layer, fewer lose less when a run is stopped.
+/// Policies per unit, at least: more of them share the work of preparing a layer, fewer lose less when a run is stopped.
 const POLICIES: usize = 8;
 
 /// One sample under the policies of one group.
@@ -24,7 +22,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// What the unit is called where its rows are kept.
+    /// The unit's name in the journal.
     #[must_use]
     pub fn name(self) -> String {
         format!("{:03}-{:02}", self.sample, self.group)
@@ -34,8 +32,9 @@ impl Unit {
 /// The samples of all dumps that are compared on, in order.
 #[must_use]
 pub fn samples<'a>(dumps: &'a [Dump], comparison: &Comparison, backend: &'a dyn Backend) -> Vec<Sample<'a>> {
-    let of_dump =
-        |dump: &'a Dump| comparison.samples_of(dump).map(move |index| Sample { dump, index, backend });
+    let of_dump = |dump: &'a Dump| {
+        comparison.samples_of(dump).into_iter().map(move |index| Sample { dump, index, backend })
+    };
     dumps.iter().flat_map(of_dump).collect()
 }
 
@@ -69,26 +68,16 @@ pub fn rows(
     group: &[usize],
     seed: u64,
     progress: &Progress,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<AblationRow>> {
     let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
     let seeded: Vec<Policy> = policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
     let budgets = comparison.budgets_of(sample);
     let per_heads: Vec<_> = budgets.iter().map(|(_, per_head)| *per_head).collect();
-    let streamed = sample.layers(progress);
-    let sets = pipeline::evict(sample.backend, &streamed, &seeded, &per_heads)?.concat();
-    let errors = pipeline::evaluate(&streamed, &sets)?;
-    let layers = &sample.dump.manifest().layers;
-    let subjects = policies.iter().flat_map(|&policy| {
-        budgets.iter().map(move |&(budget, per_head)| Subject::new(sample, policy, budget, per_head))
-    });
-    let rows = subjects.zip(&errors).flat_map(|(subject, errors)| subject.rows(layers, errors));
+    let layers = sample.layers(progress);
+    let sets = pipeline::evict(sample.backend, &layers, &seeded, &per_heads)?.concat();
+    let errors = pipeline::evaluate(&layers, &sets)?;
+    let settings = policies.iter().flat_map(|policy| budgets.iter().map(move |&budget| (policy, budget)));
+    let rows = settings.zip(&errors);
+    let rows = rows.flat_map(|((policy, budget), errors)| of_eviction(sample, policy, budget, errors));
     Ok(rows.filter(|row| comparison.per_layer || row.layer.is_none()).collect())
-}
-
-/// The rows of one policy among those of its group, which come policy by policy, all with as many rows.
-#[must_use]
-pub fn rows_of(group: &[usize], policy: usize, rows: usize) -> Option<Range<usize>> {
-    let place = group.iter().position(|&index| index == policy)?;
-    let each = rows / group.len();
-    Some(place * each..(place + 1) * each)
 }

@@ -5,40 +5,33 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::{Backend, Budget, Policy};
+use laprox_reference::Backend;
 use serde::Serialize;
+use toml::Value;
 
 use super::open_dump;
-use crate::ablation::config::{self, Config, Value};
-use crate::ablation::{Comparison, Results};
+use crate::ablation::config::{self, Config};
+use crate::ablation::{Comparison, Results, Statistic, summarise, text};
 use crate::backend;
 use crate::cli::{Ablate, Common};
 use crate::data::{self, DataFolder};
 use crate::exit::require_files;
-use crate::journal::{Folder, Journal, jsonl};
+use crate::journal::{Journal, finish_in_folder};
 use crate::output::Sink;
-use crate::pivot;
+use crate::policies::caveats;
 use crate::provenance::Provenance;
-use crate::report::{Row, caveats, csv};
-use crate::statistics::{Statistic, summarise};
+use crate::rows::{AblationRow, Objective, csv, jsonl};
 
 /// Everything that a comparison found.
 #[derive(Serialize)]
 struct Document {
     provenance: Provenance,
-    config: Config,
-    /// What has to be read with the rows, a sentence each.
+    config: Comparison,
+    /// Sentences to read with the rows.
     notes: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<AblationRow>,
     #[serde(skip)]
     statistics: Vec<Statistic>,
-}
-
-/// What a results folder is of.
-#[derive(Serialize)]
-struct Description<'a> {
-    provenance: &'a Provenance,
-    config: &'a Config,
 }
 
 /// Compares policies x options x budgets over the samples of dumps.
@@ -66,7 +59,7 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     if let Some(path) = &arguments.results {
         return run.in_folder(path);
     }
-    let document = run.in_memory()?;
+    let document = run.document(&Journal::in_memory(), run.provenance()?)?;
     sink.write_document(format, &document, &document.rows, || document.text())
 }
 
@@ -82,29 +75,25 @@ fn require_names(dumps: &[Dump]) -> Result<()> {
     Ok(())
 }
 
-/// The configured comparison with what the arguments replace.
+/// The configured comparison, parts of it replaced by arguments.
 fn config(arguments: &Ablate) -> Result<Config> {
     require_files(&arguments.config)?;
-    let (name, text) = match &arguments.config {
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = fs::read_to_string(path).with_context(|| name.clone())?;
-            (name, text)
-        }
-        None => ("the default comparison".into(), config::DEFAULT.into()),
-    };
+    let path = arguments.config.as_deref();
+    let name = path.map_or("the default comparison".into(), |path| path.display().to_string());
+    let text =
+        path.map_or_else(|| Ok(config::DEFAULT.into()), fs::read_to_string).with_context(|| name.clone())?;
     let mut config: Config = toml::from_str(&text).with_context(|| name)?;
     if !arguments.policies.is_empty() {
-        config.policies = arguments.policies.iter().map(Policy::to_string).collect();
+        config.policies.clone_from(&arguments.policies);
         config.also.clear();
         config.baseline = None;
     }
     if !arguments.allocations.is_empty() {
-        let values = arguments.allocations.iter().cloned().map(Value::Text).collect();
+        let values = arguments.allocations.iter().cloned().map(Value::String).collect();
         config.axes.insert("allocation".into(), values);
     }
     if !arguments.budgets.is_empty() {
-        config.budgets = arguments.budgets.iter().map(Budget::to_string).collect();
+        config.budgets.clone_from(&arguments.budgets);
     }
     Ok(config)
 }
@@ -119,59 +108,35 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn in_memory(&self) -> Result<Document> {
-        let journal = Journal::in_memory();
-        let results = self.results();
-        results.compute(&journal, self.jobs.into())?;
-        self.document(&results, &journal, self.provenance()?)
-    }
-
-    /// Goes on where a run into the same folder stopped.
     fn in_folder(&self, path: &Path) -> Result<()> {
         let provenance = self.provenance()?;
-        let description = Description { provenance: &provenance, config: &self.comparison.to_config() };
-        let description = format!("{}\n", serde_json::to_string_pretty(&description)?);
-        let folder = Folder::open(path, &description, self.common.force)?;
-        if !folder.is_complete() {
-            let results = self.results();
-            let journal = Journal::Folder(folder);
-            results.compute(&journal, self.jobs.into())?;
-            let document = self.document(&results, &journal, provenance)?;
-            let Journal::Folder(folder) = journal else { bail!("a folder stays a folder") };
-            let results = [
+        let run = (&provenance, self.comparison);
+        let pivot = finish_in_folder(path, run, self.common.force, |journal| {
+            let document = self.document(journal, provenance.clone())?;
+            let files = vec![
                 ("rows.csv", csv(&document.rows)?),
                 ("rows.jsonl", jsonl(&document.rows)?),
                 ("statistics.csv", csv(&document.statistics)?),
             ];
-            folder.complete(&results, &document.text())?;
-            Sink::Stdout.write(&folder.pivot()?)?;
-            return folder.close();
-        }
-        Sink::Stdout.write(&folder.pivot()?)?;
-        folder.close()
-    }
-
-    fn results(&self) -> Results<'_> {
-        Results::new(self.comparison, self.dumps, self.backend, self.common.seed)
+            Ok((files, document.text()))
+        })?;
+        Sink::Stdout.write(&pivot)
     }
 
     fn provenance(&self) -> Result<Provenance> {
         Provenance::new(self.common, self.backend.name(), &self.dumps.iter().collect::<Vec<_>>())
     }
 
-    fn document(
-        &self,
-        results: &Results<'_>,
-        journal: &Journal<Row>,
-        provenance: Provenance,
-    ) -> Result<Document> {
+    /// Computes the units that the journal lacks, and puts the results together.
+    fn document(&self, journal: &Journal<'_, AblationRow>, provenance: Provenance) -> Result<Document> {
+        let results = Results::new(self.comparison, self.dumps, self.backend, self.common.seed);
+        results.compute(journal, self.jobs.into())?;
         let rows = results.rows(journal)?;
-        let baseline = self.comparison.baseline.to_string();
         let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);
         Ok(Document {
             provenance,
-            config: self.comparison.to_config(),
-            statistics: summarise(&rows, &baseline, self.common.seed),
+            config: self.comparison.clone(),
+            statistics: summarise(&rows, &(&self.comparison.baseline).into(), self.common.seed),
             notes: results.left_out().into_iter().chain(caveats).collect(),
             rows,
         })
@@ -179,23 +144,23 @@ impl Run<'_> {
 }
 
 impl Document {
-    /// A table for the one sample, or a table an objective over all of them; and what has to be read with it.
+    /// One table for a single sample, or one per objective for several; and the notes.
     fn text(&self) -> String {
         let first = &self.rows[0];
-        let same = |row: &Row| (&row.dump, &row.sample) == (&first.dump, &first.sample);
+        let same = |row: &AblationRow| (&row.dump, &row.sample) == (&first.dump, &first.sample);
         let tables = if self.rows.iter().all(same) { self.one_sample(first) } else { self.over_samples() };
         let notes =
             if self.notes.is_empty() { String::new() } else { format!("\n{}\n", self.notes.join("\n")) };
         tables + &notes
     }
 
-    fn one_sample(&self, first: &Row) -> String {
+    fn one_sample(&self, first: &AblationRow) -> String {
         format!(
             "{}, sample {}: norm(O_hat - O) / norm(O), layer-wise, over all layers of the dump; \
              * is the least of its column.\n\n{}\n",
             first.model,
             first.sample,
-            pivot::of_sample(&self.rows)
+            text::of_sample(&self.rows)
         )
     }
 
@@ -204,14 +169,12 @@ impl Document {
             "norm(O_hat - O) / norm(O), layer-wise, over all layers: the mean over samples with its 95 % bootstrap interval; in \
              how many of them it is below the baseline {}, and Wilcoxon's two-sided signed rank p-value, not corrected for \
              the number of rows; * is the least of its column.\n",
-            self.config.baseline.as_deref().unwrap_or_default()
+            self.config.baseline
         );
-        for objective in ["drop", "renormalised", "future"] {
+        for objective in Objective::ALL {
             if self.statistics.iter().any(|statistic| statistic.objective == objective) {
-                text += &format!(
-                    "\n{objective}\n\n{}\n",
-                    pivot::over_samples(&self.statistics, objective, &self.config.budgets)
-                );
+                let table = text::over_samples(&self.statistics, objective, &self.config.budgets);
+                text += &format!("\n{objective}\n\n{table}\n");
             }
         }
         text

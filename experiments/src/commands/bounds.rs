@@ -1,12 +1,11 @@
 //! `laprox bounds`
 
 use anyhow::Result;
-use comfy_table::CellAlignment;
 use laprox_fixtures::Dump;
 use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
 use laprox_reference::layer::Layer;
 use laprox_reference::{
-    Budget, CandidatesPerHead, EntriesPerHead, Error, LayerOrdinal, Layers, RetainedSet, pipeline,
+    Budget, CandidatesPerHead, EntriesPerHead, Error, LayerOrdinal, Layers, Policy, RetainedSet, pipeline,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,47 +15,26 @@ use crate::backend;
 use crate::cli::{Bounds, Common};
 use crate::data::{self, DataFolder};
 use crate::exit::ClaimFails;
+use crate::group::grouped;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::table;
+use crate::rows::spelling::{self, list};
+use crate::rows::{BoundRow, Slack};
 use crate::sample::Sample;
-
-/// One statement about one layer under one eviction.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    model: String,
-    sample: String,
-    policy: String,
-    budget: String,
-    entries_per_head: usize,
-    layer: usize,
-    bound: &'static str,
-    statement: &'static str,
-    left: f64,
-    right: f64,
-    /// `right - left`.
-    slack: f64,
-    /// `right / left`.
-    ratio: f64,
-    /// How far rounding may have moved the sides; empty for random statements.
-    rounding: Option<f64>,
-    /// Of the usual test of a random statement; empty for the others.
-    p_value: Option<f64>,
-    /// An upper bound on the same probability for any distribution, which decides.
-    p_bound: Option<f64>,
-    holds: bool,
-    /// Orders the rows of one statement by how close they are to failing.
-    #[serde(skip)]
-    strain: f64,
-}
+use crate::table::{Cell, Table};
 
 #[derive(Serialize)]
 struct Results {
     provenance: Provenance,
     trials: u32,
-    policy: String,
-    budgets: Vec<String>,
-    rows: Vec<Row>,
+    #[serde(with = "spelling")]
+    policy: Policy,
+    #[serde(with = "list")]
+    budgets: Vec<Budget>,
+    rows: Vec<BoundRow>,
+    /// How near each row is to failing, among the rows of one statement.
+    #[serde(skip)]
+    strains: Vec<f64>,
 }
 
 /// Checks every bound on every sample; the bounds themselves are always evaluated in f64, by definition.
@@ -72,26 +50,28 @@ fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
     let passes = dump.manifest().samples.len() * dump.manifest().layers.len();
     let progress = Progress::new("checking", 2 * passes as u64);
 
-    let mut rows = Vec::new();
+    let mut checked = Vec::new();
     for index in 0..dump.manifest().samples.len() {
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
-        rows.extend(Evictions::new(sample, arguments, common.seed, &progress)?.rows(checks, &progress)?);
+        checked.extend(Evictions::new(sample, arguments, common.seed, &progress)?.rows(checks, &progress)?);
     }
     drop(progress);
     let provenance = Provenance::new(common, backend.name(), &[&dump])?;
+    let (rows, strains) = checked.into_iter().unzip();
     let results = Results {
         provenance,
         trials: arguments.trials,
-        policy: arguments.policy.to_string(),
-        budgets: arguments.budgets.iter().map(Budget::to_string).collect(),
+        policy: arguments.policy,
+        budgets: arguments.budgets.clone(),
         rows,
+        strains,
     };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))?;
     verdict(&results.rows)
 }
 
-/// [`ClaimFails`] where a row does not hold.
-fn verdict(rows: &[Row]) -> Result<()> {
+/// [`ClaimFails`] for a row that does not hold.
+fn verdict(rows: &[BoundRow]) -> Result<()> {
     let Some(row) = rows.iter().find(|row| !row.holds) else { return Ok(()) };
     let violated = rows.iter().filter(|row| !row.holds).count();
     Err(ClaimFails(format!(
@@ -109,10 +89,10 @@ fn verdict(rows: &[Row]) -> Result<()> {
     .into())
 }
 
-/// What one sample's policy retains at each budget.
+/// The sets that a policy retains of one sample, one per budget.
 struct Evictions<'a> {
     sample: Sample<'a>,
-    policy: String,
+    policy: Policy,
     draws: Draws,
     sets: Vec<(Budget, EntriesPerHead, RetainedSet)>,
 }
@@ -131,20 +111,20 @@ impl<'a> Evictions<'a> {
         };
         Ok(Self {
             sample,
-            policy: arguments.policy.to_string(),
+            policy: arguments.policy,
             draws: Draws { seed, trials: arguments.trials as usize },
             sets: budgets.zip(retained.concat()).map(set).collect(),
         })
     }
 
-    /// Budget by budget, layer by layer within it; one layer is in memory at a time.
-    fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<Row>> {
+    /// Budget by budget, layer by layer within it, each row with its strain; one layer is in memory at a time.
+    fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<(BoundRow, f64)>> {
         let layers = self.sample.layers(progress);
         let by_layer = layers.each(&[], |ordinal, layer| self.bounds(ordinal, layer.reference(), checks))?;
         let mut rows = vec![Vec::new(); self.sets.len()];
         for (&number, bounds) in self.sample.dump.manifest().layers.iter().zip(by_layer) {
             for (set, bound) in bounds {
-                rows[set].push(self.row(set, number, &bound));
+                rows[set].push((self.row(set, number, &bound), bound.strain()));
             }
         }
         Ok(rows.concat())
@@ -173,21 +153,21 @@ impl<'a> Evictions<'a> {
         Ok(tasks.into_par_iter().flat_map_iter(evaluate).collect())
     }
 
-    fn row(&self, set: usize, layer: usize, bound: &Bound) -> Row {
+    fn row(&self, set: usize, layer: usize, bound: &Bound) -> BoundRow {
         let (budget, entries_per_head, _) = &self.sets[set];
         let (rounding, p_value, p_bound) = match bound.evidence {
             Evidence::AtMost { rounding } | Evidence::Equal { rounding, .. } => (Some(rounding), None, None),
             Evidence::Chance { p_value, p_bound } => (None, Some(p_value), Some(p_bound)),
         };
-        Row {
+        BoundRow {
             model: self.sample.dump.manifest().model.name.clone(),
             sample: self.sample.name().to_owned(),
-            policy: self.policy.clone(),
-            budget: budget.to_string(),
+            policy: (&self.policy).into(),
+            budget: *budget,
             entries_per_head: entries_per_head.0,
             layer,
-            bound: bound.id,
-            statement: bound.statement,
+            bound: bound.id.into(),
+            statement: bound.statement.into(),
             left: bound.left,
             right: bound.right,
             slack: bound.slack(),
@@ -196,68 +176,45 @@ impl<'a> Evictions<'a> {
             p_value,
             p_bound,
             holds: bound.holds(),
-            strain: bound.strain(),
         }
     }
 }
 
-/// For each sample and budget, a line a bound: the layer where it is nearest to failing, and how loose it is elsewhere.
+/// For each sample and budget, one line per bound: the layer in which it is nearest to failing, and how loose it is
+/// elsewhere.
 fn text(dump: &Dump, results: &Results) -> String {
-    let same = |one: &Row, next: &Row| (&one.sample, &one.budget) == (&next.sample, &next.budget);
-    let block = |rows: &[Row]| {
-        let first = &rows[0];
+    let rows = results.rows.iter().zip(results.strains.iter().copied());
+    let block = |((sample, budget), rows): ((&String, Budget), _)| {
         format!(
-            "{}, sample {}, {} at {}: each bound in the layer where it is nearest to failing, with the p-value of what \
+            "{}, sample {sample}, {} at {budget}: each bound in the layer where it is nearest to failing, with the p-value of what \
              is random, then the least, median and largest right / left over all layers of the dump.\n\n{}\n",
             dump.manifest().model.name,
-            first.sample,
-            first.policy,
-            first.budget,
+            results.policy,
             summary(rows)
         )
     };
-    results.rows.chunk_by(same).map(block).collect::<Vec<_>>().join("\n")
+    let blocks = grouped(rows, |(row, _)| (&row.sample, row.budget)).into_iter().map(block);
+    blocks.collect::<Vec<_>>().join("\n")
 }
 
-fn summary(rows: &[Row]) -> comfy_table::Table {
-    let header =
-        ["bound", "statement", "layer", "left", "right", "slack", "p", "least", "median", "most", "holds"];
-    let mut table = table(header);
-    let mut bounds: Vec<&str> = Vec::new();
-    for row in rows {
-        if !bounds.contains(&row.bound) {
-            bounds.push(row.bound);
-        }
+/// The table of rows with their strains.
+fn summary(rows: Vec<(&BoundRow, f64)>) -> Table {
+    let columns = ["layer", "left", "right", "slack", "p", "least", "median", "most", "holds"];
+    let mut table = Table::new("", ["bound", "statement"], columns);
+    let number = |number: f64| Cell::text(format!("{number:.4e}"));
+    for (_, rows) in grouped(rows, |(row, _)| &row.bound) {
+        let (rows, strains): (Vec<&BoundRow>, Vec<f64>) = rows.into_iter().unzip();
+        let worst =
+            (0..rows.len()).fold(0, |worst, row| if strains[row] > strains[worst] { row } else { worst });
+        let (worst, Slack { ratios, holding, rows, .. }) = (rows[worst], Slack::of(&rows));
+        let mut cells = vec![Cell::text(worst.layer.to_string())];
+        cells.extend([worst.left, worst.right, worst.slack].map(number));
+        cells.push(Cell::number(worst.p_value, 3));
+        cells.extend(ratios.map(|ratio| Cell::number(Some(ratio), 3)));
+        cells.push(Cell::text(format!("{holding} of {rows}")));
+        table.push([&*worst.bound, &*worst.statement], cells);
     }
-    for bound in bounds {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.bound == bound).collect();
-        table.add_row(cells(&rows));
-    }
-    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
-}
-
-/// One bound over all layers.
-fn cells(rows: &[&Row]) -> [String; 11] {
-    let worst = rows.iter().fold(rows[0], |worst, row| if row.strain > worst.strain { row } else { worst });
-    let mut ratios: Vec<f64> = rows.iter().map(|row| row.ratio).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    let holding = rows.iter().filter(|row| row.holds).count();
-    let number = |number: f64| format!("{number:.4e}");
-    let ratio = |ratio: f64| format!("{ratio:.3}");
-    [
-        worst.bound.to_owned(),
-        worst.statement.to_owned(),
-        worst.layer.to_string(),
-        number(worst.left),
-        number(worst.right),
-        number(worst.slack),
-        worst.p_value.map_or("-".into(), |p_value| format!("{p_value:.3}")),
-        ratio(ratios[0]),
-        ratio(ratios[ratios.len() / 2]),
-        ratio(ratios[ratios.len() - 1]),
-        format!("{holding} of {}", rows.len()),
-    ]
 }
 
 #[cfg(test)]

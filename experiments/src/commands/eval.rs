@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
@@ -10,28 +10,33 @@ use crate::backend;
 use crate::cli::{Common, Eval, When};
 use crate::eval::unit::{Wanted, units};
 use crate::eval::{
-    Asked, Correlation, EvalRow, EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations,
-    pivot, summarise,
+    EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations, summarise, text,
 };
 use crate::exit::require_files;
-use crate::journal::{Folder, Journal, jsonl};
+use crate::journal::{Journal, finish_in_folder};
 use crate::model::{self, Model, ModelFile};
 use crate::output::Sink;
+use crate::policies::require_available;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::csv;
+use crate::rows::spelling::list;
+use crate::rows::{Asked, CorrelationRow, EvalRow, csv, jsonl};
 use crate::tasks::{Haystack, Request};
 
-/// The policies that are compared where none is named.
+/// The policies that are compared by default.
 const DEFAULT_POLICIES: [&str; 6] = ["laprox", "snapkv", "streaming", "adakv", "criticalkv", "random"];
 
-/// What is evaluated, resolved.
+/// The evaluation, resolved.
 #[derive(Clone, Debug, Serialize)]
 struct Config {
-    tasks: Vec<String>,
-    question: Vec<&'static str>,
-    policies: Vec<String>,
-    budgets: Vec<String>,
+    #[serde(with = "list")]
+    tasks: Vec<EvalTask>,
+    #[serde(with = "list")]
+    question: Vec<Asked>,
+    #[serde(with = "list")]
+    policies: Vec<Policy>,
+    #[serde(with = "list")]
+    budgets: Vec<Budget>,
     context: Vec<usize>,
     depth: Vec<String>,
     samples: Option<usize>,
@@ -50,13 +55,6 @@ struct TextSource {
     sha256: String,
 }
 
-/// What a results folder is of.
-#[derive(Serialize)]
-struct Description<'a> {
-    provenance: &'a Provenance,
-    config: &'a Config,
-}
-
 /// Everything that an evaluation found.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -67,10 +65,10 @@ struct Document<'a> {
     #[serde(skip)]
     statistics: Vec<EvalStatistic>,
     #[serde(skip)]
-    correlations: Vec<Correlation>,
+    correlations: Vec<CorrelationRow>,
 }
 
-/// Lets the model answer from what every policy leaves of its cache.
+/// Lets the model answer from the cache as each policy leaves it.
 pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
@@ -94,9 +92,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     if let Some(path) = &arguments.results {
         return run.in_folder(path, common.force);
     }
-    let journal = Journal::in_memory();
-    run.compute(&journal)?;
-    let document = run.document(&journal)?;
+    let document = run.document(&Journal::in_memory())?;
     sink.write_document(format, &document, &document.rows, || document.text(model.name()))
 }
 
@@ -107,9 +103,7 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
         policies = DEFAULT_POLICIES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
     for policy in &policies {
-        if let Rule::Unavailable(missing) = policy.rule() {
-            bail!("policy '{policy}': {missing}");
-        }
+        require_available(policy)?;
         policy.queries_read(arguments.window)?;
     }
     policies.retain(|policy| !matches!(policy.rule(), Rule::Everything));
@@ -117,7 +111,7 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
     Ok(policies)
 }
 
-/// The given texts; for tasks that read texts, the one that comes with the source where none is given.
+/// The given texts; by default, for tasks that read texts, the one that comes with the source.
 fn texts(arguments: &Eval, model: &Model) -> Result<Vec<Text>> {
     let reads_texts = arguments.tasks.iter().any(|task| task.reads("text"));
     if arguments.texts.is_empty() && reads_texts {
@@ -130,10 +124,10 @@ fn config(arguments: &Eval, policies: &[Policy], texts: &[Text]) -> Config {
     let source = |text: &Text| TextSource { name: text.name.clone(), sha256: text.sha256.clone() };
     let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Config {
-        tasks: arguments.tasks.iter().map(EvalTask::to_string).collect(),
-        question: asked(arguments.question).iter().map(|asked| asked.name()).collect(),
-        policies: policies.iter().map(Policy::to_string).collect(),
-        budgets: arguments.budgets.iter().map(Budget::to_string).collect(),
+        tasks: arguments.tasks.clone(),
+        question: asked(arguments.question).to_vec(),
+        policies: policies.to_vec(),
+        budgets: arguments.budgets.clone(),
         context: arguments.context.clone(),
         depth: arguments.depth.iter().map(|depth| format!("{depth}%")).collect(),
         samples: arguments.samples,
@@ -199,31 +193,22 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Goes on where a run into the same folder stopped.
     fn in_folder(&self, path: &Path, force: bool) -> Result<()> {
-        let description = Description { provenance: self.provenance, config: self.config };
-        let description = format!("{}\n", serde_json::to_string_pretty(&description)?);
-        let mut folder = Folder::open(path, &description, force)?;
-        if !folder.is_complete() {
-            let journal = Journal::Folder(folder);
-            self.compute(&journal)?;
-            let document = self.document(&journal)?;
-            let Journal::Folder(same) = journal else { bail!("a folder stays a folder") };
-            let results = [
+        let pivot = finish_in_folder(path, (self.provenance, self.config), force, |journal| {
+            let document = self.document(journal)?;
+            let files = vec![
                 ("rows.csv", csv(&document.rows)?),
                 ("rows.jsonl", jsonl(&document.rows)?),
                 ("statistics.csv", csv(&document.statistics)?),
                 ("correlations.csv", csv(&document.correlations)?),
             ];
-            same.complete(&results, &document.text(self.evaluation.evictions.model.name()))?;
-            folder = same;
-        }
-        Sink::Stdout.write(&folder.pivot()?)?;
-        folder.close()
+            Ok((files, document.text(self.evaluation.evictions.model.name())))
+        })?;
+        Sink::Stdout.write(&pivot)
     }
 
     /// Computes every unit that the journal lacks.
-    fn compute(&self, journal: &Journal<EvalRow>) -> Result<()> {
+    fn compute(&self, journal: &Journal<'_, EvalRow>) -> Result<()> {
         let mut missing = Vec::new();
         for (index, unit) in self.units.iter().enumerate() {
             if journal.read(&name(index))?.is_none() {
@@ -246,7 +231,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn document(&self, journal: &Journal<EvalRow>) -> Result<Document<'_>> {
+    /// Computes the units that the journal lacks, and puts the results together.
+    fn document(&self, journal: &Journal<'_, EvalRow>) -> Result<Document<'_>> {
+        self.compute(journal)?;
         let unit = |index| {
             let rows = journal.read(&name(index))?;
             rows.with_context(|| format!("unit {index}: not computed"))
@@ -262,7 +249,7 @@ impl Run<'_> {
         })
     }
 
-    /// The budgets that windows leave nothing of, one line a length that lacks some.
+    /// The budgets that do not exceed the window, one line per length that lacks some.
     fn left_out(&self, rows: &[EvalRow]) -> Vec<String> {
         let mut targets: Vec<(usize, usize)> = rows.iter().map(|row| (row.target, row.context)).collect();
         targets.sort_unstable();
@@ -283,7 +270,7 @@ impl Run<'_> {
     }
 }
 
-/// What a unit is called where its rows are kept.
+/// A unit's name in the journal.
 fn name(index: usize) -> String {
     format!("{index:05}")
 }
@@ -291,6 +278,6 @@ fn name(index: usize) -> String {
 impl Document<'_> {
     fn text(&self, model: &str) -> String {
         let notes: String = self.notes.iter().map(|note| format!("\n{note}\n")).collect();
-        pivot::text(model, &self.config.budgets, &self.statistics, &self.correlations) + &notes
+        text(model, &self.config.budgets, &self.statistics, &self.correlations) + &notes
     }
 }

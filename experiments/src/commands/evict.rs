@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpDigest, DumpLayer};
-use laprox_reference::{Backend, CandidatesPerHead, OutputErrors, Policy, RetainedSet, pipeline};
+use laprox_reference::{
+    Backend, Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, pipeline,
+};
 use ndarray::ArrayView1;
 use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde::Serialize;
@@ -15,21 +17,25 @@ use serde::Serialize;
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
-use crate::output::{Sink, refuse_existing, write_file, write_folder};
+use crate::output::{Sink, pretty, refuse_existing, write_file, write_folder};
+use crate::policies::caveats;
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::report::{Row, Subject, caveats, table};
+use crate::rows::{AblationRow, Objective, of_eviction, spelling};
 use crate::sample::Sample;
 use crate::streamed::Streamed;
+use crate::table::{Table, number};
 
 #[derive(Serialize)]
 struct Summary {
     provenance: Provenance,
-    policy: String,
-    budget: String,
-    /// What has to be read with the rows.
+    #[serde(with = "spelling")]
+    policy: Policy,
+    #[serde(with = "spelling")]
+    budget: Budget,
+    /// Sentences to read with the rows.
     notes: Vec<&'static str>,
-    rows: Vec<Row>,
+    rows: Vec<AblationRow>,
 }
 
 /// Evicts every sample of the dump.
@@ -56,8 +62,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         let layers = sample.layers(&progress).read_by(&hash);
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
         let (retained, errors) = evict(backend.as_ref(), &layers, policy, per_head, &mut seconds)?;
-        let subject = Subject::new(&sample, arguments.policy, arguments.budget, per_head);
-        rows.extend(subject.rows(&dump.manifest().layers, &errors));
+        rows.extend(of_eviction(&sample, &arguments.policy, (arguments.budget, per_head), &errors));
         sets.push((sample.name().to_owned(), retained));
     }
     if common.times {
@@ -72,12 +77,12 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
             &dump,
             digest.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?,
         ),
-        policy: arguments.policy.to_string(),
-        budget: arguments.budget.to_string(),
+        policy: arguments.policy,
+        budget: arguments.budget,
         notes: caveats([&arguments.policy]),
         rows,
     };
-    let json = format!("{}\n", serde_json::to_string_pretty(&summary)?);
+    let json = pretty(&summary)?;
     if let Some(out) = &arguments.out {
         write_folder(out, common.force, |folder| write_results(folder, &sets, &json))?;
     }
@@ -115,25 +120,24 @@ fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
     write_file(path, false, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
-/// The layer-wise relative errors, a line a layer and one for the model, a table a sample.
+/// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.
 fn text(dump: &Dump, summary: &Summary) -> String {
     let layers = dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
     let mut text = format!("{} at {}\n", summary.policy, summary.budget);
     for sample in &dump.manifest().samples {
-        let mut table = table([sample.name.as_str(), "drop", "renormalised", "future"]);
+        let mut table = Table::of_labels([&sample.name[..], "drop", "renormalised", "future"]);
         for layer in layers.clone() {
             let name = layer.map_or("all layers".into(), |layer| format!("layer {layer}"));
-            let error = |objective| relative_error(&summary.rows, &sample.name, layer, objective);
-            table.add_row([name, error("drop"), error("renormalised"), error("future")]);
+            let is_shown = |row: &&AblationRow| {
+                row.sample == sample.name && row.layer == layer && row.form == Form::LayerWise
+            };
+            let errors = Objective::ALL.map(|objective| {
+                let mut rows = summary.rows.iter().filter(is_shown);
+                number(rows.find(|row| row.objective == objective).map(|row| row.relative_error), 4)
+            });
+            table.push([name].into_iter().chain(errors), vec![]);
         }
         text += &format!("\n{table}\n");
     }
     text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
-}
-
-fn relative_error(rows: &[Row], sample: &str, layer: Option<usize>, objective: &str) -> String {
-    let wanted = |row: &&Row| {
-        row.sample == sample && row.layer == layer && row.objective == objective && row.form == "layer-wise"
-    };
-    rows.iter().find(wanted).map_or("-".into(), |row| format!("{:.4}", row.relative_error))
 }

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::open_dump;
 use crate::cli::{Common, Inspect};
-use crate::output::Sink;
+use crate::output::{Sink, pretty};
 use crate::progress::Progress;
-use crate::report::table;
+use crate::table::Table;
 
 #[derive(Serialize)]
 struct Inspected<'a> {
@@ -37,16 +37,12 @@ pub(super) fn print(dump: &Dump, check: bool, json: bool) -> Result<()> {
         checked: check,
     };
     drop(progress);
-    Sink::Stdout.write(&if json {
-        format!("{}\n", serde_json::to_string_pretty(&inspected)?)
-    } else {
-        text(&inspected)
-    })
+    Sink::Stdout.write(&if json { pretty(&inspected)? } else { text(&inspected) })
 }
 
 fn text(inspected: &Inspected<'_>) -> String {
     let Manifest { model, layers, window, samples, .. } = inspected.manifest;
-    let mut facts = table(["dump", ""]);
+    let mut facts = Table::of_labels(["dump", ""]);
     let checked =
         if inspected.checked { "every value is finite" } else { "headers only (--check reads all)" };
     for (name, fact) in [
@@ -60,11 +56,11 @@ fn text(inspected: &Inspected<'_>) -> String {
         ("sha256", inspected.sha256.clone()),
         ("checked", checked.into()),
     ] {
-        facts.add_row([name.to_owned(), fact]);
+        facts.push([name.to_owned(), fact], vec![]);
     }
-    let mut table = table(["sample", "context", "future"]);
+    let mut table = Table::of_labels(["sample", "context", "future"]);
     for sample in samples {
-        table.add_row([sample.name.clone(), sample.context.to_string(), sample.future.to_string()]);
+        table.push([sample.name.clone(), sample.context.to_string(), sample.future.to_string()], vec![]);
     }
     format!("{facts}\n\n{table}\n")
 }

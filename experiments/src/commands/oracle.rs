@@ -1,5 +1,6 @@
 //! `laprox oracle`
 
+use std::iter::Sum;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::Certified;
 use laprox_reference::{
-    Allocation, Budget, EntriesPerHead, Form, OutputError, OutputErrors, Policy, Searched, pipeline,
+    Allocation, Budget, EntriesPerHead, Oracle, OutputError, OutputErrors, Policy, Rule, Searched, pipeline,
 };
 use serde::Serialize;
 
@@ -16,12 +17,15 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
+use crate::group::distinct;
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
-use crate::report::table;
+use crate::rows::spelling::{self, list};
+use crate::rows::{OracleRow, each_layer_and_all, in_form};
 use crate::sample::Sample;
+use crate::table::{Table, number};
 
-/// The policies that an oracle is compared with where none is named.
+/// The policies that an oracle is compared with by default.
 const DEFAULT_POLICIES: [&str; 8] = [
     "laprox",
     "laprox:pool=none",
@@ -33,38 +37,14 @@ const DEFAULT_POLICIES: [&str; 8] = [
     "streaming",
 ];
 
-/// One policy, or the oracle itself, against the proven bound: for a layer, or all of them.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    model: String,
-    sample: String,
-    budget: String,
-    entries_per_head: usize,
-    policy: String,
-    /// The layer's number; empty for all layers together.
-    layer: Option<usize>,
-    /// `norm(O_hat - O) / norm(O)`, `drop`, in the oracle's form.
-    relative_error: f64,
-    /// The proven least of it; empty where the oracle proves nothing.
-    relative_lower_bound: Option<f64>,
-    /// Error over bound.
-    over_bound: Option<f64>,
-    /// Relaxations that the proof took; only beside the oracle.
-    nodes: Option<usize>,
-    /// The `drop` error of the layer's output, layer-wise, whatever the oracle's form.
-    layer_wise: f64,
-    /// The `renormalised` error, layer-wise.
-    renormalised: f64,
-    /// The `future` error, layer-wise, where the dump holds later queries.
-    future: Option<f64>,
-}
-
 #[derive(Serialize)]
 struct Results {
     provenance: Provenance,
-    oracle: String,
-    budgets: Vec<String>,
-    rows: Vec<Row>,
+    #[serde(with = "spelling")]
+    oracle: Policy,
+    #[serde(with = "list")]
+    budgets: Vec<Budget>,
+    rows: Vec<OracleRow>,
 }
 
 /// Searches every sample at every budget.
@@ -90,8 +70,8 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
         }
     }
     let provenance = Provenance::new(common, backend.name(), &[&dump])?;
-    let budgets = arguments.budgets.iter().map(Budget::to_string).collect();
-    let results = Results { provenance, oracle: arguments.oracle.to_string(), budgets, rows };
+    let budgets = arguments.budgets.clone();
+    let results = Results { provenance, oracle: arguments.oracle, budgets, rows };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))
 }
 
@@ -103,7 +83,7 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// The policies to compare with, each under one budget a layer where the oracle is.
+/// The policies to compare with; within layers, if the oracle is.
 fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
     let mut policies = arguments.policies.clone();
     if policies.is_empty() {
@@ -112,19 +92,12 @@ fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
     if arguments.oracle.options().allocation != Allocation::LAYER {
         return Ok(policies);
     }
-    let mut within_layers: Vec<Policy> = Vec::new();
-    for policy in policies {
-        let wider = !policy.options().allocation.entry().within_layers;
-        let policy = if wider && policy.has_option("allocation") {
-            policy.with("allocation", "layer")?
-        } else {
-            policy
-        };
-        if !within_layers.contains(&policy) {
-            within_layers.push(policy);
-        }
-    }
-    Ok(within_layers)
+    let within_layers = |policy: Policy| {
+        let wider = !policy.options().allocation.entry().within_layers && policy.has_option("allocation");
+        if wider { policy.with("allocation", "layer") } else { Ok(policy) }
+    };
+    let policies: Vec<Policy> = policies.into_iter().map(within_layers).collect::<Result<_, _>>()?;
+    Ok(distinct(policies))
 }
 
 /// One sample at one budget.
@@ -136,7 +109,7 @@ struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn rows(&self, policies: &[Policy], go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Row>> {
+    fn rows(&self, policies: &[Policy], go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<OracleRow>> {
         let (context_len, window_len) = (self.sample.context_len(), self.sample.window_len());
         let per_head = self.budget.candidates_per_head(context_len, window_len)?;
         let status = Status::new(&format!("{} {} at {}", self.oracle, self.sample.name(), self.budget));
@@ -154,34 +127,17 @@ impl Problem<'_> {
         let mut sets = vec![searched.retained.clone()];
         sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head])?.concat());
         let errors = pipeline::evaluate(&layers, &sets)?;
-        let bounds = self.bounds(&searched, &errors[0]);
-        let named = std::iter::once(&self.oracle).chain(policies).zip(&errors).enumerate();
-        let rows = named.map(|(index, (policy, errors))| {
-            let nodes =
-                if index == 0 { nodes(&searched, errors.len()) } else { vec![None; errors.len() + 1] };
+        // The oracle for the later queries proves nothing about `drop`.
+        let proves_drop = !matches!(self.oracle.rule(), Rule::Oracle(Oracle::Future));
+        let bound = |certified: &Certified| proves_drop.then_some(certified.squared_lower_bound);
+        let bounds = each_and_all(&searched, errors[0].len(), bound);
+        let nodes = each_and_all(&searched, errors[0].len(), |certified| Some(certified.nodes));
+        let named = std::iter::once((&self.oracle, nodes.clone()));
+        let named = named.chain(policies.iter().map(|policy| (policy, vec![None; nodes.len()])));
+        let rows = named.zip(&errors).map(|((policy, nodes), errors)| {
             self.rows_of(policy, errors, &bounds, &nodes, per_head.with_window(window_len))
         });
         Ok(rows.collect::<Vec<_>>().concat())
-    }
-
-    /// The `drop` error in the oracle's form.
-    fn objective(&self, errors: &OutputErrors) -> OutputError {
-        match self.oracle.options().form {
-            Form::LayerWise => errors.drop.layer_wise,
-            Form::HeadWise => errors.drop.head_wise,
-        }
-    }
-
-    /// The squared bound of each layer, and of all of them; `None` where nothing is proven of `drop`.
-    fn bounds(&self, searched: &Searched, errors: &[OutputErrors]) -> Vec<Option<f64>> {
-        let proves_drop = self.oracle.name() != "oracle:future";
-        let proven = |certified: &Option<Certified>| {
-            certified.as_ref().filter(|_| proves_drop).map(|certified| certified.squared_lower_bound)
-        };
-        let parts: Vec<Option<f64>> = searched.certified.iter().map(proven).collect();
-        let total: Option<f64> = parts.iter().copied().sum();
-        let by_layer = if parts.len() == errors.len() { parts } else { vec![None; errors.len()] };
-        by_layer.into_iter().chain([total]).collect()
     }
 
     fn rows_of(
@@ -191,18 +147,17 @@ impl Problem<'_> {
         bounds: &[Option<f64>],
         nodes: &[Option<usize>],
         EntriesPerHead(entries_per_head): EntriesPerHead,
-    ) -> Vec<Row> {
-        let layers = self.sample.dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
-        let errors = errors.iter().copied().chain(OutputErrors::total(errors.iter().copied()));
+    ) -> Vec<OracleRow> {
+        let layers = each_layer_and_all(&self.sample.dump.manifest().layers, errors);
         let row = |(index, (layer, errors)): (usize, (Option<usize>, OutputErrors))| {
-            let error = self.objective(&errors);
+            let error = in_form(errors.drop, self.oracle.options().form);
             let bound = bounds[index];
-            Row {
+            OracleRow {
                 model: self.sample.dump.manifest().model.name.clone(),
                 sample: self.sample.name().to_owned(),
-                budget: self.budget.to_string(),
+                budget: self.budget,
                 entries_per_head,
-                policy: policy.to_string(),
+                policy: policy.into(),
                 layer,
                 relative_error: error.relative(),
                 relative_lower_bound: bound
@@ -214,50 +169,38 @@ impl Problem<'_> {
                 future: errors.future.map(|error| error.layer_wise.relative()),
             }
         };
-        layers.zip(errors).enumerate().map(row).collect()
+        layers.enumerate().map(row).collect()
     }
 }
 
-/// The relaxations that each layer's proof took, and all together.
-fn nodes(searched: &Searched, layers: usize) -> Vec<Option<usize>> {
-    let parts: Vec<Option<usize>> =
-        searched.certified.iter().map(|part| part.as_ref().map(|part| part.nodes)).collect();
-    let total = parts.iter().copied().sum();
-    let by_layer = if parts.len() == layers { parts } else { vec![None; layers] };
-    by_layer.into_iter().chain([total]).collect()
+/// A number of each layer's proof, if each layer has its own, then their sum.
+fn each_and_all<T: Copy + Sum>(
+    searched: &Searched,
+    layers: usize,
+    number: impl Fn(&Certified) -> Option<T>,
+) -> Vec<Option<T>> {
+    let parts: Vec<Option<T>> = searched.certified.iter().map(|part| number(part.as_ref()?)).collect();
+    let all = parts.iter().copied().sum();
+    let each = if parts.len() == layers { parts } else { vec![None; layers] };
+    each.into_iter().chain([all]).collect()
 }
 
 /// For each sample and budget: the oracle and the policies over all layers, then the oracle layer by layer.
 fn text(dump: &Dump, results: &Results) -> String {
-    let same = |one: &Row, next: &Row| (&one.sample, &one.budget) == (&next.sample, &next.budget);
-    let block = |rows: &[Row]| {
-        let mut summary =
-            table(["policy", "error", "bound", "error / bound", "nodes", "layer-wise", "renorm", "future"]);
-        rows.iter().filter(|row| row.layer.is_none()).for_each(|row| {
-            summary.add_row(cells(&row.policy, row));
-        });
+    let same = |one: &OracleRow, next: &OracleRow| (&one.sample, one.budget) == (&next.sample, next.budget);
+    let block = |rows: &[OracleRow]| {
+        let (whole, layers): (Vec<&OracleRow>, Vec<&OracleRow>) =
+            rows.iter().partition(|row| row.layer.is_none());
+        let policies = table("policy", &whole, |row| row.policy.to_string());
         let mut text = format!(
-            "{}, sample {} at {}: norm(O_hat - O) / norm(O) over all layers of the dump.\n\n{summary}\n",
+            "{}, sample {} at {}: norm(O_hat - O) / norm(O) over all layers of the dump.\n\n{policies}\n",
             dump.manifest().model.name,
             rows[0].sample,
             rows[0].budget
         );
-        let by_layer: Vec<&Row> =
-            rows.iter().filter(|row| row.nodes.is_some() && row.layer.is_some()).collect();
-        if !by_layer.is_empty() {
-            let mut layers = table([
-                "layer",
-                "error",
-                "bound",
-                "error / bound",
-                "nodes",
-                "layer-wise",
-                "renorm",
-                "future",
-            ]);
-            for row in by_layer {
-                layers.add_row(cells(&row.layer.unwrap_or_default().to_string(), row));
-            }
+        let layers: Vec<&OracleRow> = layers.into_iter().filter(|row| row.nodes.is_some()).collect();
+        if !layers.is_empty() {
+            let layers = table("layer", &layers, |row| row.layer.unwrap_or_default().to_string());
             text += &format!("\n{layers}\n");
         }
         text
@@ -265,17 +208,21 @@ fn text(dump: &Dump, results: &Results) -> String {
     results.rows.chunk_by(same).map(block).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(name: &str, row: &Row) -> [String; 8] {
-    let number =
-        |number: Option<f64>, digits: usize| number.map_or("-".into(), |number| format!("{number:.digits$}"));
-    [
-        name.to_owned(),
-        number(Some(row.relative_error), 4),
-        number(row.relative_lower_bound, 4),
-        number(row.over_bound, 4),
-        row.nodes.map_or("-".into(), |nodes| nodes.to_string()),
-        number(Some(row.layer_wise), 4),
-        number(Some(row.renormalised), 4),
-        number(row.future, 4),
-    ]
+fn table(label: &str, rows: &[&OracleRow], name: impl Fn(&OracleRow) -> String) -> Table {
+    let columns = ["error", "bound", "error / bound", "nodes", "layer-wise", "renorm", "future"];
+    let mut table = Table::of_labels([label].into_iter().chain(columns));
+    for row in rows {
+        let cells = [
+            name(row),
+            number(Some(row.relative_error), 4),
+            number(row.relative_lower_bound, 4),
+            number(row.over_bound, 4),
+            row.nodes.map_or("-".into(), |nodes| nodes.to_string()),
+            number(Some(row.layer_wise), 4),
+            number(Some(row.renormalised), 4),
+            number(row.future, 4),
+        ];
+        table.push(cells, vec![]);
+    }
+    table
 }

@@ -5,10 +5,11 @@ use laprox_reference::{Allocation, OptionKey, POLICIES, Parameter, PolicyEntry};
 use serde::Serialize;
 
 use crate::cli::Common;
-use crate::output::Sink;
-use crate::report::table;
+use crate::output::{Sink, pretty};
+use crate::policies::is_read;
+use crate::table::Table;
 
-/// All that there is to choose from.
+/// All policies and allocations.
 #[derive(Serialize)]
 struct Listed {
     policies: Vec<ListedPolicy>,
@@ -19,7 +20,7 @@ struct Listed {
 struct ListedPolicy {
     name: &'static str,
     formula: &'static str,
-    /// Every option and its value where none is given, but for those that mean nothing under the default allocation.
+    /// Every option with its default, except for those that the default allocation does not read.
     defaults: String,
     source: &'static str,
     caveat: &'static str,
@@ -29,7 +30,7 @@ struct ListedPolicy {
 struct ListedAllocation {
     name: &'static str,
     rule: &'static str,
-    /// Its own options and their values where none is given.
+    /// Its own options with their defaults.
     defaults: String,
     source: &'static str,
 }
@@ -40,28 +41,25 @@ pub(super) fn run(common: &Common) -> Result<()> {
         policies: POLICIES.iter().map(list).collect(),
         allocations: Allocation::ALL.into_iter().map(list_allocation).collect(),
     };
-    let text = if common.json { serde_json::to_string_pretty(&listed)? } else { text(&listed) };
-    Sink::Stdout.write(&format!("{text}\n"))
+    Sink::Stdout.write(&if common.json { pretty(&listed)? } else { text(&listed) })
 }
 
 fn text(listed: &Listed) -> String {
-    let mut policies = table(["policy", "score", "defaults", "source"]);
+    let mut policies = Table::of_labels(["policy", "score", "defaults", "source"]);
     for policy in &listed.policies {
-        policies.add_row([policy.name, policy.formula, &policy.defaults, policy.source]);
+        policies.push([policy.name, policy.formula, &policy.defaults, policy.source], vec![]);
     }
-    let mut allocations = table(["allocation", "rule", "defaults", "source"]);
+    let mut allocations = Table::of_labels(["allocation", "rule", "defaults", "source"]);
     for allocation in &listed.allocations {
-        allocations.add_row([allocation.name, allocation.rule, &allocation.defaults, allocation.source]);
+        allocations.push([allocation.name, allocation.rule, &allocation.defaults, allocation.source], vec![]);
     }
     let caveats: Vec<&str> =
         listed.policies.iter().map(|policy| policy.caveat).filter(|caveat| !caveat.is_empty()).collect();
-    format!("{policies}\n\n{}\n\n{allocations}", caveats.join("\n"))
+    format!("{policies}\n\n{}\n\n{allocations}\n", caveats.join("\n"))
 }
 
 fn list(entry: &PolicyEntry) -> ListedPolicy {
-    let read = |key: &OptionKey| {
-        key.allocations().is_none_or(|allocations| allocations.contains(&entry.defaults.allocation))
-    };
+    let read = |key: &OptionKey| is_read(key, entry.defaults.allocation);
     let defaults = entry.options.keys().into_iter().filter(read);
     let defaults = defaults.map(|key| format!("{}={}", key.name(), key.get(&entry.defaults)));
     ListedPolicy {

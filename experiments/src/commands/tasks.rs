@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::cli::Common;
 use crate::eval::task::TEXT_TASKS;
-use crate::output::Sink;
-use crate::report::table;
+use crate::output::{Sink, pretty};
+use crate::table::Table;
 use crate::tasks::{Argument, TASKS};
 
 /// One task, for tables and JSON.
@@ -18,15 +18,15 @@ struct Line {
     source: &'static str,
 }
 
-/// Lists every task with what it asks and where it was published.
+/// Lists every task with its question and its source.
 pub(super) fn run(common: &Common) -> Result<()> {
     let lines = lines();
     if common.json {
-        return Sink::Stdout.write(&format!("{}\n", serde_json::to_string_pretty(&lines)?));
+        return Sink::Stdout.write(&pretty(&lines)?);
     }
-    let mut tasks = table(["task", "argument", "what", "source"]);
+    let mut tasks = Table::of_labels(["task", "argument", "what", "source"]);
     for line in &lines {
-        tasks.add_row([line.task, &line.argument, line.summary, line.source]);
+        tasks.push([line.task, &line.argument, line.summary, line.source], vec![]);
     }
     Sink::Stdout.write(&format!("{tasks}\n"))
 }

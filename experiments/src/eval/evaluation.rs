@@ -1,6 +1,5 @@
 //! Computes the rows of a unit.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -11,11 +10,11 @@ use super::evicted::Evicted;
 use super::evictions::Evictions;
 use super::fidelity::{Fidelity, predictions};
 use super::prefilled::Prefilled;
-use super::row::EvalRow;
-use super::unit::{Asked, Text, Unit, Work};
+use super::unit::{Text, Unit, Work};
 use crate::model::{Continuation, Model, Observer};
+use crate::rows::{Asked, EvalRow, FULL_BUDGET, MetricName, PolicyName};
 use crate::seed::seed_of;
-use crate::tasks::Prompt;
+use crate::tasks::{Depth, Prompt};
 
 /// How often scoring is timed; the median counts.
 const TRIALS: usize = 3;
@@ -39,8 +38,8 @@ struct Subject<'a> {
     model: &'a Model,
     unit: &'a Unit<'a>,
     prompt: &'a str,
-    question: &'static str,
-    depth: String,
+    question: Option<Asked>,
+    depth: Option<Depth>,
     sample: usize,
     context_len: usize,
     full_cache_bytes: usize,
@@ -49,7 +48,7 @@ struct Subject<'a> {
 /// What is in one row alone.
 struct Measured<'a> {
     evicted: Option<&'a Evicted>,
-    metric: Cow<'static, str>,
+    metric: MetricName,
     value: f64,
     full_value: f64,
     cache_bytes: usize,
@@ -65,14 +64,14 @@ impl Subject<'_> {
         EvalRow {
             model: self.model.name().to_owned(),
             task: self.unit.task.clone(),
-            question: self.question.into(),
+            question: self.question,
             prompt: self.prompt.to_owned(),
             target: self.unit.target,
             context: self.context_len,
-            depth: self.depth.clone(),
+            depth: self.depth,
             sample: self.sample,
-            policy: evicted.map_or("full".into(), |evicted| evicted.policy.to_string()),
-            budget: evicted.map_or("100%".into(), |evicted| evicted.budget.to_string()),
+            policy: evicted.map_or(PolicyName::FULL, |evicted| (&evicted.policy).into()),
+            budget: evicted.map_or(FULL_BUDGET, |evicted| evicted.budget),
             entries_per_head: evicted.map_or(self.context_len, |evicted| evicted.entries_per_head.0),
             metric,
             value,
@@ -138,8 +137,8 @@ impl Evaluation<'_> {
             model,
             unit,
             prompt: &prompt.id,
-            question: asked.name(),
-            depth: prompt.facets.depth.map(|depth| format!("{depth}%")).unwrap_or_default(),
+            question: Some(asked),
+            depth: prompt.facets.depth,
             sample: prompt.facets.sample,
             context_len: context.len(),
             full_cache_bytes: full.cache_bytes,
@@ -173,7 +172,7 @@ impl Evaluation<'_> {
             let [value, full_value] =
                 [found, &full].map(|found| Fidelity::new(&full, found, targets).metrics());
             let row = |((metric, value), (_, full_value))| {
-                let (metric, answer) = (Cow::Borrowed(metric), String::new());
+                let answer = String::new();
                 subject.row(Measured { evicted, metric, value, full_value, cache_bytes, answer })
             };
             value.into_iter().zip(full_value).map(row).collect::<Vec<_>>()
@@ -194,19 +193,19 @@ impl Evaluation<'_> {
         let evicted = self.evict(&prefilled, &[], &text.name)?;
         let (full_speed, full_cache_bytes) = self.decode_speed(prefilled.full(later.len())?, later)?;
         let subject = self.subject(unit, text, full_cache_bytes);
-        let row = |evicted, metric: &'static str, value, full_value, cache_bytes| {
+        let row = |evicted, metric, value, full_value, cache_bytes| {
             let answer = String::new();
-            subject.row(Measured { evicted, metric: metric.into(), value, full_value, cache_bytes, answer })
+            subject.row(Measured { evicted, metric, value, full_value, cache_bytes, answer })
         };
         let mut rows = vec![
-            row(None, "prefill s", prefill_seconds, prefill_seconds, full_cache_bytes),
-            row(None, "decode tokens/s", full_speed, full_speed, full_cache_bytes),
+            row(None, MetricName::PREFILL_SECONDS, prefill_seconds, prefill_seconds, full_cache_bytes),
+            row(None, MetricName::DECODE_SPEED, full_speed, full_speed, full_cache_bytes),
         ];
         for evicted in &evicted {
             let (speed, bytes) = self.decode_speed(prefilled.evicted(evicted, later.len())?, later)?;
             let seconds = self.score_seconds(&prefilled, &evicted.policy, evicted.budget)?;
-            rows.push(row(Some(evicted), "score s", seconds, prefill_seconds, bytes));
-            rows.push(row(Some(evicted), "decode tokens/s", speed, full_speed, bytes));
+            rows.push(row(Some(evicted), MetricName::SCORE_SECONDS, seconds, prefill_seconds, bytes));
+            rows.push(row(Some(evicted), MetricName::DECODE_SPEED, speed, full_speed, bytes));
         }
         Ok(rows)
     }
@@ -216,8 +215,8 @@ impl Evaluation<'_> {
             model: self.model(),
             unit,
             prompt: &text.name,
-            question: "",
-            depth: String::new(),
+            question: None,
+            depth: None,
             sample: 0,
             context_len: unit.target,
             full_cache_bytes,
@@ -237,7 +236,7 @@ impl Evaluation<'_> {
         Ok(seconds[TRIALS / 2])
     }
 
-    /// Tokens a second, one at a time, and the bytes of the cache.
+    /// Tokens per second, one at a time, and the bytes of the cache.
     fn decode_speed(&self, mut sequence: Continuation, tokens: &[u32]) -> Result<(f64, usize)> {
         ensure!(!tokens.is_empty(), "--future: expected tokens to decode, found 0");
         let start = Instant::now();

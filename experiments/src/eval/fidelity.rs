@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::model::{Continuation, Model};
+use crate::rows::MetricName;
 
 /// The logits after each of `tokens`, `[tokens][vocabulary]`, seen through a sequence's cache.
 ///
@@ -27,8 +28,12 @@ pub struct Fidelity {
 impl Fidelity {
     /// By the names of rows.
     #[must_use]
-    pub fn metrics(&self) -> [(&'static str, f64); 3] {
-        [("nll", self.negative_log_likelihood), ("kl", self.divergence), ("agreement", self.agreement)]
+    pub fn metrics(&self) -> [(MetricName, f64); 3] {
+        [
+            (MetricName::NLL, self.negative_log_likelihood),
+            (MetricName::KL, self.divergence),
+            (MetricName::AGREEMENT, self.agreement),
+        ]
     }
 
     /// Compares predictions `[tokens][vocabulary]` of the full and of an evicted cache; `targets` are the true tokens.

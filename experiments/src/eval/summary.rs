@@ -1,9 +1,11 @@
-//! One line a task, metric, policy and budget over all prompts.
+//! One line per task, question, metric, policy and budget over all prompts.
 
+use laprox_reference::Budget;
 use serde::Serialize;
 
-use super::row::EvalRow;
 use crate::group::grouped;
+use crate::rows::spelling::{self, or_empty};
+use crate::rows::{Asked, EvalRow, MetricName, PolicyName};
 use crate::statistics::bootstrap;
 
 /// A metric's mean over prompts.
@@ -11,14 +13,16 @@ use crate::statistics::bootstrap;
 pub struct EvalStatistic {
     /// The task.
     pub task: String,
-    /// When the question was asked.
-    pub question: String,
+    /// When the question was asked; empty for a task without one.
+    #[serde(with = "or_empty")]
+    pub question: Option<Asked>,
     /// The metric.
-    pub metric: String,
+    pub metric: MetricName,
     /// The policy.
-    pub policy: String,
+    pub policy: PolicyName,
     /// The budget as asked for.
-    pub budget: String,
+    #[serde(with = "spelling")]
+    pub budget: Budget,
     /// How many prompts.
     pub prompts: usize,
     /// The mean.
@@ -33,36 +37,24 @@ pub struct EvalStatistic {
     pub bytes_share: f64,
 }
 
-/// What rows have in common that are averaged.
-fn key(row: &EvalRow) -> [&str; 5] {
-    [&row.task, &row.question, &row.metric, &row.policy, &row.budget]
-}
-
-/// Rows grouped by task, question, metric, policy and budget, in the order in which they come.
+/// Rows by task, question, metric, policy and budget, in the order in which they come.
 #[must_use]
 pub fn summarise(rows: &[EvalRow], seed: u64) -> Vec<EvalStatistic> {
-    groups(rows, key).iter().map(|group| statistic(group, seed)).collect()
-}
-
-/// Rows of one key, keys in the order of their first row.
-pub(super) fn groups<'a, K: PartialEq>(
-    rows: &'a [EvalRow],
-    key: impl Fn(&'a EvalRow) -> K,
-) -> Vec<Vec<&'a EvalRow>> {
-    grouped(rows, |row| key(row)).into_iter().map(|(_, group)| group).collect()
+    let groups = grouped(rows, |row| (&row.task, row.question, &row.metric, &row.policy, row.budget));
+    groups.iter().map(|(_, group)| statistic(group, seed)).collect()
 }
 
 fn statistic(group: &[&EvalRow], seed: u64) -> EvalStatistic {
     let values: Vec<f64> = group.iter().map(|row| row.value).collect();
     let mean = |of: fn(&EvalRow) -> f64| group.iter().map(|row| of(row)).sum::<f64>() / group.len() as f64;
     let interval = bootstrap::interval(&values, seed);
-    let [task, question, metric, policy, budget] = key(group[0]).map(str::to_owned);
+    let first = group[0].clone();
     EvalStatistic {
-        task,
-        question,
-        metric,
-        policy,
-        budget,
+        task: first.task,
+        question: first.question,
+        metric: first.metric,
+        policy: first.policy,
+        budget: first.budget,
         prompts: group.len(),
         mean: mean(|row| row.value),
         low: interval.map(|[low, _]| low),

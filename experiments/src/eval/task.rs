@@ -21,7 +21,7 @@ pub enum EvalTask {
 /// The tasks that read texts, and what they measure.
 pub const TEXT_TASKS: [(&str, &str); 2] = [
     ("fidelity", "how the evicted cache predicts a text's own next tokens, against the full one"),
-    ("speed", "seconds to score, decoded tokens a second, bytes of the cache; not the same in two runs"),
+    ("speed", "seconds to score, decoded tokens per second, bytes of the cache; not the same in two runs"),
 ];
 
 impl EvalTask {

@@ -7,27 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::task::EvalTask;
 use crate::model::Model;
+use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};
-
-/// When a question is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Before evicting: it ends the context, and the window sees it.
-    Aware,
-    /// After evicting: it meets what was retained without it.
-    Agnostic,
-}
-
-impl Asked {
-    /// The name in rows.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Aware => "aware",
-            Self::Agnostic => "agnostic",
-        }
-    }
-}
 
 /// A text in a model's tokens.
 #[derive(Clone, Debug)]

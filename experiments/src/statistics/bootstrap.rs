@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// How often samples are drawn anew.
 pub const RESAMPLES: usize = 10_000;
-/// The share of draws on either side of an interval where nothing else is said: 95 % are inside.
+/// The default share of draws on either side of an interval: 95 % are inside.
 pub const TAIL: f64 = 0.025;
 
 /// A stratum: several columns measured on the same units, `[unit][column]`. Prompts of a task, policies side by side.
@@ -35,8 +35,8 @@ pub fn interval_of(count: usize, seed: u64, statistic: impl Fn(&[usize]) -> Opti
 
 /// The interval of a statistic of columns' means that leaves `tail` of the draws on either side.
 ///
-/// The units of each stratum are drawn anew, whole, so that what is paired stays paired; a column's mean is the mean over
-/// strata of the means over their units. `None` where a stratum has fewer than two units, or there is none.
+/// The units of each stratum are drawn anew, whole, so that pairs stay pairs; a column's mean is the mean over strata of
+/// the means over their units. `None` if a stratum has fewer than two units, or there is none.
 #[must_use]
 pub fn paired_interval(
     strata: &[Stratum],
@@ -52,7 +52,7 @@ pub fn paired_interval(
     })
 }
 
-/// What leaves `tail` of `RESAMPLES` draws on either side.
+/// The two numbers that leave `tail` of `RESAMPLES` draws on either side.
 fn percentiles(
     tail: f64,
     seed: u64,

@@ -1,8 +1,8 @@
-//! What a comparison over several samples may claim: intervals and paired tests.
+//! Statistics over several samples: intervals, paired tests and rank correlations.
 
 pub mod bootstrap;
+mod estimate;
 pub mod spearman;
-mod summary;
 pub mod wilcoxon;
 
-pub use summary::{Statistic, summarise};
+pub use estimate::Estimate;

@@ -1,6 +1,6 @@
 //! Spearman's rank correlation.
 
-/// Pearson's correlation of the ranks, ties at their mean rank; `None` where either list does not vary.
+/// Pearson's correlation of the ranks, ties at their mean rank; `None` if either list does not vary.
 ///
 /// # Panics
 /// When the lists have different lengths.
@@ -18,7 +18,7 @@ pub fn correlation(one: &[f64], two: &[f64]) -> Option<f64> {
 }
 
 /// The mean rank of each value, from 1.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub(super) fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
     let mut ranks = vec![0.0; values.len()];

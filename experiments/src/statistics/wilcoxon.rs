@@ -2,13 +2,15 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use super::spearman::ranks;
+
 /// Beyond so many differences the normal approximation is used.
 const MOST_EXACT: usize = 200;
 
 /// The two-sided p-value of `differences`.
 ///
 /// Zeros are left out, ties share their mean rank. Up to 200 differences the distribution of the rank sum is
-/// exact, given the ties; beyond, it is the normal one with its variance reduced for ties. 1 where no difference is left.
+/// exact, given the ties; beyond, it is the normal one with its variance reduced for ties. 1 if no difference is left.
 #[must_use]
 pub fn p_value(differences: &[f64]) -> f64 {
     let differences: Vec<f64> = differences.iter().copied().filter(|&difference| difference != 0.0).collect();
@@ -20,15 +22,8 @@ pub fn p_value(differences: &[f64]) -> f64 {
 
 /// Twice the mean rank of each magnitude: whole numbers.
 fn doubled_ranks(differences: &[f64]) -> Vec<usize> {
-    let magnitude = |i: usize| differences[i].abs();
-    let count = |is: &dyn Fn(f64) -> bool| (0..differences.len()).filter(|&j| is(magnitude(j))).count();
-    // Ranks first..=last have a mean of (first + last) / 2.
-    let rank = |i: usize| {
-        let smaller = count(&|other| other < magnitude(i));
-        let alike = count(&|other| other == magnitude(i));
-        2 * smaller + 1 + alike
-    };
-    (0..differences.len()).map(rank).collect()
+    let magnitudes: Vec<f64> = differences.iter().map(|difference| difference.abs()).collect();
+    ranks(&magnitudes).into_iter().map(|rank| (2.0 * rank) as usize).collect()
 }
 
 /// Each rank counts for the sum with probability one half: the chance of a sum as far from the middle.
@@ -59,13 +54,6 @@ fn by_normal(ranks: &[usize], sum: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{by_normal, doubled_ranks, exact, p_value};
-
-    #[test]
-    fn ranks_of_ties_are_their_mean() {
-        assert_eq!(doubled_ranks(&[3.0, -1.0, 2.0]), [6, 2, 4]);
-        assert_eq!(doubled_ranks(&[1.0, -1.0, 5.0]), [3, 3, 6]);
-        assert_eq!(doubled_ranks(&[2.0; 4]), [5; 4]);
-    }
 
     /// All of one sign: only one of `2^n` choices of signs is as extreme, and its mirror.
     #[test]

@@ -1,4 +1,4 @@
-//! One table's page: the question, what was found, from what.
+//! One table's page: the question, the findings, the sources.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use super::figure::Figure;
 use super::kinds::Kind;
 use super::runs::Runs;
 use super::source::Source;
-use super::table::Table;
 use super::verdict::Verdict;
+use crate::table::Table;
 
-/// What a kind makes of its sources.
+/// The tables, figures and verdicts that a kind makes of its sources.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Content {
     /// The tables.
     pub tables: Vec<Table>,
-    /// The figures; they show what tables hold.
+    /// The figures; they show numbers of the tables.
     #[serde(skip)]
     pub figures: Vec<Figure>,
-    /// What has to be read with them, a sentence each.
+    /// Sentences to read with them.
     pub notes: Vec<String>,
     /// Whether the claims hold.
     pub verdicts: Vec<Verdict>,
@@ -34,9 +34,9 @@ pub struct Chapter {
     pub name: &'static str,
     /// The question and the claims.
     pub config: Config,
-    /// What the results are.
+    /// The results that it is made of.
     pub sources: Vec<Source>,
-    /// What was found.
+    /// The findings.
     #[serde(flatten)]
     pub content: Content,
 }

@@ -1,7 +1,9 @@
-//! What a table asks, of which results, and when a claim is said to hold.
+//! A table's question, its results, and the tests of its claims.
 
 use laprox_reference::Budget;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::rows::{PolicyName, spelling};
 
 /// One table, as its TOML file says it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -13,10 +15,10 @@ pub struct Config {
     pub question: String,
     /// The results that it is made of: files in the folders of runs.
     pub sources: Vec<String>,
-    /// Further results that are read where they are there.
+    /// Further results, read if they exist.
     #[serde(default)]
     pub optional: Vec<String>,
-    /// What is claimed.
+    /// The claim.
     #[serde(default)]
     pub claims: Vec<Claim>,
 }
@@ -25,18 +27,18 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// What is claimed.
+    /// The claim.
     pub claim: String,
-    /// By whom.
+    /// Its author.
     pub of: Author,
-    /// Which of the table's measures is looked at; all of them where none is named.
+    /// The measure of the table that the claim is about; all of them by default.
     #[serde(default)]
     pub measure: Option<String>,
-    /// When it is said to hold.
+    /// The condition under which it holds.
     pub test: Test,
 }
 
-/// Whose claim it is.
+/// The author of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Author {
@@ -46,44 +48,44 @@ pub enum Author {
     Project,
 }
 
-/// When a claim holds.
+/// The condition under which a claim holds.
 ///
-/// A loss is what a policy does worse than the full cache, or its error; less is better.
+/// A loss is the distance to the full cache's result, or an error; less is better.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Test {
-    /// A policy's mean loss is at most so much.
+    /// A policy's mean loss is at most a threshold.
     Loss {
-        /// Whose.
-        policy: String,
-        /// Where.
-        #[serde(deserialize_with = "budget", serialize_with = "spelt")]
+        /// The policy.
+        policy: PolicyName,
+        /// The budget.
+        #[serde(with = "spelling")]
         budget: Budget,
-        /// So much.
+        /// The threshold.
         at_most: f64,
     },
     /// A policy's mean loss is at most this share of the least mean loss of others.
     ShareOfLoss {
-        /// Whose.
-        policy: String,
-        /// Where.
-        #[serde(deserialize_with = "budget", serialize_with = "spelt")]
+        /// The policy.
+        policy: PolicyName,
+        /// The budget.
+        #[serde(with = "spelling")]
         budget: Budget,
         /// The others.
-        against: Vec<String>,
+        against: Vec<PolicyName>,
         /// The share.
         at_most: f64,
     },
     /// A policy's mean loss is below that of each of the others at every budget.
     Wins {
-        /// Whose.
-        policy: String,
+        /// The policy.
+        policy: PolicyName,
         /// The others.
-        against: Vec<String>,
+        against: Vec<PolicyName>,
     },
-    /// Every correlation is at least so much.
+    /// Every correlation is at least a threshold.
     Correlation {
-        /// So much.
+        /// The threshold.
         at_least: f64,
     },
     /// Every checked statement holds.
@@ -101,13 +103,4 @@ impl Test {
             Self::EveryRow => 1.0,
         }
     }
-}
-
-/// A budget in its own syntax.
-pub(super) fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Budget, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-}
-
-fn spelt<S: serde::Serializer>(budget: &Budget, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(budget)
 }

@@ -1,4 +1,6 @@
-//! What is drawn.
+//! Figures, before they are drawn.
+
+use crate::statistics::Estimate;
 
 /// A picture of numbers that a table beside it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -7,32 +9,23 @@ pub enum Figure {
     Lines(Lines),
     /// A grid of small heat maps.
     Heat(Heat),
-    /// Dots with their intervals, one a line.
+    /// Dots with their intervals, one per line.
     Dots(Dots),
 }
 
-/// A number with what it is between.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The number.
-    pub value: f64,
-    /// What it is between.
-    pub interval: Option<[f64; 2]>,
-}
-
-/// One line a policy; the places along the horizontal axis have names and are equally far apart.
+/// One line per policy; the places along the horizontal axis have names and are equally far apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// What is drawn.
+    /// The title.
     pub title: String,
-    /// What the places are.
+    /// The name of the places.
     pub x_label: String,
-    /// What the numbers are, with the unit.
+    /// The name of the numbers, with the unit.
     pub y_label: String,
     /// The names of the places.
     pub places: Vec<String>,
     /// Each line's name and its points, as many as places.
-    pub series: Vec<(String, Vec<Option<Point>>)>,
+    pub series: Vec<(String, Vec<Option<Estimate>>)>,
     /// A number that others are held against, by name.
     pub reference: Option<(String, f64)>,
 }
@@ -40,11 +33,11 @@ pub struct Lines {
 /// Small grids of numbers from 0 to 1, `panels[row][column]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heat {
-    /// What is drawn.
+    /// The title.
     pub title: String,
-    /// What goes from left to right in a panel.
+    /// The name of the horizontal axis of a panel.
     pub x_label: String,
-    /// What goes down in a panel.
+    /// The name of the vertical axis, from the top down.
     pub y_label: String,
     /// Its places.
     pub xs: Vec<String>,
@@ -63,15 +56,15 @@ pub struct Panel {
     pub cells: Vec<Vec<Option<f64>>>,
 }
 
-/// One dot a line.
+/// One dot per line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dots {
-    /// What is drawn.
+    /// The title.
     pub title: String,
-    /// What the numbers are, with the unit.
+    /// The name of the numbers, with the unit.
     pub x_label: String,
     /// Names and numbers.
-    pub dots: Vec<(String, Point)>,
+    pub dots: Vec<(String, Estimate)>,
     /// A number that others are held against, by name.
     pub reference: Option<(String, f64)>,
     /// Whether the axis is logarithmic; then all numbers are above zero.
@@ -79,7 +72,7 @@ pub struct Dots {
 }
 
 impl Figure {
-    /// What is drawn.
+    /// The title.
     #[must_use]
     pub fn title(&self) -> &str {
         match self {

@@ -1,4 +1,4 @@
-//! A chapter's files: Markdown, CSV, JSON, and a picture a figure.
+//! A chapter's files: Markdown, CSV, JSON, and one picture per figure.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::chapter::Chapter;
 use super::{markdown, svg};
-use crate::output::write_file;
-use crate::report::csv;
+use crate::output::{pretty, write_file};
+use crate::rows::csv;
 
 /// One cell of one table.
 #[derive(Serialize)]
@@ -34,12 +34,12 @@ pub fn write(folder: &Path, chapter: &Chapter) -> Result<()> {
     };
     put(".md", &markdown::page(chapter))?;
     put(".csv", &csv(&tidy(chapter))?)?;
-    put(".json", &format!("{}\n", serde_json::to_string_pretty(chapter)?))?;
+    put(".json", &pretty(chapter)?)?;
     let mut figures = chapter.content.figures.iter().enumerate();
     figures.try_for_each(|(place, figure)| put(&format!("-{}.svg", place + 1), &svg::file(figure)))
 }
 
-/// A row a cell; a line's labels are joined by commas.
+/// One row per cell; a line's labels are joined by commas.
 fn tidy(chapter: &Chapter) -> Vec<TidyCell<'_>> {
     let mut rows = Vec::new();
     for table in &chapter.content.tables {

@@ -1,11 +1,11 @@
-//! All chapters as one page that needs nothing beside it: no script, no font, no picture from elsewhere.
+//! All chapters as one self-contained page: no script, no font, no picture from elsewhere.
 
 use super::chapter::Chapter;
 use super::markdown::reason;
 use super::source::Source;
 use super::svg::{self, escaped};
-use super::table::{Cell, Line, Table};
 use super::verdict::{Outcome, Verdict};
+use crate::table::{Cell, Line, Table};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -116,7 +116,7 @@ fn cell(cell: &Cell) -> String {
     if cell.best { format!("<td><b>{text}</b></td>") } else { format!("<td>{text}</td>") }
 }
 
-/// The resolved configuration, and what the sources are.
+/// The resolved configuration, and the sources.
 fn details(chapter: &Chapter) -> String {
     let config = serde_json::to_string_pretty(&chapter.config).unwrap_or_default();
     let sources: String = chapter.sources.iter().map(source).collect();

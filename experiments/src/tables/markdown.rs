@@ -1,20 +1,16 @@
 //! A chapter as Markdown.
 
-use comfy_table::CellAlignment;
-
 use super::chapter::Chapter;
 use super::config::Author;
 use super::source::Source;
-use super::table::{Cell, Table};
 use super::verdict::Verdict;
-use crate::report::table;
 
 /// The page: tables, notes, sources, and at the end whether the claims hold.
 #[must_use]
 pub fn page(chapter: &Chapter) -> String {
     let mut text = format!("# {}\n\n{}\n", chapter.config.title, chapter.config.question);
     for table in &chapter.content.tables {
-        text += &format!("\n{}\n\n{}\n", table.title, drawn(table));
+        text += &format!("\n{}\n\n{}\n", table.title, table.markdown());
     }
     for note in &chapter.content.notes {
         text += &format!("\n{note}\n");
@@ -27,29 +23,6 @@ pub fn page(chapter: &Chapter) -> String {
     text
 }
 
-fn drawn(shown: &Table) -> comfy_table::Table {
-    let header = shown.labels.iter().chain(&shown.columns).map(|text| escaped(text));
-    let mut table = table(header);
-    for line in &shown.lines {
-        let labels = line.labels.iter().map(|label| escaped(label));
-        table.add_row(labels.chain(line.cells.iter().map(cell)).collect::<Vec<_>>());
-    }
-    table
-        .column_iter_mut()
-        .skip(shown.labels.len())
-        .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
-}
-
-fn cell(cell: &Cell) -> String {
-    let text = escaped(&cell.text);
-    if cell.best { format!("**{text}**") } else { text }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
-}
-
 fn from(source: &Source) -> String {
     format!("- `{}`, SHA-256 `{}`: `laprox {}`\n", source.file, source.sha256, source.command.join(" "))
 }
@@ -60,7 +33,7 @@ pub fn said(verdict: &Verdict) -> String {
     format!("**{}**: {}", verdict.outcome, reason(verdict))
 }
 
-/// What is claimed, and what was found on which model.
+/// The claim, and the finding with its model.
 #[must_use]
 pub fn reason(verdict: &Verdict) -> String {
     let whose = match verdict.of {

@@ -6,9 +6,9 @@
 //!     \----> runs of this binary that make the results: [`runs`]
 //! ```
 //!
-//! A kind makes [`table::Table`]s, [`figure::Figure`]s and [`verdict::Verdict`]s of the rows; what is printed is always made of
-//! these. Every verdict has three outcomes: a claim holds where all of a 95 % bootstrap interval is on its side of the threshold,
-//! does not hold where none of it is, and is undecided otherwise. The paper's own numbers are in none of the tables.
+//! A kind makes [`Table`](crate::table::Table)s, [`figure::Figure`]s and [`verdict::Verdict`]s of the rows; everything that is
+//! printed is made of these. A verdict has one of three outcomes: the claim holds if all of a 95 % bootstrap interval is on its
+//! side of the threshold, does not hold if none of it is, and is undecided otherwise. No table contains the paper's numbers.
 
 mod by_budget;
 pub mod chapter;
@@ -23,7 +23,6 @@ pub mod measurements;
 pub mod runs;
 pub mod source;
 pub mod svg;
-pub mod table;
 pub mod verdict;
 
 pub use chapter::Chapter;

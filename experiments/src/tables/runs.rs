@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::cli::Common;
 use crate::data::VARIABLE;
 use crate::exit::Missing;
+use crate::group::distinct;
 use crate::output::write_file;
 
-/// What makes a folder of results.
+/// The command that makes a folder of results.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
@@ -29,10 +30,10 @@ pub struct Run {
 #[derive(Clone, Debug)]
 pub struct Runs(BTreeMap<String, Run>);
 
-/// What placeholders stand for: one argument, or several where an argument is nothing else.
+/// The values of placeholders: one argument, or several for an argument that is nothing else.
 pub type Values = BTreeMap<&'static str, Vec<String>>;
 
-/// The file that lists what ran, in the results folder.
+/// The log of runs in the results folder.
 const LOG: &str = "runs.csv";
 
 impl Runs {
@@ -94,24 +95,24 @@ fn filled(argument: &str, values: &Values) -> Vec<String> {
     }
 }
 
-/// Runs what makes results files, as child processes of this binary.
+/// Makes results files by child processes of this binary.
 pub struct Runner<'a> {
     /// All runs.
     pub runs: &'a Runs,
-    /// What placeholders stand for; `folder`, the run's own one, comes on top.
+    /// The values of placeholders, except for `folder`, which is the run's own one.
     pub values: Values,
-    /// Where the results go.
+    /// The results folder.
     pub results: &'a Path,
-    /// The options that children get, too.
+    /// The options that are passed on to children.
     pub common: &'a Common,
     /// Where children find the default dump, in place of the embedded one.
     pub data_dir: Option<&'a Path>,
 }
 
 impl Runner<'_> {
-    /// Runs what makes the needed files, and the optional ones whose placeholders have values, each run once.
+    /// Makes the needed files, and the optional ones whose placeholders have values; each run is started once.
     ///
-    /// A run with `--results` goes on where it was stopped. One with `--out` is left out where its file is there, unless forced.
+    /// A run with `--results` goes on where it was stopped. A run with `--out` is left out if its file exists, unless forced.
     ///
     /// # Errors
     /// When a placeholder of a needed run has no value, before anything has run; or when a run fails.
@@ -192,7 +193,10 @@ impl Runner<'_> {
             seconds,
             exit: status.code(),
             seed: self.common.seed,
-            threads: self.common.threads.map_or_else(cores, usize::from),
+            threads: self
+                .common
+                .threads
+                .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from),
             processor: processor(),
             commit: env!("LAPROX_COMMIT"),
         };
@@ -219,11 +223,7 @@ struct Logged<'a> {
     commit: &'static str,
 }
 
-fn cores() -> usize {
-    available_parallelism().map_or(1, usize::from)
-}
-
-/// The processor's name, where the system says it.
+/// The processor's name, or `unknown`.
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
@@ -232,11 +232,5 @@ fn processor() -> String {
 }
 
 fn folders(files: &[String]) -> Vec<&str> {
-    let mut folders: Vec<&str> = Vec::new();
-    for folder in files.iter().map(|file| folder_of(file)) {
-        if !folders.contains(&folder) {
-            folders.push(folder);
-        }
-    }
-    folders
+    distinct(files.iter().map(|file| folder_of(file)))
 }

@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use laprox_reference::Budget;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::runs::Runs;
 use crate::exit::Missing;
+use crate::group::distinct;
+use crate::rows::{EvalRow, Row};
 
-/// A results file, and what made it.
+/// A results file, with the command that made it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Source {
     /// Its place in the results folder.
@@ -22,7 +22,7 @@ pub struct Source {
     pub sha256: String,
     /// The arguments of `laprox` that made it.
     pub command: Vec<String>,
-    /// The configuration beside it, where there is one.
+    /// The configuration beside it, if there is one.
     pub config: Option<serde_json::Value>,
     #[serde(skip)]
     path: PathBuf,
@@ -30,21 +30,11 @@ pub struct Source {
     text: String,
 }
 
-/// A row of a results file.
-pub trait SourceRow: DeserializeOwned {
-    /// What no two rows of a file have in common.
-    fn key(&self) -> String;
-    /// The numbers that have to be finite, by their columns' names.
-    fn numbers(&self) -> Vec<(&'static str, f64)>;
-    /// The budget; empty where there is none.
-    fn budget(&self) -> &str;
-}
-
 impl Source {
     /// Reads a file of the results folder.
     ///
     /// # Errors
-    /// [`Missing`] where there is none; otherwise when it is not text, or its configuration is none.
+    /// [`Missing`] if there is none; otherwise when it is not text, or its configuration is not JSON.
     pub fn read(results: &Path, file: &str, runs: &Runs) -> Result<Self> {
         let path = results.join(file);
         let name = path.display().to_string();
@@ -65,12 +55,13 @@ impl Source {
     /// The rows of the CSV file.
     ///
     /// # Errors
-    /// When it has none, or one lacks a column, holds a number that is not finite, or repeats an earlier one; with the line.
-    pub fn rows<R: SourceRow>(&self) -> Result<Vec<R>> {
+    /// When it has none, or one lacks a column, holds a number that is not finite, or repeats an earlier one. The error
+    /// names the line.
+    pub fn rows<R: Row>(&self) -> Result<Vec<R>> {
         self.parse().with_context(|| self.path.display().to_string())
     }
 
-    fn parse<R: SourceRow>(&self) -> Result<Vec<R>> {
+    fn parse<R: Row>(&self) -> Result<Vec<R>> {
         let mut reader = csv::Reader::from_reader(self.text.as_bytes());
         let header = reader.headers()?.clone();
         let mut seen: HashMap<String, u64> = HashMap::new();
@@ -80,14 +71,16 @@ impl Source {
             let line = record.position().map_or(0, csv::Position::line);
             let row = record.deserialize(Some(&header)).map_err(|error| explained(&error, &header));
             let row: R = row.with_context(|| format!("line {line}"))?;
-            if let Some((column, number)) = row.numbers().into_iter().find(|(_, number)| !number.is_finite())
-            {
-                bail!("line {line}: {column} is {number}, expected a finite number");
+            let cell = |name: &str| {
+                let column = header.iter().position(|column| column == name);
+                column.and_then(|column| record.get(column)).unwrap_or_default()
+            };
+            let infinite = |text: &str| text.parse().is_ok_and(|number: f64| !number.is_finite());
+            if let Some(column) = R::FINITE.iter().find(|column| infinite(cell(column))) {
+                bail!("line {line}: {column} is {}, expected a finite number", cell(column));
             }
-            if !row.budget().is_empty() {
-                row.budget().parse::<Budget>().with_context(|| format!("line {line}"))?;
-            }
-            if let Some(earlier) = seen.insert(row.key(), line) {
+            let key = R::KEY.iter().map(|column| cell(column)).collect::<Vec<_>>().join("\n");
+            if let Some(earlier) = seen.insert(key, line) {
                 bail!("line {line}: a second row of the same as line {earlier}");
             }
             rows.push(row);
@@ -98,24 +91,19 @@ impl Source {
         Ok(rows)
     }
 
-    /// The models of the rows that lie beside this file.
+    /// The models of the evaluation whose rows lie beside this file.
     ///
     /// # Errors
-    /// When there is no `rows.csv`, or it names no model.
+    /// When there is no `rows.csv`, or it is malformed, or has no rows.
     pub fn models_beside(&self) -> Result<String> {
         let path = self.path.with_file_name("rows.csv");
         let name = || path.display().to_string();
         if !path.exists() {
             return Err(Missing(format!("{}: no such results file", name())).into());
         }
-        let mut models: Vec<String> = Vec::new();
         let mut reader = csv::Reader::from_path(&path).with_context(name)?;
-        for row in reader.deserialize::<OfModel>() {
-            let OfModel { model } = row.with_context(name)?;
-            if !models.contains(&model) {
-                models.push(model);
-            }
-        }
+        let models = reader.deserialize().map(|row| row.map(|row: EvalRow| row.model));
+        let models = distinct(models.collect::<Result<Vec<_>, _>>().with_context(name)?);
         if models.is_empty() {
             bail!("{}: no rows", name());
         }
@@ -123,12 +111,15 @@ impl Source {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct OfModel {
-    model: String,
+/// The rows of several files.
+///
+/// # Errors
+/// As [`Source::rows`].
+pub fn all_rows<R: Row>(sources: &[Source]) -> Result<Vec<R>> {
+    Ok(sources.iter().map(Source::rows).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// What is wrong with a record, the column by its name.
+/// The error of a record, the column by its name.
 fn explained(error: &csv::Error, header: &csv::StringRecord) -> anyhow::Error {
     let csv::ErrorKind::Deserialize { err, .. } = error.kind() else { return anyhow::anyhow!("{error}") };
     match err.field().and_then(|field| header.get(field as usize)) {

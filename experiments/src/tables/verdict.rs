@@ -1,4 +1,4 @@
-//! Whether a claim holds here: three answers, and the interval that gives them.
+//! Whether a claim holds: three answers, and the interval that gives them.
 
 use std::fmt;
 
@@ -6,10 +6,12 @@ use laprox_reference::Budget;
 use serde::Serialize;
 
 use super::config::{Author, Claim, Test};
-use super::measurements::{Estimate, Measurements, Setting, estimate};
+use super::measurements::{Measurements, Setting};
+use crate::rows::PolicyName;
+use crate::statistics::Estimate;
 use crate::statistics::bootstrap::{Stratum, TAIL, means};
 
-/// What the interval says of the threshold.
+/// The answer of an interval to a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -21,7 +23,7 @@ pub enum Outcome {
     Undecided,
 }
 
-/// On which side of the threshold the claim is.
+/// The side of the threshold on which the claim lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Below.
@@ -44,7 +46,7 @@ impl Outcome {
         }
     }
 
-    /// The answer of a claim that has several parts: it holds where all of them do, and fails where any of them does.
+    /// The answer of a claim that has several parts: it holds if all of them do, and fails if any of them does.
     #[must_use]
     pub fn of_all(parts: impl IntoIterator<Item = Self>) -> Self {
         let parts: Vec<Self> = parts.into_iter().collect();
@@ -71,31 +73,31 @@ impl fmt::Display for Outcome {
 /// One claim on one model under one condition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// What is claimed.
+    /// The claim.
     pub claim: String,
-    /// By whom.
+    /// Its author.
     pub of: Author,
-    /// On which model.
+    /// The model.
     pub model: String,
-    /// What else was given; may be empty.
+    /// The condition; may be empty.
     pub condition: String,
     /// The answer.
     pub outcome: Outcome,
-    /// What was looked at.
+    /// The measure.
     pub measure: String,
     /// The statistic, in words.
     pub statistic: String,
-    /// Its value, where it was measured.
+    /// Its value, if it was measured.
     pub value: Option<f64>,
-    /// What it is between.
+    /// Its interval.
     pub interval: Option<[f64; 2]>,
-    /// How sure the interval is.
+    /// The level of the interval.
     pub level: f64,
-    /// What the statistic is held against.
+    /// The threshold.
     pub threshold: f64,
-    /// Over how many prompts or samples.
+    /// The number of prompts or samples.
     pub units: usize,
-    /// What else has to be known.
+    /// A remark; may be empty.
     pub remark: String,
 }
 
@@ -104,9 +106,9 @@ pub struct Verdict {
 pub struct Group {
     /// The model.
     pub model: String,
-    /// What else was given.
+    /// The condition.
     pub condition: String,
-    /// What a loss is a loss of.
+    /// The measure that is lost.
     pub measure: String,
     /// The losses.
     pub losses: Measurements,
@@ -164,26 +166,20 @@ pub fn judge(claims: &[Claim], groups: &[Group], seed: u64) -> Vec<Verdict> {
 
 fn judge_one(claim: &Claim, group: &Group, seed: u64) -> Option<Verdict> {
     let verdict = claim.verdict(&group.model, &group.condition, &group.measure);
-    let judging = Judging { group, seed };
     Some(match &claim.test {
-        Test::Loss { policy, budget, .. } => judging.loss((policy, *budget), verdict),
+        Test::Loss { policy, budget, .. } => group.loss((policy, *budget), verdict, seed),
         Test::ShareOfLoss { policy, budget, against, at_most } => {
-            judging.share(policy, *budget, against, *at_most, verdict)
+            group.share((policy, *budget), against, *at_most, verdict, seed)
         }
-        Test::Wins { policy, against } => judging.wins(policy, against, verdict),
+        Test::Wins { policy, against } => group.wins(policy, against, verdict, seed),
         Test::Correlation { .. } | Test::EveryRow => return None,
     })
 }
 
-struct Judging<'a> {
-    group: &'a Group,
-    seed: u64,
-}
-
-impl Judging<'_> {
-    fn loss(&self, (policy, budget): Setting<'_>, mut verdict: Verdict) -> Verdict {
-        verdict.statistic = format!("{} of {policy} at {budget}", self.group.measure);
-        match self.group.losses.mean((policy, budget), self.seed) {
+impl Group {
+    fn loss(&self, (policy, budget): Setting<'_>, mut verdict: Verdict, seed: u64) -> Verdict {
+        verdict.statistic = format!("{} of {policy} at {budget}", self.measure);
+        match self.losses.mean((policy, budget), seed) {
             Some(loss) => verdict.decided(loss, Side::AtMost),
             None => Verdict { remark: "not measured".into(), ..verdict },
         }
@@ -192,38 +188,30 @@ impl Judging<'_> {
     /// `loss - share * (least loss of the others)`, the least one chosen anew in every draw.
     fn share(
         &self,
-        policy: &str,
-        budget: Budget,
-        against: &[String],
+        (policy, budget): Setting<'_>,
+        against: &[PolicyName],
         share: f64,
         mut verdict: Verdict,
+        seed: u64,
     ) -> Verdict {
         let others = self.measured(against, &[budget]);
-        verdict.statistic = format!(
-            "{} at {budget}, {policy} less {share} x the least of {}",
-            self.group.measure,
-            others.join(", ")
-        );
+        verdict.statistic =
+            format!("{} at {budget}, {policy} less {share} x the least of {}", self.measure, names(&others));
         let beside = others.iter().map(|&other| (other, budget));
         let settings: Vec<Setting<'_>> = std::iter::once((policy, budget)).chain(beside).collect();
-        let Some(strata) = self.group.losses.strata(&settings).filter(|_| !others.is_empty()) else {
+        let Some(strata) = self.losses.strata(&settings).filter(|_| !others.is_empty()) else {
             return Verdict { remark: "not measured".into(), ..verdict };
         };
         let least = |means: &[f64]| means[1..].iter().copied().fold(f64::INFINITY, f64::min);
         let statistic = |means: &[f64]| means[0] - share * least(means);
-        let least_loss = estimate(&strata, TAIL, self.seed, least);
-        let own = estimate(&strata, TAIL, self.seed, |means| means[0]);
-        let found = estimate(&strata, TAIL, self.seed, statistic);
-        if least_loss.value <= 0.0 {
+        let found = Estimate::of(&strata, TAIL, seed, statistic);
+        let means = means(&strata);
+        let (own, least_loss) = (means[0], least(&means));
+        if least_loss <= 0.0 {
             let remark = "nothing to share: the best of the others loses nothing".into();
             return Verdict { remark, ..verdict.showing(found) };
         }
-        verdict.remark = format!(
-            "{:.4} against {:.4}, a share of {:.2}",
-            own.value,
-            least_loss.value,
-            own.value / least_loss.value
-        );
+        verdict.remark = format!("{own:.4} against {least_loss:.4}, a share of {:.2}", own / least_loss);
         verdict.decided(found, Side::AtMost)
     }
 
@@ -231,19 +219,16 @@ impl Judging<'_> {
     ///
     /// To hold, every 95 % interval has to be above zero. To fail, one has to be below zero at `1 - 0.05 / k`, `k` the number of
     /// comparisons, so that one of many is not below by chance.
-    fn wins(&self, policy: &str, against: &[String], mut verdict: Verdict) -> Verdict {
-        let others = self.measured(against, &self.group.losses.budgets());
-        verdict.statistic = format!(
-            "{}, least lead of {policy} over {} at any budget",
-            self.group.measure,
-            others.join(", ")
-        );
+    fn wins(&self, policy: &PolicyName, against: &[PolicyName], mut verdict: Verdict, seed: u64) -> Verdict {
+        let others = self.measured(against, &self.losses.budgets());
+        verdict.statistic =
+            format!("{}, least lead of {policy} over {} at any budget", self.measure, names(&others));
         let leads = self.leads(policy, against);
         let surely = TAIL / leads.len().max(1) as f64;
         let (behind, rest): (Vec<&Lead>, Vec<&Lead>) =
-            leads.iter().partition(|lead| lead.outcome(surely, self.seed) == Outcome::DoesNotHold);
-        // Where no lead is surely lost, one that is only perhaps lost decides nothing.
-        let open = |lead: &&Lead| lead.outcome(TAIL, self.seed) != Outcome::Holds;
+            leads.iter().partition(|lead| lead.outcome(surely, seed) == Outcome::DoesNotHold);
+        // If no lead is surely lost, one that is only perhaps lost decides nothing.
+        let open = |lead: &&Lead| lead.outcome(TAIL, seed) != Outcome::Holds;
         let ahead = rest.len() - rest.iter().filter(|lead| open(lead)).count();
         let (deciding, tail) = if behind.is_empty() { (&rest, TAIL) } else { (&behind, surely) };
         let Some(least) = deciding.iter().min_by(|one, other| one.value().total_cmp(&other.value())) else {
@@ -261,25 +246,27 @@ impl Judging<'_> {
             leads.len()
         );
         verdict.level = 1.0 - 2.0 * tail;
-        verdict.showing(least.at(tail, self.seed))
+        verdict.showing(least.at(tail, seed))
     }
 
     /// Those of the others that were measured at any of the budgets.
-    fn measured<'a>(&self, others: &'a [String], budgets: &[Budget]) -> Vec<&'a str> {
-        let at = |other: &str| {
-            budgets.iter().any(|&budget| self.group.losses.strata(&[(other, budget)]).is_some())
-        };
-        others.iter().map(String::as_str).filter(|other| at(other)).collect()
+    fn measured<'a>(&self, others: &'a [PolicyName], budgets: &[Budget]) -> Vec<&'a PolicyName> {
+        let at = |other| budgets.iter().any(|&budget| self.losses.strata(&[(other, budget)]).is_some());
+        others.iter().filter(|other| at(other)).collect()
     }
 
-    fn leads(&self, policy: &str, against: &[String]) -> Vec<Lead> {
+    fn leads(&self, policy: &PolicyName, against: &[PolicyName]) -> Vec<Lead> {
         let at_budget = |budget: Budget| against.iter().map(move |other| (other, budget));
-        let lead = |(other, budget): (&String, Budget)| {
-            let strata = self.group.losses.strata(&[(policy, budget), (other, budget)])?;
+        let lead = |(other, budget): (&PolicyName, Budget)| {
+            let strata = self.losses.strata(&[(policy, budget), (other, budget)])?;
             Some(Lead { over: format!("{other} at {budget}"), strata })
         };
-        self.group.losses.budgets().into_iter().flat_map(at_budget).filter_map(lead).collect()
+        self.losses.budgets().into_iter().flat_map(at_budget).filter_map(lead).collect()
     }
+}
+
+fn names(policies: &[&PolicyName]) -> String {
+    policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A policy's losses beside another's.
@@ -291,7 +278,7 @@ struct Lead {
 impl Lead {
     /// The other's mean loss less the policy's.
     fn at(&self, tail: f64, seed: u64) -> Estimate {
-        estimate(&self.strata, tail, seed, |means| means[1] - means[0])
+        Estimate::of(&self.strata, tail, seed, |means| means[1] - means[0])
     }
 
     fn outcome(&self, tail: f64, seed: u64) -> Outcome {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use crate::results::{BOUNDS, EVAL, needles, write};
+use crate::results::{BOUNDS, EVAL, bound, needles, write};
 use crate::{laprox, refusal, stdout, text};
 
 /// Results with everything that markup has a meaning for.
@@ -17,7 +17,7 @@ fn results(folder: &Path) {
     let rows: Vec<String> = rows.concat().into_iter().map(quoted).collect();
     write(folder, "needle/rows.csv", EVAL, &rows);
     fs::write(folder.join("needle/config.json"), "{\"seed\": 0, \"commit\": \"<abc>\"}").expect("written");
-    let row = "M,s,laprox,5%,1,B1,sum of |E| < 3 & more,1,2,true".to_owned();
+    let row = bound("B1", "sum of |E| < 3 & more", 1, [1.0, 2.0]);
     write(folder, "bounds/rows.csv", BOUNDS, &[row]);
 }
 

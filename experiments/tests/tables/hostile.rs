@@ -32,6 +32,8 @@ fn malformed_rows_are_refused_with_file_and_line() {
         (rows.replace("contains-all,0,", "contains-all,inf,"), "line 3: value is inf"),
         (rows.replace("contains-all,0,", "contains-all,none,"), "line 3: column value: invalid float"),
         (rows.replace(",5%,", ",105%,"), "line 2: budget"),
+        (rows.replace(",aware,", ",perhaps,"), "line 2: question 'perhaps': expected aware or agnostic"),
+        (rows.replace(",0%,", ",deep,"), "line 2: depth"),
         (format!("{rows}{}\n", good[0]), "line 4: a second row of the same as line 2"),
         (rows.replace(",50,100,\n", "\n"), "line: 2"),
     ];

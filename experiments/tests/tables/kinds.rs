@@ -1,6 +1,6 @@
 //! The numbers of every kind of table.
 
-use crate::results::{ABLATION, BOUNDS, EVAL, Eval, ORACLE, errors, needles, write};
+use crate::results::{ABLATION, BOUNDS, EVAL, Eval, ORACLE, bound, errors, needles, over_bound, write};
 use crate::{cell, chapter, outcome, table, value};
 
 const PROMPT: Eval<'_> = Eval {
@@ -159,12 +159,12 @@ fn allocations_of_one_score_stand_in_one_line() {
 fn a_gap_is_over_the_bound() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let rows = [
-        "M,s,5%,laprox,,0.3,1.5",
-        "M,s,5%,snapkv,,0.6,3",
-        "M,s,5%,laprox,1,0.9,",
-        "M,s,5%,oracle:certified,,0.2,1",
+        over_bound("laprox", "", 0.3, "1.5"),
+        over_bound("snapkv", "", 0.6, "3"),
+        over_bound("laprox", "1", 0.9, ""),
+        over_bound("oracle:certified", "", 0.2, "1"),
     ];
-    write(folder.path(), "oracle/rows.csv", ORACLE, &rows.map(String::from));
+    write(folder.path(), "oracle/rows.csv", ORACLE, &rows);
     let chapter = chapter("oracle_gap", folder.path());
     let gap = table(&chapter, "over the proven least one");
     assert_eq!(value(gap, &["laprox"], "5%"), Some(1.5));
@@ -176,9 +176,7 @@ fn a_gap_is_over_the_bound() {
 #[test]
 fn bounds_hold_only_together() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let row = |layer: u32, left: f64, right: f64| {
-        format!("M,s,laprox,5%,{layer},B1,left <= |right|,{left},{right},{}", left <= right)
-    };
+    let row = |layer, left, right| bound("B1", "left <= |right|", layer, [left, right]);
     let mut rows = vec![row(1, 1.0, 2.0), row(2, 1.0, 8.0), row(3, 1.0, 3.0)];
     write(folder.path(), "bounds/rows.csv", BOUNDS, &rows);
     let holding = chapter("bounds", folder.path());

@@ -3,7 +3,9 @@
 mod files;
 mod hostile;
 mod kinds;
+mod pivot;
 mod results;
+mod rows;
 mod runs;
 mod verdicts;
 

@@ -7,11 +7,11 @@ use std::path::Path;
 pub const EVAL: &str = "model,task,question,prompt,target,context,depth,sample,policy,budget,entries_per_head,metric,value,full_value,drop,renormalised,future,cache_bytes,full_cache_bytes,answer";
 /// The header of an ablation's rows.
 pub const ABLATION: &str = "model,dump,sample,context,policy,score,allocation,gqa,pool,norm,window,budget,entries_per_head,objective,form,layer,relative_error,squared_error,squared_norm";
-/// The header of an oracle's rows, as far as they are read.
-pub const ORACLE: &str = "model,sample,budget,policy,layer,relative_error,over_bound";
-/// The header of the rows of bounds, as far as they are read.
-pub const BOUNDS: &str = "model,sample,policy,budget,layer,bound,statement,left,right,holds";
-/// The header of correlations.
+/// The header of an oracle's rows.
+pub const ORACLE: &str = "model,sample,budget,entries_per_head,policy,layer,relative_error,relative_lower_bound,over_bound,nodes,layer_wise,renormalised,future";
+/// The header of the rows of bounds.
+pub const BOUNDS: &str = "model,sample,policy,budget,entries_per_head,layer,bound,statement,left,right,slack,ratio,rounding,p_value,p_bound,holds";
+/// The header of correlations, as older builds wrote them.
 pub const CORRELATIONS: &str = "task,question,metric,error,prompts,spearman,low,high";
 
 /// Writes a results file.
@@ -75,4 +75,15 @@ pub fn errors(policy: &str, score: &str, allocation: &str, budget: &str, errors:
         )
     };
     errors.iter().enumerate().map(row).collect()
+}
+
+/// A policy's `drop` error beside a bound of 0.2, for one layer or, with an empty `layer`, for all of them.
+pub fn over_bound(policy: &str, layer: &str, error: f64, over_bound: &str) -> String {
+    format!("M,s,5%,5,{policy},{layer},{error},0.2,{over_bound},,{error},{error},")
+}
+
+/// A statement about one layer.
+pub fn bound(id: &str, statement: &str, layer: usize, [left, right]: [f64; 2]) -> String {
+    let (slack, ratio, holds) = (right - left, right / left, left <= right);
+    format!("M,s,laprox,5%,5,{layer},{id},{statement},{left},{right},{slack},{ratio},0,,,{holds}")
 }

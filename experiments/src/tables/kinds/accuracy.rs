@@ -3,15 +3,15 @@
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::eval::EvalRow;
-use crate::group::grouped;
+use crate::group::{grouped, joined};
+use crate::rows::{EvalRow, FULL_BUDGET, MetricName, PolicyName};
+use crate::table::{Best, Cell, Table};
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
-use crate::tables::evaluated::{FULL, by_condition, is_partial, measurements, unit};
+use crate::tables::evaluated::{by_condition, measurements};
 use crate::tables::measurements::Measurements;
 use crate::tables::source::Source;
-use crate::tables::table::{Best, Cell, Table};
 use crate::tables::verdict::{Group, judge};
 
 /// The claims' measure.
@@ -21,25 +21,24 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
     let mut content = Content::default();
     let mut groups = Vec::new();
     for ((model, condition), mut rows) in by_condition(sources)? {
-        rows.retain(|row| !is_partial(row));
+        rows.retain(|row| row.metric != MetricName::PREFIX);
         let named = metrics(&rows)?;
         let part = Part { model, condition, rows, seed };
-        let points = part.points()?;
-        content.tables.push(part.table(&points)?);
+        let points = part.points();
+        content.tables.push(part.table(&points));
         let shown = ByBudget {
             title: format!("{}: points out of 100, mean over tasks", part.subject()),
             y_label: "points",
-            measurements: &points.complete(),
+            means: points.complete().means(seed),
             best: Best::Greatest,
             digits: 1,
-            seed,
         };
         content.figures.push(shown.figure(Some(("full cache".into(), part.full_average()))));
-        let losses = measurements(&part.rows, task, |row| row.full_value - row.value)?.complete();
+        let losses = measurements(&part.rows, |row| &row.task, EvalRow::loss).complete();
         if !content.notes.contains(&named) {
             content.notes.push(named);
         }
-        let (model, condition) = (part.model, part.condition);
+        let (model, condition) = (part.model, part.condition.to_owned());
         groups.push(Group { model, condition, measure: MEASURE.into(), losses });
     }
     content.notes.push(
@@ -56,33 +55,28 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
 /// One model, asked in one way.
 struct Part {
     model: String,
-    condition: String,
+    condition: &'static str,
     rows: Vec<EvalRow>,
     seed: u64,
 }
 
 impl Part {
     fn subject(&self) -> String {
-        if self.condition.is_empty() {
-            self.model.clone()
-        } else {
-            format!("{}, {}", self.model, self.condition)
-        }
+        joined([&self.model[..], self.condition])
     }
 
-    fn points(&self) -> Result<Measurements> {
-        measurements(&self.rows, task, |row| 100.0 * row.value)
+    fn points(&self) -> Measurements {
+        measurements(&self.rows, |row| &row.task, |row| 100.0 * row.value)
     }
 
     /// The full cache's points by task, in the order in which tasks come.
     fn full(&self) -> Vec<(String, f64)> {
-        let by_task = grouped(&self.rows, |row| task(row));
-        let of_task = |(task, rows): (String, Vec<&EvalRow>)| {
-            let prompts = grouped(rows, |row| unit(row));
+        let of_task = |(task, rows): (&String, Vec<&EvalRow>)| {
+            let prompts = grouped(rows, |row| row.unit());
             let sum: f64 = prompts.iter().map(|(_, rows)| 100.0 * rows[0].full_value).sum();
-            (task, sum / prompts.len() as f64)
+            (task.clone(), sum / prompts.len() as f64)
         };
-        by_task.into_iter().map(of_task).collect()
+        grouped(&self.rows, |row| &row.task).into_iter().map(of_task).collect()
     }
 
     fn full_average(&self) -> f64 {
@@ -90,19 +84,22 @@ impl Part {
         full.iter().map(|(_, points)| points).sum::<f64>() / full.len() as f64
     }
 
-    fn table(&self, points: &Measurements) -> Result<Table> {
+    fn table(&self, points: &Measurements) -> Table {
         let full = self.full();
-        let losses = measurements(&self.rows, task, |row| 100.0 * (row.full_value - row.value))?.complete();
+        let losses = measurements(&self.rows, |row| &row.task, |row| 100.0 * row.loss()).complete();
         let complete = points.complete();
         let tasks = full.iter().map(|(task, _)| task.as_str());
         let mut table = Table::new(
             format!("{}: points out of 100", self.subject()),
-            &["budget", "policy"],
+            ["budget", "policy"],
             tasks.chain(["average", "loss against full"]),
         );
         let average = Cell::number(Some(self.full_average()), 1);
         let cells = full.iter().map(|&(_, points)| Cell::number(Some(points), 1));
-        table.push(["100%", FULL], cells.chain([average, Cell::number(None, 1)]).collect());
+        table.push(
+            [FULL_BUDGET.to_string(), PolicyName::FULL.to_string()],
+            cells.chain([average, Cell::number(None, 1)]).collect(),
+        );
         for budget in points.budgets() {
             for policy in points.policies() {
                 let of_task = |(task, _): &(String, f64)| points.mean_of((policy, budget), task);
@@ -113,24 +110,19 @@ impl Part {
                 let average = complete.mean((policy, budget), self.seed);
                 let loss = losses.mean((policy, budget), self.seed);
                 let cells = cells.chain([Cell::estimate(average, 1), Cell::estimate(loss, 1)]);
-                table.push([budget.to_string(), policy.to_owned()], cells.collect());
+                table.push([budget.to_string(), policy.to_string()], cells.collect());
             }
         }
         let loss = table.columns.len() - 1;
         let marked = (0..loss).fold(table, |table, column| table.best_of_column(column, Best::Greatest));
-        Ok(marked.best_of_column(loss, Best::Least))
+        marked.best_of_column(loss, Best::Least)
     }
 }
 
-/// A task's metric decides its points; a task has one.
-fn task(row: &EvalRow) -> String {
-    row.task.clone()
-}
-
-/// What a task's points are, and that no task has two metrics.
+/// The metrics of all tasks; a task with two of them is refused.
 fn metrics(rows: &[EvalRow]) -> Result<String> {
     let mut named = Vec::new();
-    for (task, rows) in grouped(rows, |row| row.task.as_str()) {
+    for (task, rows) in grouped(rows, |row| &row.task) {
         if let Some(other) = rows.iter().find(|row| row.metric != rows[0].metric) {
             bail!("task {task}: metrics {} and {}, expected one", rows[0].metric, other.metric);
         }
@@ -143,7 +135,7 @@ fn metrics(rows: &[EvalRow]) -> Result<String> {
 #[derive(Deserialize)]
 struct Published {
     model: String,
-    policy: String,
+    policy: PolicyName,
     budget: String,
     average: f64,
     source: String,
@@ -156,16 +148,16 @@ fn elsewhere() -> Result<Table> {
         reader.deserialize().collect::<Result<_, _>>().context("tables/rescue.csv")?;
     let mut table = Table::new(
         "Measured by others, not by this project and not by the paper's authors: averages over LongBench's 16 English tasks",
-        &["model", "policy", "budget"],
+        ["model", "policy", "budget"],
         ["average", "loss against full", "source"],
     );
     for (_, rows) in grouped(published, |row| row.model.clone()) {
-        let full = rows.iter().find(|row| row.policy == FULL).map(|row| row.average);
+        let full = rows.iter().find(|row| row.policy == PolicyName::FULL).map(|row| row.average);
         for row in rows {
-            let loss = full.filter(|_| row.policy != FULL).map(|full| full - row.average);
+            let loss = full.filter(|_| row.policy != PolicyName::FULL).map(|full| full - row.average);
             let cells =
                 vec![Cell::number(Some(row.average), 2), Cell::number(loss, 2), Cell::text(row.source)];
-            table.push([row.model, row.policy, row.budget], cells);
+            table.push([row.model, row.policy.to_string(), row.budget], cells);
         }
     }
     Ok(table)

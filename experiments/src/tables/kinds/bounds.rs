@@ -1,64 +1,24 @@
 //! Whether the stated error bounds hold on real activations, and how loose they are.
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
 
 use crate::group::grouped;
+use crate::rows::{BoundRow, Slack};
+use crate::statistics::Estimate;
+use crate::table::{Cell, Table};
 use crate::tables::chapter::Content;
 use crate::tables::config::{Config, Test};
-use crate::tables::figure::{Dots, Figure, Point};
-use crate::tables::source::{Source, SourceRow};
-use crate::tables::table::{Cell, Table};
+use crate::tables::figure::{Dots, Figure};
+use crate::tables::source::{Source, all_rows};
 use crate::tables::verdict::{Outcome, Verdict};
 
-/// A row of `laprox bounds`, as far as it is read.
-#[derive(Deserialize)]
-struct Row {
-    model: String,
-    sample: String,
-    policy: String,
-    budget: String,
-    layer: usize,
-    bound: String,
-    statement: String,
-    left: f64,
-    right: f64,
-    holds: bool,
-}
-
-impl SourceRow for Row {
-    fn key(&self) -> String {
-        let Self { model, sample, policy, budget, layer, bound, .. } = self;
-        format!("{model}\n{sample}\n{policy}\n{budget}\n{layer}\n{bound}")
-    }
-
-    fn numbers(&self) -> Vec<(&'static str, f64)> {
-        vec![("left", self.left), ("right", self.right)]
-    }
-
-    fn budget(&self) -> &str {
-        &self.budget
-    }
-}
-
-impl Row {
-    /// `right / left`; attained at zero, too.
-    fn ratio(&self) -> f64 {
-        if self.left == self.right { 1.0 } else { self.right / self.left }
-    }
-}
-
 pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
-    let mut rows = Vec::new();
-    for source in sources {
-        rows.extend(source.rows::<Row>()?);
-    }
     let mut content = Content::default();
-    for (model, rows) in grouped(rows, |row| row.model.clone()) {
-        for ((policy, budget), rows) in grouped(&rows, |row| (row.policy.clone(), row.budget.clone())) {
+    for (model, rows) in grouped(all_rows(sources)?, |row: &BoundRow| row.model.clone()) {
+        for ((policy, budget), rows) in grouped(&rows, |row| (&row.policy, row.budget)) {
             let title = format!("{model}: bounds on evictions of {policy} at {budget}");
             let slacks: Vec<Slack<'_>> =
-                grouped(rows, |row| row.bound.as_str()).iter().map(|(_, rows)| Slack::of(rows)).collect();
+                grouped(rows, |row| &row.bound).iter().map(|(_, rows)| Slack::of(rows)).collect();
             content.tables.push(table(&title, &slacks));
             content.figures.push(figure(&title, &slacks));
         }
@@ -76,61 +36,32 @@ pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<C
     Ok(content)
 }
 
-/// How loose one bound is, over layers and samples.
-struct Slack<'a> {
-    bound: &'a str,
-    statement: &'a str,
-    least: f64,
-    median: f64,
-    most: f64,
-    holding: usize,
-    rows: usize,
-}
-
-impl<'a> Slack<'a> {
-    fn of(rows: &[&'a Row]) -> Self {
-        let mut ratios: Vec<f64> = rows.iter().map(|row| row.ratio()).collect();
-        ratios.sort_by(f64::total_cmp);
-        Self {
-            bound: &rows[0].bound,
-            statement: &rows[0].statement,
-            least: ratios[0],
-            median: ratios[ratios.len() / 2],
-            most: ratios[ratios.len() - 1],
-            holding: rows.iter().filter(|row| row.holds).count(),
-            rows: rows.len(),
-        }
-    }
-}
-
 fn table(title: &str, slacks: &[Slack<'_>]) -> Table {
-    let columns = ["least slack", "median", "most", "holds"];
-    let mut table = Table::new(title, &["bound", "statement"], columns);
-    for slack in slacks {
-        let numbers = [slack.least, slack.median, slack.most].map(|number| Cell::number(Some(number), 3));
-        let holds = Cell::text(format!("{} of {}", slack.holding, slack.rows));
-        table.push([slack.bound, slack.statement], numbers.into_iter().chain([holds]).collect());
+    let mut table = Table::new(title, ["bound", "statement"], ["least slack", "median", "most", "holds"]);
+    for Slack { first, ratios, holding, rows } in slacks {
+        let holds = Cell::text(format!("{holding} of {rows}"));
+        let ratios = ratios.map(|ratio| Cell::number(Some(ratio), 3));
+        table.push([&*first.bound, &*first.statement], ratios.into_iter().chain([holds]).collect());
     }
     table
 }
 
 fn figure(title: &str, slacks: &[Slack<'_>]) -> Figure {
-    let drawable = |slack: &&Slack<'_>| slack.least > 0.0 && slack.most.is_finite();
-    let dot = |slack: &Slack<'_>| {
-        let point = Point { value: slack.median, interval: Some([slack.least, slack.most]) };
-        (slack.bound.to_owned(), point)
+    let dot = |&Slack { first, ratios: [least, value, most], rows, .. }: &Slack<'_>| {
+        let estimate = Estimate { value, interval: Some([least, most]), units: rows };
+        (least > 0.0 && most.is_finite()).then(|| (first.bound.to_string(), estimate))
     };
     Figure::Dots(Dots {
         title: format!("{title}: least, median and most slack"),
         x_label: "right side / left side".into(),
-        dots: slacks.iter().filter(drawable).map(dot).collect(),
+        dots: slacks.iter().filter_map(dot).collect(),
         reference: Some(("attained".into(), 1.0)),
         logarithmic: true,
     })
 }
 
 /// Every row counts, none is a sample of others: there is no interval.
-fn verdict(verdict: Verdict, rows: &[Row]) -> Verdict {
+fn verdict(verdict: Verdict, rows: &[BoundRow]) -> Verdict {
     let holding = rows.iter().filter(|row| row.holds).count();
     Verdict {
         outcome: if holding == rows.len() { Outcome::Holds } else { Outcome::DoesNotHold },

@@ -2,49 +2,45 @@
 
 use anyhow::Result;
 
-use crate::eval::EvalRow;
 use crate::group::grouped;
+use crate::rows::{EvalRow, MetricName};
+use crate::table::Best;
 use crate::tables::by_budget::ByBudget;
 use crate::tables::chapter::Content;
 use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, by_text};
 use crate::tables::source::Source;
-use crate::tables::table::Best;
 use crate::tables::verdict::{Group, judge};
 
-/// What is known of a metric.
+/// A metric and the words for it.
 struct Metric {
-    name: &'static str,
+    name: MetricName,
     title: &'static str,
     label: &'static str,
     best: Best,
-    loss: fn(&EvalRow) -> f64,
     loss_name: &'static str,
 }
 
 const METRICS: [Metric; 3] = [
     Metric {
-        name: "nll",
+        name: MetricName::NLL,
         title: "negative log-likelihood of the text, nats a token",
         label: "nats a token",
         best: Best::Least,
-        loss: |row| row.value - row.full_value,
         loss_name: "rise in nll",
     },
     Metric {
-        name: "kl",
+        name: MetricName::KL,
         title: "KL divergence from the full cache's predictions, nats a token",
         label: "nats a token",
         best: Best::Least,
-        loss: |row| row.value,
         loss_name: "kl",
     },
     Metric {
-        name: "agreement",
+        name: MetricName::AGREEMENT,
         title: "share of tokens at which the most probable one is the full cache's",
         label: "share",
         best: Best::Greatest,
-        loss: |row| row.full_value - row.value,
         loss_name: "loss in agreement",
     },
 ];
@@ -58,22 +54,23 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
             if rows.is_empty() {
                 continue;
             }
-            let values = by_text(rows.iter().copied(), |row| row.value)?;
             let shown = ByBudget {
                 title: format!("{model}: {}", metric.title),
                 y_label: metric.label,
-                measurements: &values,
+                means: by_text(rows.iter().copied(), |row| row.value).means(seed),
                 best: metric.best,
                 digits: 4,
-                seed,
             };
             content.tables.push(shown.table());
             // A divergence from itself is zero, and no line.
             let full = Some(full(&rows)).filter(|&full| full != 0.0);
             content.figures.push(shown.figure(full.map(|full| ("full cache".into(), full))));
-            let losses = by_text(rows.iter().copied(), metric.loss)?;
-            let measure = metric.loss_name.into();
-            groups.push(Group { model: model.clone(), condition: condition.clone(), measure, losses });
+            groups.push(Group {
+                model: model.clone(),
+                condition: condition.to_owned(),
+                measure: metric.loss_name.into(),
+                losses: by_text(rows.iter().copied(), EvalRow::loss),
+            });
         }
     }
     content.notes.push(

@@ -21,7 +21,7 @@ pub struct Kind {
     pub name: &'static str,
     /// Its question and claims.
     pub toml: &'static str,
-    /// What makes it of its sources.
+    /// Makes it of its sources.
     pub build: fn(&Config, &[Source], u64) -> Result<Content>,
 }
 
@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-/// The tables that were asked for, in the order of the report; all where none is named.
+/// The tables that were asked for, in the order of the report; all by default.
 ///
 /// # Errors
 /// When there is none of a name.

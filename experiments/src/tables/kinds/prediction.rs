@@ -1,99 +1,31 @@
-//! Whether the error of a model's layers predicts what the model loses.
+//! Whether the error of a model's layers predicts the model's loss.
 
 use anyhow::Result;
-use serde::Deserialize;
 
-use crate::group::grouped;
+use crate::group::{distinct, grouped, joined};
+use crate::rows::{Asked, CorrelationRow, Objective};
+use crate::statistics::Estimate;
+use crate::table::{Best, Cell, Table};
 use crate::tables::chapter::Content;
 use crate::tables::config::{Claim, Config, Test};
-use crate::tables::figure::{Dots, Figure, Point};
-use crate::tables::measurements::Estimate;
-use crate::tables::source::{Source, SourceRow};
-use crate::tables::table::{Best, Cell, Table};
+use crate::tables::figure::{Dots, Figure};
+use crate::tables::source::Source;
 use crate::tables::verdict::{Outcome, Side, Verdict};
-
-/// A row of an evaluation's correlations.
-#[derive(Deserialize)]
-struct Row {
-    /// Filled in from beside the file where it has no such column.
-    #[serde(default)]
-    model: String,
-    task: String,
-    question: String,
-    metric: String,
-    error: String,
-    prompts: usize,
-    /// Empty where no prompt has any.
-    spearman: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    #[serde(default)]
-    of_means: Option<f64>,
-    #[serde(default)]
-    of_means_low: Option<f64>,
-    #[serde(default)]
-    of_means_high: Option<f64>,
-}
-
-impl SourceRow for Row {
-    fn key(&self) -> String {
-        let Self { model, task, question, metric, error, .. } = self;
-        format!("{model}\n{task}\n{question}\n{metric}\n{error}")
-    }
-
-    fn numbers(&self) -> Vec<(&'static str, f64)> {
-        let numbers = [
-            ("spearman", self.spearman),
-            ("low", self.low),
-            ("high", self.high),
-            ("of_means", self.of_means),
-            ("of_means_low", self.of_means_low),
-            ("of_means_high", self.of_means_high),
-        ];
-        numbers.into_iter().filter_map(|(name, number)| Some((name, number?))).collect()
-    }
-
-    fn budget(&self) -> &str {
-        ""
-    }
-}
-
-impl Row {
-    fn name(&self) -> String {
-        let parts = [self.task.as_str(), &self.question, &self.metric];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The mean over prompts of their own correlations.
-    fn within(&self) -> Option<Estimate> {
-        let interval = self.low.zip(self.high).map(|(low, high)| [low, high]);
-        Some(Estimate { value: self.spearman?, interval, units: self.prompts })
-    }
-
-    /// The correlation of means over prompts.
-    fn of_means(&self) -> Option<Estimate> {
-        let interval = self.of_means_low.zip(self.of_means_high).map(|(low, high)| [low, high]);
-        Some(Estimate { value: self.of_means?, interval, units: self.prompts })
-    }
-}
 
 pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
     let mut rows = Vec::new();
     for source in sources {
-        let mut of_source = source.rows::<Row>()?;
-        if of_source.iter().any(|row| row.model.is_empty()) {
-            let model = source.models_beside()?;
-            of_source.iter_mut().for_each(|row| row.model.clone_from(&model));
-        }
-        rows.extend(of_source);
+        let model = source.models_beside()?;
+        rows.extend(source.rows()?.into_iter().map(|row: CorrelationRow| (model.clone(), row)));
     }
     let mut content = Content::default();
-    for (model, rows) in grouped(rows, |row| row.model.clone()) {
+    for (model, rows) in grouped(rows, |(model, _)| model.clone()) {
+        let rows: Vec<CorrelationRow> = rows.into_iter().map(|(_, row)| row).collect();
         let within = format!("{model}: rank correlation of a layer error with the loss, within a prompt");
-        content.tables.push(table(&within, &rows, Row::within));
+        content.tables.push(table(&within, &rows, CorrelationRow::within));
         if rows.iter().any(|row| row.of_means.is_some()) {
-            let of_means = format!("{model}: the same between means over prompts");
-            content.tables.push(table(&of_means, &rows, Row::of_means));
+            let between = format!("{model}: the same between means over prompts");
+            content.tables.push(table(&between, &rows, CorrelationRow::between));
         }
         content.figures.push(figure(&model, &rows));
         content.verdicts.extend(config.claims.iter().filter_map(|claim| judge(claim, &model, &rows)));
@@ -107,27 +39,28 @@ pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<C
     Ok(content)
 }
 
-/// A line a task and metric, a column an error.
-fn table(title: &str, rows: &[Row], estimate: fn(&Row) -> Option<Estimate>) -> Table {
-    let errors: Vec<String> =
-        grouped(rows, |row| row.error.clone()).into_iter().map(|(error, _)| error).collect();
-    let columns = errors.iter().map(String::as_str).chain(["prompts"]);
-    let mut table = Table::new(title, &["task"], columns);
-    for (name, rows) in grouped(rows, |row| row.name()) {
-        let of = |error: &String| rows.iter().find(|row| row.error == *error).and_then(|row| estimate(row));
+/// The task, the question and the metric of a row.
+fn name(row: &CorrelationRow) -> String {
+    joined([&row.task[..], row.question.map_or("", Asked::name), &row.metric.to_string()])
+}
+
+/// One line per task and metric, one column per error, and the number of prompts.
+fn table(title: &str, rows: &[CorrelationRow], estimate: fn(&CorrelationRow) -> Option<Estimate>) -> Table {
+    let errors = distinct(rows.iter().map(|row| row.error));
+    let columns = errors.iter().map(Objective::to_string).chain(["prompts".to_owned()]);
+    let mut table = Table::new(title, ["task"], columns);
+    for (name, rows) in grouped(rows, |row| name(row)) {
+        let of =
+            |error: &Objective| rows.iter().find(|row| row.error == *error).and_then(|row| estimate(row));
         let prompts = Cell::text(rows[0].prompts.to_string());
-        table
-            .push([name], errors.iter().map(|error| Cell::estimate(of(error), 3)).chain([prompts]).collect());
+        let cells = errors.iter().map(|error| Cell::estimate(of(error), 3)).chain([prompts]);
+        table.push([name], cells.collect());
     }
     table.best_of_lines(Best::Greatest)
 }
 
-fn figure(model: &str, rows: &[Row]) -> Figure {
-    let dot = |row: &Row| {
-        let within = row.within()?;
-        let point = Point { value: within.value, interval: within.interval };
-        Some((format!("{}: {}", row.name(), row.error), point))
-    };
+fn figure(model: &str, rows: &[CorrelationRow]) -> Figure {
+    let dot = |row: &CorrelationRow| Some((format!("{}: {}", name(row), row.error), row.within()?));
     Figure::Dots(Dots {
         title: format!("{model}: rank correlation of a layer error with the loss"),
         x_label: "Spearman's rank correlation".into(),
@@ -137,19 +70,21 @@ fn figure(model: &str, rows: &[Row]) -> Figure {
     })
 }
 
-/// A claim about one error, by the task where the correlation is least.
+/// A claim about one error, by the task with the least correlation.
 ///
-/// It holds where every interval is above the threshold, and fails where any is below.
-fn judge(claim: &Claim, model: &str, rows: &[Row]) -> Option<Verdict> {
+/// It holds if every interval is above the threshold, and fails if any is below.
+fn judge(claim: &Claim, model: &str, rows: &[CorrelationRow]) -> Option<Verdict> {
     let Test::Correlation { at_least } = claim.test else { return None };
-    let about = rows.iter().filter(|row| claim.is_about(&row.error));
-    let found: Vec<(&Row, Estimate)> = about.filter_map(|row| Some((row, row.within()?))).collect();
+    let about = rows.iter().filter(|row| claim.is_about(&row.error.to_string()));
+    let found: Vec<(&CorrelationRow, Estimate)> =
+        about.filter_map(|row| Some((row, row.within()?))).collect();
     let verdict = claim.verdict(model, "", "rank correlation");
     let least = found.iter().min_by(|one, other| one.1.value.total_cmp(&other.1.value));
     let Some((row, least)) = least else {
         return Some(Verdict { remark: "not measured".into(), ..verdict });
     };
-    let outcome = |(_, estimate): &(&Row, Estimate)| Outcome::of(estimate.interval, at_least, Side::AtLeast);
+    let outcome =
+        |(_, estimate): &(&CorrelationRow, Estimate)| Outcome::of(estimate.interval, at_least, Side::AtLeast);
     let outcome = Outcome::of_all(found.iter().map(outcome));
     Some(Verdict {
         outcome,
@@ -157,7 +92,7 @@ fn judge(claim: &Claim, model: &str, rows: &[Row]) -> Option<Verdict> {
         value: Some(least.value),
         interval: least.interval,
         units: least.units,
-        remark: format!("the least of {}, in {}", found.len(), row.name()),
+        remark: format!("the least of {}, in {}", found.len(), name(row)),
         ..verdict
     })
 }

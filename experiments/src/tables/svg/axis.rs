@@ -1,4 +1,4 @@
-//! Where numbers are on an axis, and which of them are written there.
+//! The places of numbers on an axis, and its ticks.
 
 /// An axis from one end to the other.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ impl Axis {
         let high = if high <= 0.0 && low > 3.0 * high { 0.0 } else { high };
         let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
         let step = step(low, high);
-        // An end that is a tick but for rounding is that tick.
+        // An end that is a tick up to rounding is that tick.
         let (low, high) = ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step);
         Self { low, high, step, logarithmic: false, from, to }
     }
@@ -50,7 +50,7 @@ impl Axis {
                 let digits = (-number).max(0.0) as usize;
                 return (10_f64.powf(number), format!("{:.digits$}", 10_f64.powf(number)));
             }
-            // What rounding leaves of zero has no sign.
+            // A zero with a rounding error has no sign.
             let number = if number.abs() < step / 2.0 { 0.0 } else { number };
             (number, format!("{number:.digits$}"))
         };

@@ -1,4 +1,4 @@
-//! A dot a line, with its interval.
+//! One dot per line, with its interval.
 
 use super::axis::Axis;
 use super::drawing::{Anchor, Drawing, text_width, title_width};

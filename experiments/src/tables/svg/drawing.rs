@@ -1,6 +1,6 @@
 //! Shapes on paper.
 
-/// Which end of a text is at its place.
+/// The end of a text that lies at its place.
 #[derive(Clone, Copy, Debug)]
 pub enum Anchor {
     Start,

@@ -49,7 +49,7 @@ fn draw(drawing: &mut Drawing, heat: &Heat, panel: &Panel, [left, top]: [f64; 2]
     }
 }
 
-/// The more, the more opaque; where nothing was measured there is a dash.
+/// A greater share is more opaque; a dash means not measured.
 fn cell(drawing: &mut Drawing, [x, y]: [f64; 2], share: Option<f64>) {
     drawing.rect("cell", [x, y], CELL, share.unwrap_or(0.0).clamp(0.0, 1.0));
     let text = share.map_or("-".into(), |share| format!("{:.0}", 100.0 * share));

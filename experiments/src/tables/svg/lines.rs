@@ -2,7 +2,8 @@
 
 use super::axis::Axis;
 use super::drawing::{Anchor, Drawing, text_width, title_width};
-use crate::tables::figure::{Lines, Point};
+use crate::statistics::Estimate;
+use crate::tables::figure::Lines;
 
 const LEFT: f64 = 70.0;
 const TOP: f64 = 44.0;
@@ -56,14 +57,14 @@ fn frame(drawing: &mut Drawing, lines: &Lines) -> Axis {
     axis
 }
 
-/// Whether what is small beside the greatest would lie on the bottom of a linear axis.
+/// Whether the least number would lie on the bottom of a linear axis.
 fn far_apart(numbers: &[f64]) -> bool {
     let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = numbers.iter().copied().fold(0.0, f64::max);
     least > 0.0 && greatest > 50.0 * least
 }
 
-fn extent(point: &Point) -> Vec<f64> {
+fn extent(point: &Estimate) -> Vec<f64> {
     [point.value].into_iter().chain(point.interval.into_iter().flatten()).collect()
 }
 
@@ -78,7 +79,7 @@ fn draw(drawing: &mut Drawing, lines: &Lines, axis: &Axis, series: usize) {
     let (_, points) = &lines.series[series];
     let there =
         points.iter().enumerate().filter_map(|(place, point)| Some((x(lines, place) + aside, (*point)?)));
-    let there: Vec<(f64, Point)> = there.collect();
+    let there: Vec<(f64, Estimate)> = there.collect();
     let places: Vec<[f64; 2]> = there.iter().map(|(x, point)| [*x, axis.place(point.value)]).collect();
     drawing.path(&class(series), &places);
     for ((x, point), place) in there.iter().zip(&places) {

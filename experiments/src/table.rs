@@ -1,17 +1,20 @@
-//! The parts that every page is made of: tables of cells, with their interval where there is one.
+//! The one table: lines with labels, and cells in columns. It prints as Markdown, which reads as well in a terminal.
 
+use std::fmt;
+
+use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
 
-use super::measurements::Estimate;
+use crate::statistics::Estimate;
 
-/// Lines with labels, and numbers in columns.
+/// Lines with labels to the left, and cells in columns to the right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
-    /// What is in it, with the unit.
+    /// The title, with the unit.
     pub title: String,
-    /// What the labels are.
+    /// The names of the labels.
     pub labels: Vec<String>,
-    /// What the numbers are.
+    /// The names of the columns.
     pub columns: Vec<String>,
     /// The lines.
     pub lines: Vec<Line>,
@@ -33,7 +36,7 @@ pub struct Cell {
     pub value: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
-    /// What is shown.
+    /// The shown text.
     pub text: String,
     /// Whether it is the best of those that it is compared with.
     pub best: bool,
@@ -58,43 +61,51 @@ impl Cell {
     /// A number, or nothing.
     #[must_use]
     pub fn number(value: Option<f64>, digits: usize) -> Self {
-        let text = value.map_or("-".into(), |value| format!("{value:.digits$}"));
-        Self { value, text, ..Self::default() }
+        Self { value, text: number(value, digits), ..Self::default() }
     }
 
-    /// A number and what it is between, or nothing.
-    #[must_use]
-    pub fn between(value: Option<f64>, interval: Option<[f64; 2]>, digits: usize) -> Self {
-        let mut cell = Self::number(value, digits);
-        if let (Some(_), Some([low, high])) = (value, interval) {
-            cell.interval = interval;
-            cell.text += &format!(" [{low:.digits$}, {high:.digits$}]");
-        }
-        cell
-    }
-
-    /// An estimate, or nothing.
+    /// An estimate with its interval, or nothing.
     #[must_use]
     pub fn estimate(estimate: Option<Estimate>, digits: usize) -> Self {
-        let interval = estimate.and_then(|estimate| estimate.interval);
-        Self::between(estimate.map(|estimate| estimate.value), interval, digits)
+        let mut cell = Self::number(estimate.map(|estimate| estimate.value), digits);
+        cell.interval = estimate.and_then(|estimate| estimate.interval);
+        cell.text += &between(cell.interval, digits);
+        cell
     }
+}
+
+/// A number as it is shown, or `-`.
+#[must_use]
+pub fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.digits$}"))
+}
+
+/// An interval as it is shown behind its number.
+#[must_use]
+pub fn between(interval: Option<[f64; 2]>, digits: usize) -> String {
+    interval.map(|[low, high]| format!(" [{low:.digits$}, {high:.digits$}]")).unwrap_or_default()
 }
 
 impl Table {
     /// A table without lines.
     #[must_use]
-    pub fn new<T: Into<String>>(
+    pub fn new<L: Into<String>, C: Into<String>>(
         title: impl Into<String>,
-        labels: &[&str],
-        columns: impl IntoIterator<Item = T>,
+        labels: impl IntoIterator<Item = L>,
+        columns: impl IntoIterator<Item = C>,
     ) -> Self {
         Self {
             title: title.into(),
-            labels: labels.iter().map(|&label| label.to_owned()).collect(),
+            labels: labels.into_iter().map(Into::into).collect(),
             columns: columns.into_iter().map(Into::into).collect(),
             lines: Vec::new(),
         }
+    }
+
+    /// A table of labels alone, without lines.
+    #[must_use]
+    pub fn of_labels<L: Into<String>>(labels: impl IntoIterator<Item = L>) -> Self {
+        Self::new("", labels, [""; 0])
     }
 
     /// Adds a line.
@@ -102,7 +113,7 @@ impl Table {
         self.lines.push(Line { labels: labels.into_iter().map(Into::into).collect(), cells });
     }
 
-    /// Marks the best number of a column, among the lines of one first label where there are more labels than one.
+    /// Marks the best number of a column, among the lines with the same first label if there are more labels than one.
     #[must_use]
     pub fn best_of_column(mut self, column: usize, best: Best) -> Self {
         let grouped = self.labels.len() > 1;
@@ -125,9 +136,37 @@ impl Table {
         self.lines.iter_mut().for_each(|line| mark(line.cells.iter_mut().collect(), best));
         self
     }
+
+    /// As a page needs it: bars inside texts are escaped, best numbers are bold.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        self.drawn(|text| text.replace('|', "\\|")).to_string()
+    }
+
+    fn drawn(&self, text: impl Fn(&str) -> String) -> comfy_table::Table {
+        let mut drawn = comfy_table::Table::new();
+        drawn.load_style(presets::ASCII_MARKDOWN);
+        drawn.set_header(self.labels.iter().chain(&self.columns).map(|name| text(name)));
+        let cell = |Cell { text: shown, best, .. }: &Cell| {
+            if *best { format!("**{}**", text(shown)) } else { text(shown) }
+        };
+        for Line { labels, cells } in &self.lines {
+            drawn.add_row(labels.iter().map(|label| text(label)).chain(cells.iter().map(cell)));
+        }
+        let columns = drawn.column_iter_mut().skip(self.labels.len());
+        columns.for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        drawn
+    }
 }
 
-/// Marks the best of several cells, all of them where some are alike; none where there is nothing to choose from.
+/// As a terminal shows it: every text as it is.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.drawn(str::to_owned).fmt(f)
+    }
+}
+
+/// Marks the best of several cells, all of them if some are alike; none if there is nothing to choose from.
 fn mark(cells: Vec<&mut Cell>, best: Best) {
     let numbers: Vec<f64> = cells.iter().filter_map(|cell| cell.value).collect();
     let found = match best {

@@ -1,28 +1,33 @@
-//! One line a policy, budget and objective over all samples, with a paired comparison.
+//! One line per policy, budget, objective and form over all samples, with a paired comparison.
 
-use std::collections::HashMap;
-
+use laprox_reference::Form;
+use laprox_reference::{Allocation, Budget};
 use serde::Serialize;
 
-use crate::report::Row;
-
-use super::{bootstrap, wilcoxon};
+use crate::group::grouped;
+use crate::rows::ablation::allocation;
+use crate::rows::spelling::{self, FormName};
+use crate::rows::{AblationRow, Objective, PolicyName};
+use crate::statistics::{bootstrap, wilcoxon};
 
 /// The relative errors of one policy at one budget, over the samples that have it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Statistic {
-    /// The policy, with all that differs from its defaults.
-    pub policy: String,
-    /// The policy without its allocation.
-    pub score: String,
+    /// The policy.
+    pub policy: PolicyName,
+    /// The policy under its default allocation.
+    pub score: PolicyName,
     /// The allocation.
-    pub allocation: String,
+    #[serde(serialize_with = "allocation::serialize")]
+    pub allocation: Option<Allocation>,
     /// The budget as asked for.
-    pub budget: String,
-    /// `drop`, `renormalised` or `future`.
-    pub objective: String,
-    /// `layer-wise` or `head-wise`.
-    pub form: String,
+    #[serde(with = "spelling")]
+    pub budget: Budget,
+    /// The objective.
+    pub objective: Objective,
+    /// The form.
+    #[serde(with = "FormName")]
+    pub form: Form,
     /// How many samples.
     pub samples: usize,
     /// The mean relative error.
@@ -33,35 +38,26 @@ pub struct Statistic {
     pub high: Option<f64>,
     /// In how many samples the error is below the baseline's.
     pub below_baseline: usize,
-    /// The mean of error over the baseline's, by sample; empty where the baseline has none.
+    /// The mean over samples of error over the baseline's error; empty if that is zero.
     pub mean_ratio: Option<f64>,
     /// Wilcoxon's two-sided p-value of the differences to the baseline; empty beside the baseline itself.
     pub p_value: Option<f64>,
 }
 
-/// Rows of all layers together, grouped by policy, budget, objective and form in the order in which they come.
+/// Rows of all layers together, by policy, budget, objective and form in the order in which they come.
 #[must_use]
-pub fn summarise(rows: &[Row], baseline: &str, seed: u64) -> Vec<Statistic> {
-    let mut places: HashMap<[&str; 4], usize> = HashMap::new();
-    let mut groups: Vec<Vec<&Row>> = Vec::new();
-    for row in rows.iter().filter(|row| row.layer.is_none()) {
-        let place = *places.entry(key(&row.policy, row)).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push(Vec::new());
-        }
-        groups[place].push(row);
-    }
-    let baseline_of =
-        |group: &[&Row]| places.get(&key(baseline, group[0])).map(|&place| groups[place].as_slice());
-    groups.iter().map(|group| statistic(group, baseline_of(group), seed)).collect()
+pub fn summarise(rows: &[AblationRow], baseline: &PolicyName, seed: u64) -> Vec<Statistic> {
+    let key = |row: &AblationRow| (row.budget, row.objective, row.form);
+    let whole = rows.iter().filter(|row| row.layer.is_none());
+    let groups = grouped(whole, |row| (&row.policy, key(row)));
+    let of_group = |((_, key), rows): &(_, Vec<&AblationRow>)| {
+        let base = groups.iter().find(|(other, _)| *other == (baseline, *key));
+        statistic(rows, base.map(|(_, rows)| rows.as_slice()), seed)
+    };
+    groups.iter().map(of_group).collect()
 }
 
-/// What rows have in common that are compared over samples.
-fn key<'a>(policy: &'a str, row: &'a Row) -> [&'a str; 4] {
-    [policy, &row.budget, &row.objective, &row.form]
-}
-
-fn statistic(group: &[&Row], baseline: Option<&[&Row]>, seed: u64) -> Statistic {
+fn statistic(group: &[&AblationRow], baseline: Option<&[&AblationRow]>, seed: u64) -> Statistic {
     let errors: Vec<f64> = group.iter().map(|row| row.relative_error).collect();
     let pairs: Vec<(f64, f64)> =
         group.iter().filter_map(|row| Some((row.relative_error, paired(row, baseline?)?))).collect();
@@ -74,10 +70,10 @@ fn statistic(group: &[&Row], baseline: Option<&[&Row]>, seed: u64) -> Statistic 
     Statistic {
         policy: first.policy.clone(),
         score: first.score.clone(),
-        allocation: first.allocation.clone(),
-        budget: first.budget.clone(),
-        objective: first.objective.to_string(),
-        form: first.form.to_string(),
+        allocation: first.allocation,
+        budget: first.budget,
+        objective: first.objective,
+        form: first.form,
         samples: errors.len(),
         mean: mean(&errors),
         low: interval.map(|[low, _]| low),
@@ -89,8 +85,8 @@ fn statistic(group: &[&Row], baseline: Option<&[&Row]>, seed: u64) -> Statistic 
 }
 
 /// The baseline's error on the same sample.
-fn paired(row: &Row, baseline: &[&Row]) -> Option<f64> {
-    let same = |other: &&&Row| (&other.dump, &other.sample) == (&row.dump, &row.sample);
+fn paired(row: &AblationRow, baseline: &[&AblationRow]) -> Option<f64> {
+    let same = |other: &&&AblationRow| (&other.dump, &other.sample) == (&row.dump, &row.sample);
     baseline.iter().find(same).map(|row| row.relative_error)
 }
 
