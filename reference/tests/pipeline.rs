@@ -137,6 +137,6 @@ fn scores_of_a_policy_that_does_not_rank_are_refused() {
     let layers = InMemory::new(&Reference, vec![problem.layer_problem(LayerIndex(0))], InTurn).unwrap();
     for text in ["full", "oracle:certified"] {
         let line = common::refusal(pipeline::scores(&layers, &policy(text)));
-        assert_eq!(line, format!("policy '{text}': it does not rank, so there are no scores of it"));
+        assert_eq!(line, format!("policy '{text}': it does not rank, so it has no scores"));
     }
 }

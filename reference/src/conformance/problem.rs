@@ -193,12 +193,13 @@ impl Problem {
         }
     }
 
-    /// The same problem with every number rounded to half precision.
+    /// The same problem with every number rounded to half precision, one beyond the largest half to that.
     #[must_use]
     pub fn in_halves(mut self) -> Self {
         let Self { query, future_query, key, value, projection, .. } = &mut self;
         for number in [query, future_query, key, value, projection].into_iter().flatten() {
-            *number = half::f16::from_f64(*number).to_f64();
+            let most = half::f16::MAX.to_f64();
+            *number = half::f16::from_f64(number.clamp(-most, most)).to_f64();
         }
         self
     }

@@ -37,7 +37,11 @@ pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Co
         content.tables.push(shown("scoring over prefill, seconds over seconds", &share, Best::Least));
         content.tables.push(seconds(&model, &scoring));
         content.tables.push(shown("cache over full cache, bytes as allocated", &bytes, Best::Least));
-        content.tables.push(shown("decoded tokens per second, over the full cache's", &speed, Best::Greatest));
+        content.tables.push(shown(
+            "decoded tokens per second, over the full cache's",
+            &speed,
+            Best::Greatest,
+        ));
         content.figures.push(figure(&model, &share, seed));
         let (condition, measure) = (condition.to_owned(), "scoring over prefill".into());
         groups.push(Group { model, condition, measure, losses: share });

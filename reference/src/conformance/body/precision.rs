@@ -4,14 +4,14 @@ use half::f16;
 
 use super::{policies, prepare, run, scored};
 use crate::conformance::Path;
-use crate::conformance::problem::{Problem, problems};
+use crate::conformance::problem::{Problem, Sizes, problems};
 use crate::problem::{Activations, LayerProblem};
 use crate::shape::{LayerIndex, LayerOrdinal};
 use crate::tensor::{Elements, TensorView};
 
 /// Numbers that f16 and f32 hold score the same from files of those precisions.
 pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
-    run(32, &problems(), |problem| {
+    let alike = |problem: Problem| {
         let problem = problem.in_halves();
         let narrow = Narrow::new(&problem);
         let (wide, narrow) = (problem.layer_problem(LayerIndex(0)), narrow.layer_problem(&problem));
@@ -29,7 +29,25 @@ pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
             let [one, two] = [one, two].map(|layer| layer.evaluate(retained.layer(LayerOrdinal(0))));
             assert_eq!(one, two, "{}", path.name);
         }
-    });
+    };
+    alike(beyond_halves());
+    run(32, &problems(), alike);
+}
+
+/// A problem with a query beyond the largest half: its key is close to zero, and the logit is 60.
+fn beyond_halves() -> Problem {
+    let sizes = Sizes {
+        kv_heads: 2,
+        group_size: 3,
+        head_dim: 1,
+        hidden_dim: 10,
+        candidate_len: 9,
+        window_len: 2,
+        future_len: 2,
+    };
+    let problem = Problem::alive(sizes, 5_963_246_095_288_191_996);
+    assert!(problem.query.iter().any(|query| query.abs() > f16::MAX.to_f64()), "{problem:?}");
+    problem
 }
 
 /// A problem's tensors in half precision, the values' in single.
