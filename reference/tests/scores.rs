@@ -67,12 +67,6 @@ proptest! {
         prop_assert_eq!(scores(&problem, "streaming"), vec![recency; problem.sizes.kv_heads]);
     }
 
-    #[test]
-    fn full_scores_every_candidate_one(problem in problems()) {
-        let ones = vec![1.0; problem.sizes.candidate_len];
-        prop_assert_eq!(scores(&problem, "full"), vec![ones; problem.sizes.kv_heads]);
-    }
-
     /// Adding up `K` neighbours and dividing rounds far less often than the problem's rounding allows for.
     #[test]
     fn average_pooling_divides_by_the_kernel_whatever_lies_inside(
