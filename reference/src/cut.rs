@@ -1,7 +1,6 @@
 //! Stages *allocate* and *select* together: from scores to a retained set.
 //!
-//! The policy's allocation says how many candidates each KV head keeps, and [`select`](mod@crate::select) keeps the best of
-//! each head.
+//! The policy's allocation says how many candidates each KV head keeps, and [`select`](mod@crate::select) says which.
 
 use std::ops::Range;
 

@@ -1,5 +1,4 @@
-//! The errors of bad data and of bad requests. A panic is a bug of this crate, or of a caller that breaks a documented
-//! `# Panics` condition.
+//! The errors of bad data and requests. A panic is a bug: here, or in a caller that breaks a documented `# Panics`.
 
 use crate::quantity::{Size, Tensor};
 use crate::shape::{KvHead, LayerIndex, Position};

@@ -8,8 +8,7 @@ use crate::shape::QueryHead;
 
 /// The scores of a layer's query heads, joined to one list per KV head.
 ///
-/// The rules `attention` and `exact` do not join scores of query heads. Their policy computes them, and they count as
-/// the mean here.
+/// The rules `attention` and `exact` join no scores. Their policy computes them, and they count as the mean here.
 #[must_use]
 pub fn grouped(layer: &Layer, rule: GroupRule, of_head: impl Fn(QueryHead) -> DVector<f64>) -> Vec<Vec<f64>> {
     let group = |heads: Vec<QueryHead>| {

@@ -177,7 +177,7 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
         let wanted = of_score.wants.iter().map(|&statistic| (statistic, of_score.queries));
         wanted.for_each(|wanted| {
             if !distinct.contains(&wanted) {
-                distinct.push(wanted)
+                distinct.push(wanted);
             }
         });
     }

@@ -67,8 +67,7 @@ impl<'a> ActiveSet<'a> {
         (0..self.x.len()).filter(|&candidate| self.x[candidate] > 0.0)
     }
 
-    /// Exact steps between two candidates: the one with the least gradient rises, and the one that gains most beside it
-    /// falls.
+    /// Exact steps between two candidates: the one with the least gradient rises, the one that then gains most falls.
     fn pairwise_steps(&mut self, threshold: f64) -> bool {
         let mut moved = false;
         for _ in 0..2 * self.x.len() {
