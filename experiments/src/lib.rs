@@ -1,9 +1,9 @@
 //! The `laprox` binary: from a dump or a model to rows, and from rows to tables.
 //!
 //! ```text
-//! dump ---> pipeline ---------> rows ------> tables
-//!           sample, backend     report       tables
-//! model --> eval                eval::row
+//! dump  -> sample, streamed ---\
+//!                               pipeline -> rows -> tables
+//! model -> eval (in memory) ---/
 //! ```
 //!
 //! | modules | contents |
@@ -13,11 +13,13 @@
 //! | [`data`] | the default dump and the committed results, embedded in the binary |
 //! | [`model`] | a GGUF file on the CPU: tokenizer, forward pass, KV cache, capture of a dump |
 //! | [`tasks`], [`metrics`] | questions about long texts, and the scores of their answers |
-//! | [`backend`], [`sample`] | the stages on one sample of a dump, on the path of `--path` |
-//! | [`eval`] | the stages on a model's cache, and the answers from the evicted cache |
-//! | [`ablation`] | policies x options x budgets over the samples of dumps |
-//! | [`report`], [`pivot`], [`group`], [`statistics`] | rows, their tables, and intervals and tests over samples |
+//! | [`backend`], [`sample`], [`streamed`] | the path of `--path`, one sample of a dump, its layers one at a time |
+//! | [`eval`] | the pipeline on a model's cache, and the answers from the evicted cache |
+//! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
+//! | [`rows`] | a row type per results file |
+//! | [`pivot`], [`table`], [`group`], [`statistics`] | rows as a grid, its text, and intervals and tests over samples |
 //! | [`output`], [`journal`], [`provenance`], [`progress`] | whole files, resumable runs, the origin of a result, progress |
+//! | [`seed`], [`threads`] | seeds of what is named, and the threads of `--threads` |
 //! | [`tables`] | every table and figure of the project from the results of runs, with its claims |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

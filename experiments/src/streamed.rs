@@ -52,7 +52,7 @@ impl<'a> Streamed<'a> {
     }
 
     /// Reads the layers in order and hands each on. Ends early once nothing receives them.
-    fn read_all(&self, layers: SyncSender<Result<Arc<DumpLayer>>>) -> Result<()> {
+    fn read_all(&self, layers: &SyncSender<Result<Arc<DumpLayer>>>) -> Result<()> {
         let first = self.first.lock().expect("nothing panics here").take();
         for ordinal in self.ordinals() {
             let layer = self.progress.read(|| self.read(ordinal));
@@ -79,7 +79,7 @@ impl Layers for Streamed<'_> {
     ) -> Result<Vec<T>> {
         thread::scope(|scope| {
             let (send, receive) = mpsc::sync_channel(0);
-            let reader = scope.spawn(move || self.read_all(send));
+            let reader = scope.spawn(move || self.read_all(&send));
             let visit = |ordinal| {
                 let layer = self.progress.wait(|| receive.recv()).context("the reader has stopped")??;
                 let problem = layer.problem()?;

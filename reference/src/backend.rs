@@ -32,7 +32,7 @@ pub trait Backend: Send + Sync {
     /// The set that a policy keeps of one sample by its scores, which may lie where this path computed them.
     ///
     /// # Errors
-    /// As [`cut`](crate::cut::cut).
+    /// As [`cut`].
     fn cut(
         &self,
         policy: &Policy,

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use clap::Command;
 use laprox_experiments::cli::Cli;
 use laprox_experiments::unread::UNREAD;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::{laprox, refusal, synth, text};
 #[test]
 fn every_command_says_which_options_it_does_not_read() {
     let grammar = Cli::grammar();
-    let names: Vec<&str> = grammar.get_subcommands().map(|command| command.get_name()).collect();
+    let names: Vec<&str> = grammar.get_subcommands().map(Command::get_name).collect();
     assert_eq!(names, UNREAD.map(|row| row.0));
     let common = |id: &str| grammar.get_arguments().any(|option| option.get_id() == id);
     assert!(UNREAD.iter().flat_map(|row| row.1).all(|option| common(option)));

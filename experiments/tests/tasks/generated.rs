@@ -50,7 +50,7 @@ fn a_length_that_holds_no_prompt_is_refused_with_the_least_that_does() {
         let mut held = 0;
         for context_len in (0..2000).step_by(50) {
             let request = Request { samples: Some(1), ..request(context_len, &[50]) };
-            match task.parse::<Task>().unwrap().prompts(&request, &*BYTES) {
+            match task.parse::<Task>().unwrap().prompts(&request, &BYTES) {
                 Ok(prompts) => {
                     held += 1;
                     assert!(prompts.iter().all(|prompt| prompt.count(&BYTES).unwrap() <= context_len));
