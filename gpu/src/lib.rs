@@ -1,14 +1,14 @@
 //! The stages of `laprox-reference` as CUDA kernels.
 //!
-//! The kernels are CUDA C++ in `kernels/`, the PTX made from them is in `ptx/` and in this crate: it builds and is tested
-//! on machines that never saw CUDA. [`Gpu`] is the path that `--path gpu` takes; without a driver, opening it says so.
+//! The kernels are CUDA C++ in `kernels/`. The PTX made from them is in `ptx/` and part of this crate, so it builds and is
+//! tested on machines without CUDA. [`Gpu`] is the path that `--path gpu` takes. Without a driver, opening it says so.
 //!
 //! ```
 #![doc = include_str!("../tests/simple.rs")]
 //! ```
 //!
-//! Numbers are f32 (activations as they are, in the narrowest format that holds them exactly), but for the oracles'
-//! products, which are f64. The stages are the modules of the same names as in the reference.
+//! Numbers are f32. Activations keep the narrowest format that holds them exactly, and the oracles' products are f64. Stages
+//! are modules of the same names as in the reference.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
