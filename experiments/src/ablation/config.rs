@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Result, anyhow};
 use laprox_reference::{Budget, Policy};
 use serde::Deserialize;
 use toml::Value;
@@ -36,6 +37,19 @@ pub struct Config {
     /// Whether every layer has its rows, or only all layers together.
     #[serde(default = "yes")]
     pub per_layer: bool,
+}
+
+impl Config {
+    /// Reads a comparison.
+    ///
+    /// # Errors
+    /// When the text is no TOML or says something else; the error names the line.
+    pub fn read(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            anyhow!("line {}: {}", before.split('\n').count(), error.message())
+        })
+    }
 }
 
 fn yes() -> bool {

