@@ -155,9 +155,13 @@ impl<'a> Evictions<'a> {
 
     fn row(&self, set: usize, layer: usize, bound: &Bound) -> BoundRow {
         let (budget, entries_per_head, _) = &self.sets[set];
-        let (rounding, p_value, p_bound) = match bound.evidence {
-            Evidence::AtMost { rounding } | Evidence::Equal { rounding, .. } => (Some(rounding), None, None),
-            Evidence::Chance { p_value, p_bound } => (None, Some(p_value), Some(p_bound)),
+        let (rounding, p_value, p_bound, resolution) = match bound.evidence {
+            Evidence::AtMost { rounding } | Evidence::Equal { rounding, .. } => {
+                (Some(rounding), None, None, None)
+            }
+            Evidence::Chance { p_value, p_bound, resolution } => {
+                (None, Some(p_value), Some(p_bound), resolution)
+            }
         };
         BoundRow {
             model: self.sample.dump.manifest().model.name.clone(),
@@ -175,6 +179,7 @@ impl<'a> Evictions<'a> {
             rounding,
             p_value,
             p_bound,
+            resolution,
             holds: bound.holds(),
         }
     }
@@ -187,7 +192,7 @@ fn text(dump: &Dump, results: &Results) -> String {
     let block = |((sample, budget), rows): ((&String, Budget), _)| {
         format!(
             "{}, sample {sample}, {} at {budget}: each bound in the layer where it is nearest to failing, with the p-value of what \
-             is random, then the least, median and largest right / left over all layers of the dump.\n\n{}\n",
+             is random and the least relative error of the right side that these draws would show, then the least, median and largest right / left over all layers of the dump.\n\n{}\n",
             dump.manifest().model.name,
             results.policy,
             summary(rows)
@@ -199,7 +204,7 @@ fn text(dump: &Dump, results: &Results) -> String {
 
 /// The table of rows with their strains.
 fn summary(rows: Vec<(&BoundRow, f64)>) -> Table {
-    let columns = ["layer", "left", "right", "slack", "p", "least", "median", "most", "holds"];
+    let columns = ["layer", "left", "right", "slack", "p", "sees", "least", "median", "most", "holds"];
     let mut table = Table::new("", ["bound", "statement"], columns);
     let number = |number: f64| Cell::text(format!("{number:.4e}"));
     for (_, rows) in grouped(rows, |(row, _)| &row.bound) {
@@ -210,6 +215,7 @@ fn summary(rows: Vec<(&BoundRow, f64)>) -> Table {
         let mut cells = vec![Cell::text(worst.layer.to_string())];
         cells.extend([worst.left, worst.right, worst.slack].map(number));
         cells.push(Cell::number(worst.p_value, 3));
+        cells.push(Cell::number(worst.resolution, 3));
         cells.extend(ratios.map(|ratio| Cell::number(Some(ratio), 3)));
         cells.push(Cell::text(format!("{holding} of {rows}")));
         table.push([&*worst.bound, &*worst.statement], cells);

@@ -43,6 +43,9 @@ pub struct BoundRow {
     pub p_value: Option<f64>,
     /// An upper bound on the same probability for any distribution, which decides.
     pub p_bound: Option<f64>,
+    /// How wrong the right side could be, relative to it, without the draws showing it; empty for others.
+    #[serde(default)]
+    pub resolution: Option<f64>,
     /// Whether the statement holds.
     pub holds: bool,
 }

@@ -39,6 +39,9 @@ pub enum Evidence {
         p_value: f64,
         /// An upper bound on that probability that assumes nothing about how the draws are distributed. It decides.
         p_bound: f64,
+        /// How wrong the right side could be without being noticed, relative to it, by draws about its true value: for a
+        /// smaller difference, `p_bound` stays at or above [`FALSE_ALARM_RATE`]. `None` for frequencies.
+        resolution: Option<f64>,
     },
 }
 

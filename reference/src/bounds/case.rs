@@ -108,6 +108,21 @@ impl<'a> LayerPairs<'a> {
         self.layer.shape.query_heads().map(of).collect()
     }
 
+    /// `norm_F(a_{h,i} b_{h,i}^T) = norm2(a_{h,i}) sqrt(v_i^T (W_h W_h^T) v_i)` for every pair, `n` per head: `p` without `b`.
+    #[must_use]
+    pub fn norms(&self) -> Vec<DVector<f64>> {
+        let of = |head: QueryHead| {
+            let weights = &self.layer.attention.weights[head.0];
+            let projection = &self.layer.output_projection[head.0];
+            let values = self.layer.values_of(head).rows(0, weights.ncols());
+            let forms = values * (projection * projection.transpose());
+            // A square of 0 may come out below it.
+            let norm = |i| weights.column(i).norm() * forms.row(i).dot(&values.row(i)).max(0.0).sqrt();
+            DVector::from_fn(weights.ncols(), |i, _| norm(i))
+        };
+        self.layer.shape.query_heads().map(of).collect()
+    }
+
     /// The sum of all `p_{h,i}`, `Z_l`.
     #[must_use]
     pub fn score_sum(&self) -> f64 {

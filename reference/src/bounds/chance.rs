@@ -110,6 +110,22 @@ impl Exponential {
     }
 }
 
+/// The least distance at which a bound on a chance, which falls with the distance, is below `rate`, to a relative 2^-30;
+/// infinite if it never is.
+#[must_use]
+pub fn least_visible(rate: f64, p_bound: impl Fn(f64) -> f64) -> f64 {
+    let visible = |distance: f64| p_bound(distance) < rate;
+    let Some(upper) = (-1022..1024).map(|power| 2.0_f64.powi(power)).find(|&distance| visible(distance))
+    else {
+        return f64::INFINITY;
+    };
+    let halve = |(low, high): (f64, f64), _| {
+        let middle = f64::midpoint(low, high);
+        if visible(middle) { (low, middle) } else { (middle, high) }
+    };
+    (0..30).fold((upper / 2.0, upper), halve).1
+}
+
 fn at_most_one(bound: f64) -> f64 {
     // Unlike `min`, lets a NaN through.
     if bound > 1.0 { 1.0 } else { bound }

@@ -12,9 +12,11 @@ use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
 use rand_chacha::ChaCha8Rng;
 
-use super::bound::{Bound, Evidence};
+use super::bound::{Bound, Evidence, FALSE_ALARM_RATE};
 use super::case::{Case, Draws, HeadPairs, LayerPairs};
-use super::chance::{Exponential, bounded_p_bound, distance, frequency_p_value, mean, student_p_value};
+use super::chance::{
+    Exponential, bounded_p_bound, distance, frequency_p_value, least_visible, mean, student_p_value,
+};
 use crate::rounding::gamma;
 
 /// B4 and B5. Statements about the same probabilities share their draws.
@@ -30,12 +32,14 @@ pub fn checks(case: &Case<'_>) -> Vec<Bound> {
         expected_error("B4b", EXPECTED_PROPORTIONAL, case.pairs, &proportional),
         expected_error("B4c", EXPECTED_UNIFORM, case.pairs, &uniform),
         least_expected_error(case.pairs, &proportional, &uniform),
+        mean_error("B4e", "mean over trials of norm(C - O)^2 = B4b", case.pairs, &proportional),
+        mean_error("B4f", "mean over trials of norm(C - O)^2 = B4c", case.pairs, &uniform),
         tail(case.pairs, &proportional),
     ]
 }
 
-const EXPECTED_PROPORTIONAL: &str = "E norm(C - O)^2 = ((sum p)^2 - norm(O)^2)/c, P = p/sum p";
-const EXPECTED_UNIFORM: &str = "E norm(C - O)^2 = sum p^2/(c P) - norm(O)^2/c, P uniform";
+const EXPECTED_PROPORTIONAL: &str = "sum P norm(pair/P - O)^2/c = ((sum p)^2 - norm(O)^2)/c, P = p/sum p";
+const EXPECTED_UNIFORM: &str = "sum P norm(pair/P - O)^2/c = sum p^2/(c P) - norm(O)^2/c, P uniform";
 
 /// `P_k = p_k / sum p`, the probabilities with the least expected error; uniform if every `p` is 0.
 #[must_use]
@@ -118,18 +122,18 @@ impl Trials {
         (squares - pairs.output.norm_squared()) / self.drawn as f64
     }
 
+    /// Every pair that can be drawn, measured without its `p`.
     fn outcomes(&self, pairs: &LayerPairs<'_>) -> Vec<Outcome> {
-        let products = pairs.inner_products(&pairs.output);
-        let products = products.iter().flat_map(|head| head.iter());
-        let scores = flat(pairs, |head, i| head.scores[i]);
-        let squared_norm = pairs.output.norm_squared();
-        let outcome = |((&probability, score), product): ((&f64, f64), &f64)| {
-            let (norm, along) = (score / probability, product / probability);
-            // At least 0 but for rounding.
-            let squared_error = (norm * norm - 2.0 * along + squared_norm).max(0.0);
-            Outcome { probability, along, squared_error }
+        let along = pairs.inner_products(&pairs.output);
+        let norms = pairs.norms();
+        let output = pairs.output.norm_squared();
+        let outcome = |((&probability, norm), along): ((&f64, &f64), &f64)| {
+            let (norm, along) = (norm / probability, along / probability);
+            Outcome { probability, along, squared_error: norm * norm - 2.0 * along + output }
         };
-        let pairs = self.probabilities.iter().zip(scores).zip(products);
+        let norms = norms.iter().flat_map(|head| head.iter());
+        let along = along.iter().flat_map(|head| head.iter());
+        let pairs = self.probabilities.iter().zip(norms).zip(along);
         pairs.filter(|((probability, _), _)| **probability > 0.0).map(outcome).collect()
     }
 
@@ -200,7 +204,8 @@ pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
     let outcomes = trials.outcomes(pairs);
     let range = outcomes.iter().map(|one| (one.along - right).abs()).fold(0.0, f64::max);
     let variance: f64 = outcomes.iter().map(|one| one.probability * (one.along - right).powi(2)).sum();
-    let count = trials.projections.len() * trials.drawn;
+    let count = (trials.projections.len() * trials.drawn) as f64;
+    let p_bound = |distance| bounded_p_bound(distance, count, variance, range);
     Bound {
         id: "B4a",
         statement: "E <C, O> = norm(O)^2, P = p/sum p",
@@ -208,23 +213,42 @@ pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
         right,
         evidence: Evidence::Chance {
             p_value: student_p_value(&trials.projections, distance),
-            p_bound: bounded_p_bound(distance, count as f64, variance, range),
+            p_bound: p_bound(distance),
+            resolution: Some(least_visible(FALSE_ALARM_RATE, p_bound) / right),
         },
     }
 }
 
-/// `E norm_F(C - O)^2 = sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`
+/// `sum_k P_k norm_F(a_k b_k^T / P_k - O)^2 / c = sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`
 ///
-/// The `c` draws are independent, so the expected squared error is `1/c` times that of one draw, whose second moment is
-/// `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma 4). With `P_k = p_k / sum p`
-/// it is `((sum p)^2 - norm_F(O)^2) / c`. The left side is the mean over the trials.
+/// Both are `E norm_F(C - O)^2`. The `c` draws are independent, so it is `1/c` times the expected squared error of one draw, the
+/// left side, whose second moment is `sum_k P_k (p_k / P_k)^2` and whose mean is `O` (Drineas, Kannan, Mahoney 2006, lemma
+/// 4). With `P_k = p_k / sum p` it is `((sum p)^2 - norm_F(O)^2) / c`. The left side sums over all pairs that can be drawn,
+/// each measured by [`LayerPairs::norms`] and [`LayerPairs::inner_products`], which use no `p` and no `b`.
+#[must_use]
+pub fn expected_error(
+    id: &'static str,
+    statement: &'static str,
+    pairs: &LayerPairs<'_>,
+    trials: &Trials,
+) -> Bound {
+    let outcomes = trials.outcomes(pairs);
+    let expectation: f64 = outcomes.iter().map(|one| one.probability * one.squared_error).sum();
+    let (left, right) = (expectation / trials.drawn as f64, trials.expected_squared_error(pairs));
+    let (distance, rounding) = ((left - right).abs(), 2.0 * trials.expectation_rounding(pairs));
+    Bound { id, statement, left, right, evidence: Evidence::Equal { distance, rounding } }
+}
+
+/// `mean over trials of norm_F(C - O)^2 = sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`, but for chance
 ///
-/// Its distance from the right side `mu`, with `Z_k = a_k b_k^T / P_k - O`: the squared error `X` of one trial is the
+/// The distance from the right side `mu`, with `Z_k = a_k b_k^T / P_k - O`: the squared error `X` of one trial is the
 /// squared norm of a mean of `c` independent `Z`, so `E X^2 <= 3 mu^2 + E norm_F(Z)^4 / c^3` (the cross terms by
 /// Cauchy-Schwarz), and `P(X >= x) <= 2 exp(-x / (2 mu + 2 max_k norm_F(Z_k)^2 / (3 c)))`, Bernstein's inequality in a
 /// Hilbert space (Pinelis 1994, Ann. Probab. 22(4), theorem 3.4) with `X <= max_k norm_F(Z_k)^2` put in.
+///
+/// These draws see little: the resolution says how little. [`expected_error`] decides whether the formula is right.
 #[must_use]
-pub fn expected_error(
+pub fn mean_error(
     id: &'static str,
     statement: &'static str,
     pairs: &LayerPairs<'_>,
@@ -236,6 +260,9 @@ pub fn expected_error(
     let rounding = trials.expectation_rounding(pairs) + (2.0 * largest + error) * error;
     let (left, count) = (mean(&trials.squared_errors), trials.squared_errors.len() as f64);
     let distance = distance(&trials.squared_errors, right, rounding);
+    let spread = trials.spread(pairs);
+    let visible = [false, true]
+        .map(|above| least_visible(FALSE_ALARM_RATE, |distance| spread.p_bound(above, distance, count)));
     Bound {
         id,
         statement,
@@ -243,7 +270,8 @@ pub fn expected_error(
         right,
         evidence: Evidence::Chance {
             p_value: student_p_value(&trials.squared_errors, distance),
-            p_bound: trials.spread(pairs).p_bound(left > right, distance, count),
+            p_bound: spread.p_bound(left > right, distance, count),
+            resolution: Some(visible[0].max(visible[1]) / right),
         },
     }
 }
@@ -291,6 +319,6 @@ pub fn tail(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
         left: errors[quantile.clamp(1, errors.len()) - 1],
         right,
         // The test is exact, so its p-value is its own bound.
-        evidence: Evidence::Chance { p_value, p_bound: p_value },
+        evidence: Evidence::Chance { p_value, p_bound: p_value, resolution: None },
     }
 }

@@ -1,8 +1,9 @@
 //! Wrong statements are caught.
 
 use laprox_reference::LayerOrdinal;
-use laprox_reference::bounds::sampling::{Trials, expected_error, proportional, uniform};
-use laprox_reference::bounds::{Bound, Case, Draws, Evidence, LayerPairs};
+use laprox_reference::bounds::chance::{Exponential, least_visible};
+use laprox_reference::bounds::sampling::{Trials, expected_error, mean_error, proportional, uniform};
+use laprox_reference::bounds::{Bound, Case, Draws, Evidence, FALSE_ALARM_RATE, LayerPairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -35,7 +36,7 @@ fn a_side_that_is_no_number_proves_nothing() {
         assert!(!bound(1.0, 1.0, Evidence::Equal { distance: 0.0, rounding }).holds());
     }
     assert!(!bound(1.0, 1.0, Evidence::Equal { distance: f64::NAN, rounding: 1.0 }).holds());
-    assert!(!bound(1.0, 1.0, Evidence::Chance { p_value: 1.0, p_bound: f64::NAN }).holds());
+    assert!(!bound(1.0, 1.0, Evidence::Chance { p_value: 1.0, p_bound: f64::NAN, resolution: None }).holds());
 }
 
 #[test]
@@ -76,8 +77,35 @@ fn an_expected_error_of_other_draws_is_violated() {
     for _ in 0..8 {
         let seed = rng.random();
         let honest = trials(seed, proportional(&pairs));
-        assert!(expected_error("B4b", "", &pairs, &honest).holds());
+        assert!(mean_error("B4e", "", &pairs, &honest).holds());
         let swapped = Trials { probabilities: uniform(&pairs), ..honest };
-        assert!(!expected_error("B4b", "", &pairs, &swapped).holds());
+        assert!(!mean_error("B4e", "", &pairs, &swapped).holds());
     }
+}
+
+/// The formula of the expected error is held to its sum over all draws: scores that are off in one pair are found out.
+#[test]
+fn an_expected_error_of_other_scores_is_violated() {
+    let layer = layer(&Problem::alive(SIZES, 3));
+    let mut pairs = LayerPairs::new(&layer).unwrap();
+    let trials =
+        |pairs: &LayerPairs<'_>| Trials::new(pairs, uniform(pairs), 16, Draws { seed: 0, trials: 2 }, 0);
+    assert!(expected_error("B4c", "", &pairs, &trials(&pairs)).holds());
+    let scores = &mut pairs.heads[1].scores;
+    let largest = scores.imax();
+    scores[largest] *= 1.0 + 1e-9;
+    assert!(!expected_error("B4c", "", &pairs, &trials(&pairs)).holds());
+}
+
+/// The resolution is where the verdict of draws turns: a claim that is further off is refuted, a nearer one is not.
+#[test]
+fn draws_see_a_difference_above_their_resolution_only() {
+    for (above, distance) in [(true, 1.0), (false, 1.0), (true, 1e-9), (false, 1e9)] {
+        let spread =
+            Exponential { mean: distance, second_moment: 2.0 * distance * distance, scale: distance };
+        let visible = least_visible(FALSE_ALARM_RATE, |distance| spread.p_bound(above, distance, 256.0));
+        assert!(spread.p_bound(above, visible * 1.0001, 256.0) < FALSE_ALARM_RATE);
+        assert!(spread.p_bound(above, visible * 0.9999, 256.0) >= FALSE_ALARM_RATE);
+    }
+    assert_eq!(least_visible(FALSE_ALARM_RATE, |_| 1.0), f64::INFINITY);
 }
