@@ -33,7 +33,8 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     formula: "s_i = max(r_i, mean_j r_j) * u_i / sum over KV heads of u_i, r_i the largest pooled A_h[t,i] of group and \
               window, u_i = mean over the group of norm1(v_i W_h); entries of the first `mass` of attention before all others",
     source: "arXiv 2510.13334; allocation=model-raw is its Layer-DefensiveKV",
-    caveat: "",
+    caveat: "defensivekv puts all entries of the first `mass` of attention before others; its published code marks b - w per head at \
+             most, by the attention to the last w candidates, and takes the layer's mean risk for the head's: it keeps other sets.",
     rule: Rule::Score(&SCORE),
     options: OptionList::Ranking(&[
         OptionKey::Window,
