@@ -74,12 +74,17 @@ pub fn evict<L: Layers>(
 /// One policy's scores over all layers.
 ///
 /// # Errors
-/// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
+/// [`Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
-    let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
-        let reason = "it does not rank, so it has no scores".into();
-        return Err(Error::Policy { policy: policy.to_string(), reason }.into());
-    };
+    let refused = |reason: &str| Error::Policy { policy: policy.to_string(), reason: reason.into() };
+    let score = checked_score(policy, layers.shapes()[0].window_len)?
+        .ok_or_else(|| refused("it does not rank, so it has no scores"))?;
+    if score.ranks_twice() {
+        return Err(refused(
+            "a second score fills part of each share, so one array does not hold its scores",
+        )
+        .into());
+    }
     let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
     Ok(ModelScores::new(heads)?)
 }

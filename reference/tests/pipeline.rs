@@ -139,4 +139,7 @@ fn scores_of_a_policy_that_does_not_rank_are_refused() {
         let line = common::refusal(pipeline::scores(&layers, &policy(text)));
         assert_eq!(line, format!("policy '{text}': it does not rank, so it has no scores"));
     }
+    let line = common::refusal(pipeline::scores(&layers, &policy("criticalkv")));
+    let reason = "a second score fills part of each share, so one array does not hold its scores";
+    assert_eq!(line, format!("policy 'criticalkv': {reason}"));
 }
