@@ -53,7 +53,17 @@ impl Target {
 }
 
 pub fn all() -> Vec<Target> {
-    vec![dumps(), models(), wheels(), templates(), journals(), benchmarks(), configurations(), arrays()]
+    vec![
+        dumps(),
+        models(),
+        wheels(),
+        templates(),
+        journals(),
+        benchmarks(),
+        configurations(),
+        arrays(),
+        results(),
+    ]
 }
 
 fn words(command: &str) -> Vec<String> {
@@ -382,6 +392,41 @@ fn configurations() -> Target {
             "ablate dump --config config.toml",
             "ablate dump --config config.toml --path reference",
         ]),
+        finish: |_, _| (),
+    }
+}
+
+/// Committed results, from which tables are made.
+fn results() -> Target {
+    const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
+    let mut files = Files::new();
+    for name in ["bounds", "oracle"] {
+        let mut folder = Files::new();
+        collect(&Path::new(RESULTS).join(name), Path::new(RESULTS), &mut folder);
+        files.extend(folder.into_iter().map(|(name, bytes)| (format!("results/{name}"), bytes)));
+    }
+    Target {
+        name: "results",
+        files,
+        damaged: &["results/"],
+        reach: usize::MAX,
+        words: &["\n", ",", "\"", "inf", "NaN", "-1e308", "true", "laprox:pool=", "200%", "\r\n", "\u{feff}"],
+        commands: vec![
+            ["tables", "--quick", "bounds", "oracle_gap", "--results", "results"].map(str::to_owned).to_vec(),
+            [
+                "tables",
+                "--quick",
+                "bounds",
+                "oracle_gap",
+                "--results",
+                "results",
+                "--html=x.html",
+                "--out",
+                "x",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ],
         finish: |_, _| (),
     }
 }
