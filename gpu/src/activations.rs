@@ -31,9 +31,6 @@ const TENSOR_CORE_WIDTHS: [usize; 2] = [64, 128];
 
 impl<'a> DeviceActivations<'a> {
     /// Uploads a layer in the narrowest format that holds it exactly and has kernels.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
         let activations = problem.activations();
         let has_kernels = TENSOR_CORE_WIDTHS.contains(&problem.shape().head_dim);

@@ -30,9 +30,6 @@ pub struct RowParts {
 
 impl RowParts {
     /// Room for a layer's parts.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn allocate(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
         Self::with_splits(layer, Self::splits_of(layer))
     }
@@ -78,9 +75,6 @@ pub struct WindowStatistic {
 
 impl WindowStatistic {
     /// Room for a layer's statistic.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn allocate(layer: &DeviceActivations<'_>, statistic: Statistic) -> Result<Self, DeviceError> {
         let (shape, row_tiles) = (layer.shape(), Self::row_tiles_of(layer));
         let columns = layer.device.allocate(&[row_tiles, shape.query_heads, shape.candidate_len()])?;
@@ -92,9 +86,6 @@ impl WindowStatistic {
     }
 
     /// `[row tiles * H * (n - w)]`.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn download(&self, device: &Device) -> Result<Vec<f32>, DeviceError> {
         device.copy_out(&self.columns)
     }
@@ -143,9 +134,6 @@ fn kernel(pass: &str, layer: &DeviceActivations<'_>) -> String {
 }
 
 /// First pass: the denominator of each row's softmax.
-///
-/// # Errors
-/// [`DeviceError`]
 pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
     require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
     let (shape, rows) = (layer.shape(), parts.extents(layer));
@@ -183,9 +171,6 @@ pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<Ro
 
 /// Second pass: computes the weights again, and reduces them over the rows to the statistic that `statistic` has room for. A
 /// layer without candidates has no columns.
-///
-/// # Errors
-/// [`DeviceError`]
 pub fn enqueue_columns(
     layer: &DeviceActivations<'_>,
     parts: &RowParts,

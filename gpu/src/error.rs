@@ -1,5 +1,7 @@
 //! The errors of this crate and its device.
 
+use std::fmt::{Debug, Display};
+
 use cudarc::driver::DriverError;
 use laprox_reference::Error;
 
@@ -48,13 +50,20 @@ pub enum DeviceError {
     },
 }
 
+impl DeviceError {
+    /// [`DeviceError::Request`], both values in words.
+    pub(crate) fn request(what: &'static str, expected: impl Display, found: impl Display) -> Self {
+        Self::Request { what, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
 /// Adds the action to the error of a driver call.
 pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, DeviceError> {
     result.map_err(|cause| DeviceError::Driver { doing: what.to_owned(), cause })
 }
 
 /// Refuses a value that was made for another layer.
-pub(crate) fn require<T: Copy + PartialEq + std::fmt::Debug>(
+pub(crate) fn require<T: Copy + PartialEq + Debug>(
     what: &'static str,
     expected: T,
     found: T,
@@ -62,7 +71,7 @@ pub(crate) fn require<T: Copy + PartialEq + std::fmt::Debug>(
     if found == expected {
         return Ok(());
     }
-    Err(DeviceError::Request { what, expected: format!("{expected:?}"), found: format!("{found:?}") })
+    Err(DeviceError::request(what, format_args!("{expected:?}"), format_args!("{found:?}")))
 }
 
 impl From<DeviceError> for Error {

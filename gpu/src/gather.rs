@@ -23,9 +23,6 @@ pub enum Packed {
 
 impl DeviceSet {
     /// Packs the keys and values of one layer that stay; `slot` counts layers as their scores were joined.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn gather(&self, slot: usize, layer: &DeviceLayer<'_>) -> Result<Packed, DeviceError> {
         let mut packed = Packed::allocate(layer, self.rows(slot)?)?;
         self.enqueue_gather(slot, layer, &mut packed)?;
@@ -33,18 +30,12 @@ impl DeviceSet {
     }
 
     /// How many rows of a layer stay. Waits for the selection.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn rows(&self, slot: usize) -> Result<usize, DeviceError> {
         let ends = doing("reading offsets", self.device.compute.clone_dtoh(&self.offsets_of(slot)?))?;
         Ok((ends[self.shape.kv_heads] - ends[0]) as usize)
     }
 
     /// [`DeviceSet::gather`] into room that is there.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn enqueue_gather(
         &self,
         slot: usize,
@@ -64,11 +55,8 @@ impl DeviceSet {
     fn offsets_of(&self, slot: usize) -> Result<CudaView<'_, u32>, DeviceError> {
         let first = slot.saturating_mul(self.shape.kv_heads);
         let offsets = self.offsets.try_slice(first..first.saturating_add(self.shape.kv_heads + 1));
-        offsets.ok_or_else(|| DeviceError::Request {
-            what: "layer of the selection",
-            expected: format!("below {}", self.layers),
-            found: slot.to_string(),
-        })
+        let expected = format_args!("below {}", self.layers);
+        offsets.ok_or_else(|| DeviceError::request("layer of the selection", expected, slot))
     }
 
     fn gather_rows<T: Plain>(
@@ -105,9 +93,6 @@ impl DeviceSet {
 
 impl Packed {
     /// Room for some rows of a layer's keys and values.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn allocate(layer: &DeviceLayer<'_>, rows: usize) -> Result<Self, DeviceError> {
         let (device, extents) = (&layer.device, [rows, layer.shape().head_dim]);
         Ok(match layer.halves() {
@@ -117,9 +102,6 @@ impl Packed {
     }
 
     /// The packed keys and values as numbers.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn download(&self, device: &Device) -> Result<[Vec<f64>; 2], DeviceError> {
         match self {
             Self::Halves(format, [key, value]) => {

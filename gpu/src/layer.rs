@@ -32,9 +32,6 @@ impl<'a> Deref for DeviceLayer<'a> {
 
 impl<'a> DeviceLayer<'a> {
     /// Uploads a layer, as [`DeviceActivations::upload`] does.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
         Ok(Self {
             activations: DeviceActivations::upload(device, problem)?,
@@ -61,9 +58,6 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// A statistic of the columns of `A_h`.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn window_statistic(&self, statistic: Statistic) -> Result<&WindowStatistic, DeviceError> {
         once(&self.statistics[statistic as usize], || {
             let mut columns = WindowStatistic::allocate(self, statistic)?;
@@ -84,9 +78,6 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// `norm2(b_{h,i})` of the candidates, query head by query head.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn projected_value_norms(&self) -> Result<Vec<f32>, DeviceError> {
         self.device.copy_out(self.value_norms()?)
     }

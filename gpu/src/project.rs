@@ -42,9 +42,6 @@ pub enum DeviceFactors {
 
 impl DeviceFactors {
     /// Computes the factors and uploads them in the format that the layer's kernel reads.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn upload(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
         let device = &layer.device;
         let factors = Factor::of_heads(&layer.problem.activations().output_projection, layer.shape());
@@ -65,9 +62,6 @@ impl DeviceFactors {
 }
 
 /// Room for a layer's norms, `[H, n - w]`.
-///
-/// # Errors
-/// [`DeviceError`]
 pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>, DeviceError> {
     layer.device.allocate(&[layer.shape().query_heads, layer.shape().candidate_len()])
 }

@@ -55,9 +55,6 @@ pub struct DeviceScores {
 
 impl DeviceScores {
     /// Room for a layer's.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
         let (device, shape) = (&layer.device, layer.shape());
         Ok(Self {
@@ -68,17 +65,11 @@ impl DeviceScores {
     }
 
     /// The scores, KV head by KV head.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn download(&self, device: &Device) -> Result<Vec<f32>, DeviceError> {
         device.copy_out(&self.scores)
     }
 
     /// The sum of the scores' magnitudes.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn download_sum(&self, device: &Device) -> Result<f32, DeviceError> {
         Ok(device.copy_out(&self.sum)?[0])
     }
@@ -101,9 +92,6 @@ fn pooling(pool: Pooling) -> (usize, usize) {
 
 impl DeviceLayer<'_> {
     /// Scores of the layer, left on the device; `None` if there is no kernel for them.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn score(&self, score: &Score) -> Result<Option<DeviceScores>, DeviceError> {
         let mut scores = DeviceScores::allocate(self)?;
         Ok(enqueue_scores(self, score, &mut scores)?.then_some(scores))
@@ -111,9 +99,6 @@ impl DeviceLayer<'_> {
 }
 
 /// Scores of a layer, enqueued; false if there is no kernel for them. Without candidates there are none.
-///
-/// # Errors
-/// [`DeviceError`]
 pub fn enqueue_scores(
     layer: &DeviceLayer<'_>,
     score: &Score,

@@ -103,9 +103,6 @@ impl ModelScores {
     }
 
     /// The same into room that is there.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
         require(
             "model of the selection",
@@ -223,11 +220,8 @@ impl ModelScores {
 }
 
 fn refuse_scores(slots: usize, found: usize) -> DeviceError {
-    DeviceError::Request {
-        what: "scores of a model",
-        expected: format!("at least one layer of {slots} candidates, at least one"),
-        found: format!("{found} scores"),
-    }
+    let expected = format_args!("at least one layer of {slots} candidates, at least one");
+    DeviceError::request("scores of a model", expected, format_args!("{found} scores"))
 }
 
 /// A retained set on the device: positions head after head, each head's window last.
@@ -242,9 +236,6 @@ pub struct DeviceSet {
 
 impl DeviceSet {
     /// Copies one layer's part of a retained set to the device.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn upload(
         device: &Arc<Device>,
         shape: LayerShape,
@@ -289,11 +280,8 @@ impl Selected {
     pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self, DeviceError> {
         let (device, shape, slots) = (&scores.device, scores.shape, scores.scores.len());
         if count == 0 || count > slots {
-            return Err(DeviceError::Request {
-                what: "number of slots to keep",
-                expected: format!("1 to {slots}"),
-                found: count.to_string(),
-            });
+            let expected = format_args!("1 to {slots}");
+            return Err(DeviceError::request("number of slots to keep", expected, count));
         }
         let (heads, (chunks, _)) = (scores.heads(), scores.division());
         Ok(Self {
@@ -333,11 +321,7 @@ impl Selected {
         let head = |pair: &[u32]| positions[pair[0] as usize..pair[1] as usize - window_len].to_vec();
         let heads: Vec<Vec<u32>> = offsets.windows(2).map(head).collect();
         let set = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads);
-        set.map_err(|error| DeviceError::Request {
-            what: "selected positions",
-            expected: "a retained set".into(),
-            found: error.to_string(),
-        })
+        set.map_err(|error| DeviceError::request("selected positions", "a retained set", error))
     }
 
     fn refuse_non_finite(&self, slot: usize) -> Result<(), DeviceError> {
@@ -346,10 +330,7 @@ impl Selected {
         }
         let (head, position) = (slot / self.set.shape.candidate_len(), slot % self.set.shape.candidate_len());
         let (layer, kv_head) = (head / self.set.shape.kv_heads, head % self.set.shape.kv_heads);
-        Err(DeviceError::Request {
-            what: "normalised score",
-            expected: "a finite number".into(),
-            found: format!("none for layer {layer}, KV head {kv_head}, position {position}"),
-        })
+        let found = format_args!("none for layer {layer}, KV head {kv_head}, position {position}");
+        Err(DeviceError::request("normalised score", "a finite number", found))
     }
 }

@@ -14,9 +14,6 @@ pub struct Recorded<'a> {
 impl Device {
     /// Records the launches of `enqueue`, which do not run. The device must have been [opened for
     /// timing](Device::open_for_timing), and `enqueue` may not allocate or wait.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn record(
         &self,
         enqueue: impl FnOnce() -> Result<(), DeviceError>,
@@ -26,19 +23,12 @@ impl Device {
         let enqueued = enqueue();
         let graph = doing("recording launches", self.compute.end_capture(sys::CUgraphInstantiate_flags(0)));
         enqueued?;
-        let nothing = || DeviceError::Request {
-            what: "recorded launches",
-            expected: "at least one".into(),
-            found: "none".into(),
-        };
+        let nothing = || DeviceError::request("recorded launches", "at least one", "none");
         Ok(Recorded { device: self, graph: graph?.ok_or_else(nothing)? })
     }
 
     /// Bytes read and written per second by a copy inside the device's memory, the best of some tries. The copies are not
     /// recorded: on an H200, recorded ones of 1 GiB reached 2.7 TB/s, and others of 4 GiB 4.3 TB/s.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn copy_rate(&self, bytes: usize) -> Result<f64, DeviceError> {
         let words = bytes / size_of::<u32>();
         let zeros = || doing("clearing memory", self.compute.alloc_zeros::<u32>(words));
@@ -65,9 +55,6 @@ impl Device {
 
 impl Recorded<'_> {
     /// Milliseconds per replay, the mean over `replays` in a row.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn milliseconds(&self, replays: usize) -> Result<f64, DeviceError> {
         let launch = || doing("replaying launches", self.graph.launch());
         let all = self.device.elapsed(|| (0..replays).try_for_each(|_| launch()))?;
@@ -75,9 +62,6 @@ impl Recorded<'_> {
     }
 
     /// The median of several measurements of [`Recorded::milliseconds`], after one that does not count.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
     pub fn median_milliseconds(&self, measurements: usize, replays: usize) -> Result<f64, DeviceError> {
         self.milliseconds(replays)?;
         let times = (0..measurements.max(1)).map(|_| self.milliseconds(replays));

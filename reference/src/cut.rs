@@ -35,7 +35,7 @@ pub fn cut(
         Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
         Rule::Unavailable(missing) => missing,
     };
-    Err(Error::Policy { policy: policy.to_string(), reason: reason.into() })
+    Err(policy.refused(reason))
 }
 
 /// The candidates that each KV head keeps, `[layers * Hkv]`, `per_head` on average.

@@ -53,8 +53,7 @@ impl<'a, T: Tasks> InMemory<'a, T> {
     /// [`Error::Shape`] when there is no layer.
     pub fn new(backend: &'a dyn Backend, problems: Vec<LayerProblem<'a>>, tasks: T) -> Result<Self, Error> {
         if problems.is_empty() {
-            let [expected, found] = ["at least one", "none"].map(String::from);
-            return Err(Error::Shape { what: "layers", expected, found });
+            return Err(Error::shape("layers", "at least one", "none"));
         }
         let shapes = problems.iter().map(LayerProblem::shape).collect();
         Ok(Self { backend, problems, shapes, prepared: OnceLock::new(), tasks })
@@ -70,13 +69,8 @@ impl<'a, T: Tasks> InMemory<'a, T> {
             })?;
             self.prepared.get_or_init(|| prepared);
         }
-        Ok(self
-            .prepared
-            .get()
-            .into_iter()
-            .flatten()
-            .map(|layer| layer.as_ref() as &dyn PreparedLayer)
-            .collect())
+        let prepared = self.prepared.get().into_iter().flatten();
+        Ok(prepared.map(|layer| layer.as_ref() as &dyn PreparedLayer).collect())
     }
 }
 

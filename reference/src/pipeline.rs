@@ -77,8 +77,7 @@ pub fn evict<L: Layers>(
 /// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
-        let reason = "it does not rank, so it has no scores".into();
-        return Err(Error::Policy { policy: policy.to_string(), reason }.into());
+        return Err(policy.refused("it does not rank, so it has no scores").into());
     };
     let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
     Ok(ModelScores::new(heads)?)
@@ -137,9 +136,7 @@ fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Er
     policy.check()?;
     policy.queries_read(window_len)?;
     match policy.rule() {
-        Rule::Unavailable(missing) => {
-            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
-        }
+        Rule::Unavailable(missing) => Err(policy.refused(missing)),
         _ => Ok(policy.score()),
     }
 }
@@ -147,22 +144,27 @@ fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Er
 /// A score, and the statistics that the allocations of the policies with this score want.
 struct Asked {
     score: Score,
-    wants: Vec<Statistic>,
-    /// How many of the window's queries the score and the statistics read.
-    queries: usize,
+    wants: Vec<Wanted>,
+}
+
+/// A statistic, and how many of the window's queries it reads: as many as the score.
+type Wanted = (Statistic, usize);
+
+fn add_wanted(wants: &mut Vec<Wanted>, wanted: Wanted) {
+    if !wants.contains(&wanted) {
+        wants.push(wanted);
+    }
 }
 
 impl Asked {
     /// Asks for a policy's score and statistics, if no earlier policy has.
     fn add(asked: &mut Vec<Self>, score: Score, policy: &Policy, window_len: usize) {
         let place = asked.iter().position(|asked| asked.score == score).unwrap_or_else(|| {
-            asked.push(Self { score, wants: Vec::new(), queries: score.queries_read(window_len) });
+            asked.push(Self { score, wants: Vec::new() });
             asked.len() - 1
         });
         for statistic in policy.wants() {
-            if !asked[place].wants.contains(&statistic) {
-                asked[place].wants.push(statistic);
-            }
+            add_wanted(&mut asked[place].wants, (statistic, score.queries_read(window_len)));
         }
     }
 }
@@ -172,15 +174,8 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let mut distinct: Vec<(Statistic, usize)> = Vec::new();
-    for of_score in asked {
-        let wanted = of_score.wants.iter().map(|&statistic| (statistic, of_score.queries));
-        wanted.for_each(|wanted| {
-            if !distinct.contains(&wanted) {
-                distinct.push(wanted);
-            }
-        });
-    }
+    let mut distinct = Vec::new();
+    asked.iter().flat_map(|asked| &asked.wants).for_each(|&wanted| add_wanted(&mut distinct, wanted));
     let list: Vec<Score> = asked.iter().map(|asked| asked.score).collect();
     let by_layer = layers.each(&list, |_, layer| {
         let scores = tasks::all(layers, list.len(), |index| layer.score(&list[index]))?;
@@ -195,9 +190,9 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
     }
     let window_len = layers.shapes()[0].window_len;
     let join = |(asked, scores): (&Asked, Vec<LayerScores>)| {
-        let of = |&statistic: &Statistic| {
-            let place = distinct.iter().position(|&wanted| wanted == (statistic, asked.queries));
-            (statistic, statistics[place.expect("every statistic was asked for")].clone())
+        let of = |wanted: &Wanted| {
+            let place = distinct.iter().position(|distinct| distinct == wanted);
+            (wanted.0, statistics[place.expect("every statistic was asked for")].clone())
         };
         Scored::new(scores, asked.wants.iter().map(of).collect(), window_len)
     };
@@ -228,7 +223,7 @@ pub fn search_together(
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Found, Error> {
     let Rule::Oracle(oracle) = policy.rule() else {
-        return Err(Error::Policy { policy: policy.to_string(), reason: "it is not an oracle".into() });
+        return Err(policy.refused("it is not an oracle"));
     };
     let form = policy.options().form;
     let start = laprox_set(layers, per_head)?;

@@ -53,11 +53,7 @@ impl<'a> LayerProblem<'a> {
     ) -> Result<Self, Error> {
         let shape = shape_of(&activations)?;
         if !(attention_scale.is_finite() && attention_scale > 0.0) {
-            return Err(Error::Shape {
-                what: "attention_scale",
-                expected: "a finite number above 0".into(),
-                found: attention_scale.to_string(),
-            });
+            return Err(Error::shape("attention_scale", "a finite number above 0", attention_scale));
         }
         Ok(Self { layer, shape, attention_scale, activations })
     }
@@ -93,10 +89,9 @@ fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     let [kv_heads, cached_len, _] = activations.key.shape();
     let [hidden_dim, _] = activations.output_projection.shape();
     let future_len = activations.future_query.map_or(0, |query| query.shape()[1]);
-    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| Error::Shape {
-        what: Tensor::Key.name(),
-        expected: format!("at least the {future_len} future positions"),
-        found: cached_len.to_string(),
+    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| {
+        let expected = format_args!("at least the {future_len} future positions");
+        Error::shape(Tensor::Key.name(), expected, cached_len)
     })?;
     let shape =
         LayerShape { query_heads, kv_heads, head_dim, hidden_dim, context_len, window_len, future_len };
@@ -121,8 +116,7 @@ fn expect<const RANK: usize>(
     if found == expected {
         Ok(())
     } else {
-        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-        Err(Error::Shape { what: tensor.name(), expected, found })
+        Err(Error::shape(tensor.name(), format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 }
 

@@ -96,11 +96,7 @@ pub fn select(
 ) -> Result<RetainedSet, Error> {
     let expected = scores.head_count();
     if quotas.len() != expected {
-        return Err(Error::Shape {
-            what: "quotas",
-            expected: format!("{expected}, one per KV head"),
-            found: quotas.len().to_string(),
-        });
+        return Err(Error::shape("quotas", format_args!("{expected}, one per KV head"), quotas.len()));
     }
     let layers = scores.layers().iter().zip(scores.layer_heads());
     let retained: Vec<Vec<u32>> =

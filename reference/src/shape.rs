@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::quantity::Size;
 
-macro_rules! index {
-    ($(#[$doc:meta])* $name:ident) => {
+macro_rules! indices {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub usize);
@@ -14,28 +14,20 @@ macro_rules! index {
                 self.0.fmt(f)
             }
         }
-    };
+    )*};
 }
 
-index!(
+indices!(
     /// A layer's number in the model.
-    LayerIndex
-);
-index!(
+    LayerIndex,
     /// A layer's place in a dump or in a retained set, not its number in the model.
-    LayerOrdinal
-);
-index!(
+    LayerOrdinal,
     /// One of a layer's `H` query heads.
-    QueryHead
-);
-index!(
+    QueryHead,
     /// One of a layer's `Hkv` KV heads.
-    KvHead
-);
-index!(
+    KvHead,
     /// A position in the context, `0..n`.
-    Position
+    Position,
 );
 
 /// The sizes of one layer's eviction problem.

@@ -99,11 +99,8 @@ impl<'a, const RANK: usize> TensorView<'a, RANK> {
         if count == Some(elements.len()) {
             Ok(Self { shape, elements })
         } else {
-            Err(Error::Shape {
-                what: "tensor",
-                expected: format!("{shape:?}"),
-                found: format!("{} elements", elements.len()),
-            })
+            let found = format_args!("{} elements", elements.len());
+            Err(Error::shape("tensor", format_args!("{shape:?}"), found))
         }
     }
 

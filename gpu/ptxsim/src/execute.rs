@@ -5,7 +5,7 @@ use crate::finding::{Access, Fault};
 use crate::lanes::{ALL, Lanes, WARP, lanes_in};
 use crate::memory::Bytes;
 use crate::mma;
-use crate::program::{Address, Op, Operand, Shuffle, Space};
+use crate::program::{Address, Direction, Op, Operand, Shuffle, Space};
 use crate::surroundings::Surroundings;
 use crate::warp::{Outcome, Warp};
 
@@ -51,7 +51,7 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
             }
             Ok(())
         }
-        Op::Shuffle { .. } => shuffle(warp, op, active, around),
+        &Op::Shuffle(operands) => shuffle(warp, operands, active, around),
         &Op::Multiply { format, to, a, b, c } => {
             require(ALL, active)?;
             let fragment = |operand: Operand| copied(warp, operand, active, around);
@@ -182,23 +182,23 @@ fn require(members: u32, active: u32) -> Outcome<()> {
 }
 
 /// Segments of 32 lanes only: the clamp of a butterfly is 31, that of an upward shuffle 0.
-fn shuffle(warp: &mut Warp, op: &Op, active: u32, around: &Surroundings<'_>) -> Outcome<()> {
-    let &Op::Shuffle { kind, to, in_range, value, distance, clamp, members } = op else { return Ok(()) };
+fn shuffle(warp: &mut Warp, operands: Shuffle, active: u32, around: &Surroundings<'_>) -> Outcome<()> {
+    let Shuffle { direction, to, in_range, value, distance, clamp, members } = operands;
     let [value, distance, clamp, members] =
         [value, distance, clamp, members].map(|operand| copied(warp, operand, active, around));
     let (value, distance, clamp) = (value?, distance?, clamp?);
     let first = active.trailing_zeros() as usize;
     require(members?[first] as u32, active)?;
-    let whole = if kind == Shuffle::Butterfly { 31 } else { 0 };
+    let whole = if direction == Direction::Butterfly { 31 } else { 0 };
     if clamp[first] != whole {
         let reason = format!("shuffles in segments of {:#x} are not known", clamp[first]);
         return Err((first, Box::new(Fault::Launch(reason))));
     }
     let source = |lane: usize| {
         let distance = (distance[lane] & 31) as usize;
-        match kind {
-            Shuffle::Butterfly => Some(lane ^ distance),
-            Shuffle::Up => lane.checked_sub(distance),
+        match direction {
+            Direction::Butterfly => Some(lane ^ distance),
+            Direction::Up => lane.checked_sub(distance),
         }
     };
     // A lane whose source lies outside keeps its own value.

@@ -3,14 +3,12 @@
 use crate::allocations::Allocation;
 use crate::options::PolicyOptions;
 use crate::policies::snapkv;
-use crate::policy::{PolicyEntry, Rule};
+use crate::policy::PolicyEntry;
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "adakv",
     formula: "as snapkv",
     source: "arXiv 2407.11550",
-    caveat: "",
-    rule: Rule::Score(&snapkv::SCORE),
-    options: snapkv::OPTIONS,
-    defaults: PolicyOptions { allocation: Allocation::ADA, ..snapkv::DEFAULTS },
+    defaults: PolicyOptions { allocation: Allocation::ADA, ..snapkv::ENTRY.defaults },
+    ..snapkv::ENTRY
 };

@@ -1,6 +1,6 @@
 //! Figures as SVG: shapes with classes, coloured by one style sheet for light and for dark.
 
-mod axis;
+pub mod axis;
 mod dots;
 mod drawing;
 mod heat;
