@@ -16,7 +16,7 @@ use crate::output_error::OutputErrors;
 use crate::policy::{Oracle, Policy, Rule};
 use crate::retained::RetainedSet;
 use crate::score::Score;
-use crate::scored::{LayerScores, Scored};
+use crate::scored::Scored;
 use crate::scores::ModelScores;
 use crate::shape::{LayerOrdinal, LayerShape};
 use crate::statistic::Statistic;
@@ -182,21 +182,19 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
         let statistics = distinct.iter().map(|&(which, queries)| layer.statistic(which, queries));
         Ok((scores, statistics.collect::<Result<Vec<_>, _>>()?))
     })?;
-    let mut scores: Vec<Vec<LayerScores>> = asked.iter().map(|_| Vec::new()).collect();
-    let mut statistics = vec![Vec::new(); distinct.len()];
-    for (of_layer, numbers) in by_layer {
-        scores.iter_mut().zip(of_layer).for_each(|(scores, layer)| scores.push(layer));
-        statistics.iter_mut().zip(numbers).for_each(|(statistics, number)| statistics.push(number));
-    }
+    let (scores, statistics): (Vec<_>, Vec<_>) = by_layer.into_iter().unzip();
+    let mut scores: Vec<_> = scores.into_iter().map(Vec::into_iter).collect();
     let window_len = layers.shapes()[0].window_len;
-    let join = |(asked, scores): (&Asked, Vec<LayerScores>)| {
+    let join = |asked: &Asked| {
         let of = |wanted: &Wanted| {
             let place = distinct.iter().position(|distinct| distinct == wanted);
-            (wanted.0, statistics[place.expect("every statistic was asked for")].clone())
+            let place = place.expect("every statistic was asked for");
+            (wanted.0, statistics.iter().map(|of_layer| of_layer[place]).collect())
         };
-        Scored::new(scores, asked.wants.iter().map(of).collect(), window_len)
+        let of_layers = scores.iter_mut().filter_map(Iterator::next).collect();
+        Scored::new(of_layers, asked.wants.iter().map(of).collect(), window_len)
     };
-    Ok(asked.iter().zip(scores).map(join).collect::<Result<_, _>>()?)
+    Ok(asked.iter().map(join).collect::<Result<_, _>>()?)
 }
 
 /// An oracle's result for layers that share a budget.

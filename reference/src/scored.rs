@@ -58,8 +58,7 @@ impl Scored {
     ) -> Result<Self, Error> {
         let is_on_device = |layer: &LayerScores| matches!(layer, LayerScores::Device(_));
         if layers.is_empty() || !layers.iter().all(is_on_device) {
-            let layers = layers.into_iter().map(LayerScores::into_host).collect::<Result<_, _>>()?;
-            let host = OnceLock::from(with_statistics(layers, &statistics)?);
+            let host = model(layers.into_iter().map(LayerScores::into_host), &statistics)?.into();
             return Ok(Self { window_len, statistics, device: Vec::new(), host });
         }
         let device = layers.into_iter().filter_map(|layer| match layer {
@@ -89,8 +88,7 @@ impl Scored {
         if let Some(scores) = self.host.get() {
             return Ok(scores);
         }
-        let layers = self.device.iter().map(|layer| layer.download()).collect::<Result<_, _>>()?;
-        let scores = with_statistics(layers, &self.statistics)?;
+        let scores = model(self.device.iter().map(|layer| layer.download()), &self.statistics)?;
         Ok(self.host.get_or_init(|| scores))
     }
 
@@ -104,12 +102,12 @@ impl Scored {
     }
 }
 
-fn with_statistics(
-    layers: Vec<HeadScores>,
+/// The layers' scores with their statistics.
+fn model(
+    layers: impl Iterator<Item = Result<HeadScores, Error>>,
     statistics: &[(Statistic, Vec<f64>)],
 ) -> Result<ModelScores, Error> {
-    let scores = ModelScores::new(layers)?;
-    statistics
-        .iter()
-        .try_fold(scores, |scores, (statistic, of_layers)| scores.with(*statistic, of_layers.clone()))
+    let scores = ModelScores::new(layers.collect::<Result<_, _>>()?)?;
+    let mut statistics = statistics.iter();
+    statistics.try_fold(scores, |scores, (statistic, of_layers)| scores.with(*statistic, of_layers.clone()))
 }

@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
         })?;
     }
     if let Some(path) = page {
-        Sink::File { path, force: common.force }.write(&html::report(&chapters))?;
+        Sink::File { path, force: common.force }.write(&html::report(&chapters)?)?;
     }
     Sink::Stdout.write(&text(&chapters, common)?)
 }

@@ -1,9 +1,7 @@
 //! Ada-KV: SnapKV's scores, the heads of a layer sharing its budget by them.
 
-use crate::allocations::Allocation;
-use crate::options::PolicyOptions;
 use crate::policies::snapkv;
-use crate::policy::PolicyEntry;
+use crate::{Allocation, PolicyEntry, PolicyOptions};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "adakv",

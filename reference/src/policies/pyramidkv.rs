@@ -1,9 +1,7 @@
 //! PyramidKV: SnapKV's scores under layer budgets that fall in a line.
 
-use crate::allocations::Allocation;
-use crate::options::PolicyOptions;
 use crate::policies::snapkv;
-use crate::policy::PolicyEntry;
+use crate::{Allocation, PolicyEntry, PolicyOptions};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "pyramidkv",

@@ -6,13 +6,8 @@ use serde::Deserialize;
 use crate::group::{grouped, joined};
 use crate::rows::{EvalRow, FULL_BUDGET, MetricName, PolicyName};
 use crate::table::{Best, Cell, Table};
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, measurements};
-use crate::tables::measurements::Measurements;
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Group, Measurements, Source, judge};
 
 /// The claims' measure.
 const MEASURE: &str = "loss in accuracy";

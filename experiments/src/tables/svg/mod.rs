@@ -8,7 +8,7 @@ mod lines;
 
 pub use drawing::escaped;
 
-use super::figure::Figure;
+use crate::tables::Figure;
 use drawing::Drawing;
 
 /// Colours that are told apart without seeing red and green (after Okabe and Ito), on light and on dark paper.
