@@ -50,6 +50,9 @@ pub enum DeviceError {
     },
 }
 
+/// A result of this crate.
+pub type Result<T, E = DeviceError> = std::result::Result<T, E>;
+
 impl DeviceError {
     /// [`DeviceError::Request`], both values in words.
     pub(crate) fn request(what: &'static str, expected: impl Display, found: impl Display) -> Self {
@@ -58,16 +61,12 @@ impl DeviceError {
 }
 
 /// Adds the action to the error of a driver call.
-pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, DeviceError> {
+pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T> {
     result.map_err(|cause| DeviceError::Driver { doing: what.to_owned(), cause })
 }
 
 /// Refuses a value that was made for another layer.
-pub(crate) fn require<T: Copy + PartialEq + Debug>(
-    what: &'static str,
-    expected: T,
-    found: T,
-) -> Result<(), DeviceError> {
+pub(crate) fn require<T: Copy + PartialEq + Debug>(what: &'static str, expected: T, found: T) -> Result<()> {
     if found == expected {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use cudarc::driver::{
     PinnedHostSlice, PushKernelArg, SyncOnDrop, sys,
 };
 
-use crate::error::{DeviceError, doing};
+use crate::error::{DeviceError, Result, doing};
 
 /// Numbers of which every bit pattern is one, on the host and on the device.
 pub trait Plain: DeviceRepr + Copy + Default + Send + Sync {}
@@ -35,7 +35,7 @@ pub(crate) fn forget_events(context: &CudaContext) {
 }
 
 /// Allocates device memory, not yet written.
-pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result<CudaSlice<T>, DeviceError> {
+pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result<CudaSlice<T>> {
     // SAFETY: every bit pattern is a `T`, and kernels write before they read.
     let memory = unsafe { stream.alloc(len) };
     doing(&format!("allocating {len} numbers of {} bytes", size_of::<T>()), memory)
@@ -45,7 +45,7 @@ pub(crate) fn allocate<T: Plain>(stream: &Arc<CudaStream>, len: usize) -> Result
 pub(crate) fn allocate_pinned<T: Plain>(
     context: &Arc<CudaContext>,
     len: usize,
-) -> Result<PinnedHostSlice<T>, DeviceError> {
+) -> Result<PinnedHostSlice<T>> {
     // SAFETY: every bit pattern is a `T`.
     doing("allocating pinned memory", unsafe { context.alloc_pinned(len) })
 }
@@ -159,7 +159,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Hands the launch to the driver.
-    pub fn run(self) -> Result<(), DeviceError> {
+    pub fn run(self) -> Result<()> {
         self.check().map_err(|reason| DeviceError::Launch { kernel: self.kernel.name.clone(), reason })?;
         let extent = |axis: usize| self.grid.blocks[axis] as u32;
         let config = LaunchConfig {

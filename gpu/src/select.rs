@@ -8,7 +8,7 @@ use laprox_reference::{
 };
 
 use crate::device::{Device, Version};
-use crate::error::{DeviceError, doing, require};
+use crate::error::{DeviceError, Result, doing, require};
 use crate::launch::{Grid, Launch};
 use crate::score::DeviceScores;
 
@@ -51,7 +51,7 @@ impl ModelScores {
         device: &Arc<Device>,
         layers: impl IntoIterator<Item = &'s DeviceScores>,
         shape: LayerShape,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<Self> {
         let layers: Vec<&DeviceScores> = layers.into_iter().collect();
         let slots = shape.kv_heads * shape.candidate_len();
         if layers.is_empty() || slots == 0 || layers.iter().any(|layer| layer.scores.len() != slots) {
@@ -72,12 +72,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// As [`ModelScores::join`].
-    pub fn upload(
-        device: &Arc<Device>,
-        scores: &[f32],
-        sums: &[f32],
-        shape: LayerShape,
-    ) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, scores: &[f32], sums: &[f32], shape: LayerShape) -> Result<Self> {
         let slots = shape.kv_heads * shape.candidate_len();
         if slots == 0 || sums.is_empty() || scores.len() != sums.len() * slots {
             return Err(refuse_scores(slots, scores.len()));
@@ -96,14 +91,14 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`DeviceError::Request`] when there are not that many, or none is asked for.
-    pub fn top(&self, count: usize) -> Result<Selected, DeviceError> {
+    pub fn top(&self, count: usize) -> Result<Selected> {
         let mut selected = Selected::allocate(self, count)?;
         self.enqueue_top(&mut selected)?;
         Ok(selected)
     }
 
     /// The same into room that is there.
-    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<()> {
         require(
             "model of the selection",
             (self.layers, self.shape),
@@ -119,7 +114,7 @@ impl ModelScores {
     }
 
     /// Ranks every slot against every other one; the host packs what stays.
-    fn top_naive(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn top_naive(&self, selected: &mut Selected) -> Result<()> {
         let slots = self.scores.len();
         let mut kept = self.device.allocate(&[slots])?;
         self.device
@@ -152,7 +147,7 @@ impl ModelScores {
     }
 
     /// A launch that reads all scores.
-    fn reading(&self, kernel: &str, grid: Grid) -> Result<Launch<'_>, DeviceError> {
+    fn reading(&self, kernel: &str, grid: Grid) -> Result<Launch<'_>> {
         let launch = self.device.launch(kernel, grid)?;
         Ok(launch.input(&self.scores, &[self.scores.len()]).input(&self.sums, &[self.layers]))
     }
@@ -163,7 +158,7 @@ impl ModelScores {
 
     /// The key of the last slot that stays and how many of its ties do, digit by digit; how many of each chunk are above it
     /// and on it; and the first slot without a finite score.
-    fn find_cut(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn find_cut(&self, selected: &mut Selected) -> Result<()> {
         let (chunks, grid) = self.division();
         let (heads, candidates) = (self.heads(), self.shape.candidate_len());
         let all = [self.shape.kv_heads, heads, candidates];
@@ -202,7 +197,7 @@ impl ModelScores {
     }
 
     /// Positions of what the cut leaves, in order.
-    fn compact(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn compact(&self, selected: &mut Selected) -> Result<()> {
         let ((chunks, grid), heads) = (self.division(), self.heads());
         let window_len = self.shape.window_len;
         self.device
@@ -236,11 +231,7 @@ pub struct DeviceSet {
 
 impl DeviceSet {
     /// Copies one layer's part of a retained set to the device.
-    pub fn upload(
-        device: &Arc<Device>,
-        shape: LayerShape,
-        retained: LayerRetained<'_>,
-    ) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, shape: LayerShape, retained: LayerRetained<'_>) -> Result<Self> {
         let (mut offsets, mut positions) = (vec![0], Vec::new());
         for head in shape.kv_heads() {
             positions.extend_from_slice(retained.head(head));
@@ -277,7 +268,7 @@ impl Selected {
     ///
     /// # Errors
     /// [`DeviceError::Request`] when there are not that many, or none is asked for.
-    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self, DeviceError> {
+    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self> {
         let (device, shape, slots) = (&scores.device, scores.shape, scores.scores.len());
         if count == 0 || count > slots {
             let expected = format_args!("1 to {slots}");
@@ -313,7 +304,7 @@ impl Selected {
     ///
     /// # Errors
     /// [`DeviceError::Request`] names a slot whose normalised score is not finite.
-    pub fn download(&self) -> Result<RetainedSet, DeviceError> {
+    pub fn download(&self) -> Result<RetainedSet> {
         self.refuse_non_finite(self.set.device.copy_out(&self.refused)?[0] as usize)?;
         let offsets = self.set.device.copy_out(&self.set.offsets)?;
         let positions = self.set.device.copy_out(&self.set.positions)?;
@@ -324,7 +315,7 @@ impl Selected {
         set.map_err(|error| DeviceError::request("selected positions", "a retained set", error))
     }
 
-    fn refuse_non_finite(&self, slot: usize) -> Result<(), DeviceError> {
+    fn refuse_non_finite(&self, slot: usize) -> Result<()> {
         if slot == u32::MAX as usize {
             return Ok(());
         }

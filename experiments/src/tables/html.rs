@@ -20,11 +20,8 @@ pub fn report(chapters: &[Chapter]) -> Result<String> {
         SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
     page.set_syntax(syntax);
     page.set_formatter(|out, _, value| {
-        Ok(if value.is_safe() {
-            write!(out, "{value}")
-        } else {
-            out.write_str(&escaped(&value.to_string()))
-        }?)
+        let text = value.to_string();
+        Ok(out.write_str(&if value.is_safe() { text } else { escaped(&text) })?)
     });
     let values = context! {
         version => env!("CARGO_PKG_VERSION"),
