@@ -4,7 +4,7 @@ use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
 
 use crate::activations::DeviceActivations;
-use crate::error::{DeviceError, Result, require};
+use crate::error::{Result, require};
 use crate::factor::{Factor, SplitFactor};
 use crate::launch::Grid;
 use crate::upload::Format;
@@ -69,7 +69,7 @@ pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>> {
 /// `norm2(b_{h,i})` of every candidate, `[H, n - w]`.
 ///
 /// # Errors
-/// [`DeviceError`], also if the layer has no candidates or the factors are in another format.
+/// [`crate::DeviceError`], also if the layer has no candidates or the factors are in another format.
 pub fn enqueue_norms(
     layer: &DeviceActivations<'_>,
     factors: &DeviceFactors,

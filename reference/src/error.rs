@@ -77,6 +77,9 @@ pub enum Error {
     },
 }
 
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 impl Error {
     /// [`Error::Shape`], the rule and the value found in words.
     pub(crate) fn shape(what: &'static str, expected: impl Display, found: impl Display) -> Self {

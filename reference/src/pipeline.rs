@@ -6,7 +6,7 @@
 use crate::allocations::Allocation;
 use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
-use crate::error::Error;
+use crate::error::Result;
 use crate::layers::Layers;
 use crate::oracle::branch::{Certified, Limits, certify};
 use crate::oracle::exhaustive::exhaustive;
@@ -74,7 +74,7 @@ pub fn evict<L: Layers>(
 /// One policy's scores over all layers.
 ///
 /// # Errors
-/// [`Error::Policy`] when the policy does not rank; otherwise as [`evict`].
+/// [`crate::Error::Policy`] when the policy does not rank; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
         return Err(policy.refused("it does not rank, so it has no scores").into());
@@ -130,9 +130,9 @@ pub fn search<L: Layers>(
 /// The score of a policy that ranks.
 ///
 /// # Errors
-/// [`Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it needs tensors that no
-/// dump holds.
-fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Error> {
+/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
+/// needs tensors that no dump holds.
+fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>> {
     policy.check()?;
     policy.queries_read(window_len)?;
     match policy.rule() {
@@ -211,15 +211,16 @@ pub struct Found {
 /// `watch` receives every new bound and ends the search by returning false.
 ///
 /// # Errors
-/// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`];
-/// [`Error::Policy`] when the policy is not an oracle; [`Error::Path`] when a device fails.
+/// [`crate::Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries;
+/// [`crate::Error::Score`]; [`crate::Error::Policy`] when the policy is not an oracle; [`crate::Error::Path`] when a
+/// device fails.
 pub fn search_together(
     backend: &dyn Backend,
     layers: &[&dyn PreparedLayer],
     policy: &Policy,
     per_head: CandidatesPerHead,
     watch: &mut dyn FnMut(&Certified) -> bool,
-) -> Result<Found, Error> {
+) -> Result<Found> {
     let Rule::Oracle(oracle) = policy.rule() else {
         return Err(policy.refused("it is not an oracle"));
     };
@@ -267,7 +268,7 @@ fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
 }
 
 /// The set from which the searches start: unpooled LaProx scores, cut over all the layers.
-fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet, Error> {
+fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet> {
     let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
     let score = policy.score().expect("laprox ranks");
     let heads = layers.iter().map(|layer| layer.score(&score)?.into_host());

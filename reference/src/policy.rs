@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::pool::PoolStage;
 use crate::score::{Score, ScoreEntry};
@@ -110,7 +110,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] when the policy does not have the option, or the option does not have the value.
-    pub fn with(self, key: &str, value: &str) -> Result<Self, Error> {
+    pub fn with(self, key: &str, value: &str) -> Result<Self> {
         let option = self.entry.options.keys().into_iter().find(|option| option.name() == key);
         let option = option.ok_or_else(|| self.refused(no_such_option(self.entry, key)))?;
         let mut options = self.options;
@@ -153,7 +153,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] says which.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<()> {
         let pools_attention = self.options.pool.stage == PoolStage::Attention;
         if pools_attention && self.options.group_rule == GroupRule::Exact {
             let reason =
@@ -169,7 +169,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] when an option asks for more.
-    pub fn queries_read(&self, window_len: usize) -> Result<usize, Error> {
+    pub fn queries_read(&self, window_len: usize) -> Result<usize> {
         let asked = self.options.window.unwrap_or(window_len);
         if asked > window_len && self.options.window != self.entry.defaults.window {
             let reason = format!("window: expected at most the window's {window_len} queries, found {asked}");

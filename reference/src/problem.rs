@@ -1,6 +1,6 @@
 //! One layer's eviction problem: its captured activations, checked once.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::quantity::Tensor;
 use crate::shape::{LayerIndex, LayerShape};
 use crate::tensor::{Elements, TensorView};
@@ -36,7 +36,7 @@ impl<'a> LayerProblem<'a> {
     ///
     /// # Errors
     /// As [`LayerProblem::of_finite`]; [`Error::NonFinite`] names the tensor.
-    pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self> {
         let problem = Self::of_finite(layer, attention_scale, activations)?;
         check_finite(&problem.activations)?;
         Ok(problem)
@@ -46,11 +46,7 @@ impl<'a> LayerProblem<'a> {
     ///
     /// # Errors
     /// [`Error::Size`] names the size, [`Error::Shape`] the tensor or the scale.
-    pub fn of_finite(
-        layer: LayerIndex,
-        attention_scale: f64,
-        activations: Activations<'a>,
-    ) -> Result<Self, Error> {
+    pub fn of_finite(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self> {
         let shape = shape_of(&activations)?;
         if !(attention_scale.is_finite() && attention_scale > 0.0) {
             return Err(Error::shape("attention_scale", "a finite number above 0", attention_scale));
@@ -84,7 +80,7 @@ impl<'a> LayerProblem<'a> {
 }
 
 /// Reads the sizes off the tensors and checks every tensor against them.
-fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
+fn shape_of(activations: &Activations<'_>) -> Result<LayerShape> {
     let [query_heads, window_len, head_dim] = activations.query.shape();
     let [kv_heads, cached_len, _] = activations.key.shape();
     let [hidden_dim, _] = activations.output_projection.shape();
@@ -108,11 +104,7 @@ fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     Ok(shape)
 }
 
-fn expect<const RANK: usize>(
-    tensor: Tensor,
-    found: [usize; RANK],
-    expected: [usize; RANK],
-) -> Result<(), Error> {
+fn expect<const RANK: usize>(tensor: Tensor, found: [usize; RANK], expected: [usize; RANK]) -> Result<()> {
     if found == expected {
         Ok(())
     } else {
@@ -120,7 +112,7 @@ fn expect<const RANK: usize>(
     }
 }
 
-fn check_finite(activations: &Activations<'_>) -> Result<(), Error> {
+fn check_finite(activations: &Activations<'_>) -> Result<()> {
     let tensors: [(Tensor, Option<Elements<'_>>); 5] = [
         (Tensor::Query, Some(activations.query.elements())),
         (Tensor::Key, Some(activations.key.elements())),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::shape::{KvHead, LayerIndex, Position};
 use crate::statistic::Statistic;
 
@@ -45,7 +45,7 @@ impl FiniteScores {
     ///
     /// # Errors
     /// [`Error::Score`] names the first candidate whose score is NaN or infinite.
-    pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self> {
         if all_finite(&scores) {
             return Ok(Self(scores));
         }
@@ -106,7 +106,7 @@ impl HeadScores {
     /// # Errors
     /// [`Error::Score`] names the first candidate whose score is NaN or infinite; [`Error::Shape`] when the heads
     /// differ in length or there is none.
-    pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self> {
         let finite = |(head, scores)| FiniteScores::new(layer, KvHead(head), scores);
         Self::of(layer, heads.into_iter().enumerate().map(finite).collect::<Result<_, _>>()?)
     }
@@ -115,7 +115,7 @@ impl HeadScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when the heads differ in length or there is none.
-    pub fn of(layer: LayerIndex, heads: Vec<FiniteScores>) -> Result<Self, Error> {
+    pub fn of(layer: LayerIndex, heads: Vec<FiniteScores>) -> Result<Self> {
         let candidate_len = heads.first().map(|head| head.0.len());
         match candidate_len.filter(|&len| heads.iter().all(|head| head.0.len() == len)) {
             Some(candidate_len) => Ok(Self { layer, heads, candidate_len, second: None }),
@@ -131,7 +131,7 @@ impl HeadScores {
     ///
     /// # Errors
     /// As [`HeadScores::new`], and [`Error::Shape`] when the second scores are of another shape.
-    pub fn then(self, second: Vec<Vec<f64>>, ratio: f64) -> Result<Self, Error> {
+    pub fn then(self, second: Vec<Vec<f64>>, ratio: f64) -> Result<Self> {
         let second = Self::new(self.layer, second)?;
         if second.sizes() != self.sizes() {
             let [(heads, candidates), (other_heads, other_candidates)] = [self.sizes(), second.sizes()];
@@ -176,7 +176,7 @@ impl HeadScores {
     }
 
     /// The scores over `normaliser`; a zero score stays zero for any normaliser.
-    fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
+    fn divided_by(&self, normaliser: f64) -> Result<Self> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
         Ok(Self { second: self.second.clone(), ..Self::new(self.layer, heads)? })
@@ -195,7 +195,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no layer, or a layer's sizes differ from the first's.
-    pub fn new(layers: Vec<HeadScores>) -> Result<Self, Error> {
+    pub fn new(layers: Vec<HeadScores>) -> Result<Self> {
         let sizes: Vec<_> = layers.iter().map(HeadScores::sizes).collect();
         if sizes.first().is_some_and(|first| sizes.iter().all(|size| size == first)) {
             return Ok(Self { layers, statistics: Vec::new() });
@@ -208,7 +208,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is not one number per layer.
-    pub fn with(mut self, statistic: Statistic, of_layers: Vec<f64>) -> Result<Self, Error> {
+    pub fn with(mut self, statistic: Statistic, of_layers: Vec<f64>) -> Result<Self> {
         if of_layers.len() != self.layers.len() {
             let expected = format_args!("{}, one {statistic:?} per layer", self.layers.len());
             return Err(Error::shape("statistics", expected, of_layers.len()));
@@ -221,7 +221,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when it was not given.
-    pub fn statistic(&self, statistic: Statistic) -> Result<&[f64], Error> {
+    pub fn statistic(&self, statistic: Statistic) -> Result<&[f64]> {
         let found = self.statistics.iter().find(|(given, _)| *given == statistic);
         let missing = || Error::shape("statistics", format_args!("one {statistic:?} per layer"), "none");
         found.map(|(_, of_layers)| of_layers.as_slice()).ok_or_else(missing)
@@ -276,7 +276,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Score`] when a layer's output norm is zero but its scores are not; [`Error::Shape`] when a norm is missing.
-    pub fn normalised(&self, normaliser: Normaliser) -> Result<Self, Error> {
+    pub fn normalised(&self, normaliser: Normaliser) -> Result<Self> {
         let divisors: Vec<f64> = match normaliser {
             Normaliser::None => return Ok(self.clone()),
             Normaliser::Output => self.statistic(Statistic::OutputNorm)?.to_vec(),

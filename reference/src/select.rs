@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::retained::RetainedSet;
 use crate::scores::{HeadScores, ModelScores, SecondStage};
 
@@ -93,7 +93,7 @@ pub fn select(
     quotas: &[usize],
     sinks: usize,
     window_len: usize,
-) -> Result<RetainedSet, Error> {
+) -> Result<RetainedSet> {
     let expected = scores.head_count();
     if quotas.len() != expected {
         return Err(Error::shape("quotas", format_args!("{expected}, one per KV head"), quotas.len()));

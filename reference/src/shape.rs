@@ -1,6 +1,6 @@
 //! Shapes and indices: `L` layers, `H` query heads, `Hkv` KV heads, head dimension `d`, hidden size `D`.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::quantity::Size;
 
 macro_rules! indices {
@@ -54,7 +54,7 @@ impl LayerShape {
     ///
     /// # Errors
     /// [`Error::Size`] names the first rule that is broken.
-    pub fn validate(&self) -> Result<(), Error> {
+    pub fn validate(&self) -> Result<()> {
         let sizes = [
             (Size::QueryHeads, self.query_heads),
             (Size::KvHeads, self.kv_heads),
@@ -116,7 +116,7 @@ impl LayerShape {
     }
 }
 
-fn require(holds: bool, size: Size, expected: impl std::fmt::Display, found: usize) -> Result<(), Error> {
+fn require(holds: bool, size: Size, expected: impl std::fmt::Display, found: usize) -> Result<()> {
     if holds {
         Ok(())
     } else {

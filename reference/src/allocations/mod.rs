@@ -15,7 +15,7 @@ mod shares;
 
 use std::hash::{Hash, Hasher};
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::parameter::{Parameter, Parameters};
 use crate::scores::{ModelScores, Reach};
 use crate::select::Ranking;
@@ -51,7 +51,7 @@ pub enum Division {
         normalised: bool,
     },
     /// The candidates that each KV head keeps, `[L * Hkv]`.
-    Quotas(fn(&Request<'_>) -> Result<Vec<usize>, Error>),
+    Quotas(fn(&Request<'_>) -> Result<Vec<usize>>),
 }
 
 /// How the budget is divided: a row of the table.
