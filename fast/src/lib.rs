@@ -29,7 +29,7 @@ pub mod gram;
 mod group;
 mod held;
 mod layer;
-mod pool;
+pub mod pool;
 pub mod project;
 mod removed;
 pub mod score;

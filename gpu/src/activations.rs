@@ -6,7 +6,7 @@ use cudarc::driver::CudaSlice;
 use laprox_reference::{LayerProblem, LayerShape};
 
 use crate::device::{Device, Version};
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::launch::{Grid, Launch, Plain};
 use crate::upload::{self, Format};
 
@@ -31,10 +31,7 @@ const TENSOR_CORE_WIDTHS: [usize; 2] = [64, 128];
 
 impl<'a> DeviceActivations<'a> {
     /// Uploads a layer in the narrowest format that holds it exactly and has kernels.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self> {
         let activations = problem.activations();
         let has_kernels = TENSOR_CORE_WIDTHS.contains(&problem.shape().head_dim);
         let format = if has_kernels && device.version() == Version::Shipped {
@@ -111,7 +108,7 @@ impl<'a> DeviceActivations<'a> {
     }
 
     /// The activations as f32. They are uploaded or widened when first needed.
-    pub(crate) fn singles(&self) -> Result<&Tensors<f32>, DeviceError> {
+    pub(crate) fn singles(&self) -> Result<&Tensors<f32>> {
         once(&self.singles, || {
             let activations = self.problem.activations();
             match &self.halves {
@@ -134,10 +131,7 @@ impl<'a> DeviceActivations<'a> {
 }
 
 /// The value of a cell, made when first needed. If two threads make it at once, the first one's stays.
-pub(crate) fn once<T>(
-    cell: &OnceLock<T>,
-    make: impl FnOnce() -> Result<T, DeviceError>,
-) -> Result<&T, DeviceError> {
+pub(crate) fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     match cell.get() {
         Some(value) => Ok(value),
         None => make().map(|value| cell.get_or_init(|| value)),

@@ -4,7 +4,7 @@ use cudarc::driver::CudaSlice;
 
 use crate::activations::DeviceActivations;
 use crate::device::Device;
-use crate::error::{DeviceError, require};
+use crate::error::{Result, require};
 use crate::launch::Grid;
 
 /// Keys per tile of the tensor-core kernels.
@@ -30,10 +30,7 @@ pub struct RowParts {
 
 impl RowParts {
     /// Room for a layer's parts.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceActivations<'_>) -> Result<Self> {
         Self::with_splits(layer, Self::splits_of(layer))
     }
 
@@ -41,7 +38,7 @@ impl RowParts {
         if layer.halves().is_some() { Division::of_rows(layer).splits } else { 1 }
     }
 
-    fn with_splits(layer: &DeviceActivations<'_>, splits: usize) -> Result<Self, DeviceError> {
+    fn with_splits(layer: &DeviceActivations<'_>, splits: usize) -> Result<Self> {
         let extents = [splits, layer.shape().query_heads, layer.shape().window_len];
         let allocate = || layer.device.allocate(&extents);
         Ok(Self { splits, largest: allocate()?, sums: allocate()? })
@@ -78,10 +75,7 @@ pub struct WindowStatistic {
 
 impl WindowStatistic {
     /// Room for a layer's statistic.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceActivations<'_>, statistic: Statistic) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceActivations<'_>, statistic: Statistic) -> Result<Self> {
         let (shape, row_tiles) = (layer.shape(), Self::row_tiles_of(layer));
         let columns = layer.device.allocate(&[row_tiles, shape.query_heads, shape.candidate_len()])?;
         Ok(Self { statistic, row_tiles, columns })
@@ -92,10 +86,7 @@ impl WindowStatistic {
     }
 
     /// `[row tiles * H * (n - w)]`.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn download(&self, device: &Device) -> Result<Vec<f32>, DeviceError> {
+    pub fn download(&self, device: &Device) -> Result<Vec<f32>> {
         device.copy_out(&self.columns)
     }
 
@@ -143,10 +134,7 @@ fn kernel(pass: &str, layer: &DeviceActivations<'_>) -> String {
 }
 
 /// First pass: the denominator of each row's softmax.
-///
-/// # Errors
-/// [`DeviceError`]
-pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Result<(), DeviceError> {
+pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Result<()> {
     require("splits of the keys", RowParts::splits_of(layer), parts.splits)?;
     let (shape, rows) = (layer.shape(), parts.extents(layer));
     let (launch, last) = match layer.halves() {
@@ -165,7 +153,7 @@ pub fn enqueue_rows(layer: &DeviceActivations<'_>, parts: &mut RowParts) -> Resu
 }
 
 /// Joins the splits for kernels that do not join them themselves.
-pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<RowParts, DeviceError> {
+pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<RowParts> {
     let (device, shape) = (&layer.device, layer.shape());
     let rows = shape.query_heads * shape.window_len;
     let mut joined = RowParts::with_splits(layer, 1)?;
@@ -183,14 +171,11 @@ pub(crate) fn join(layer: &DeviceActivations<'_>, parts: &RowParts) -> Result<Ro
 
 /// Second pass: computes the weights again, and reduces them over the rows to the statistic that `statistic` has room for. A
 /// layer without candidates has no columns.
-///
-/// # Errors
-/// [`DeviceError`]
 pub fn enqueue_columns(
     layer: &DeviceActivations<'_>,
     parts: &RowParts,
     statistic: &mut WindowStatistic,
-) -> Result<(), DeviceError> {
+) -> Result<()> {
     let (shape, rows) = (layer.shape(), parts.extents(layer));
     require("tiles of rows", WindowStatistic::row_tiles_of(layer), statistic.row_tiles)?;
     let columns = [statistic.row_tiles, shape.query_heads, shape.candidate_len()];
@@ -217,10 +202,7 @@ pub fn enqueue_columns(
 }
 
 /// `sum over rows of (mean over the group of A_h[t, i])^2`, `[Hkv, n - w]`.
-pub(crate) fn group_squares(
-    layer: &DeviceActivations<'_>,
-    rows: &RowParts,
-) -> Result<CudaSlice<f32>, DeviceError> {
+pub(crate) fn group_squares(layer: &DeviceActivations<'_>, rows: &RowParts) -> Result<CudaSlice<f32>> {
     let shape = layer.shape();
     let columns = [shape.kv_heads, shape.candidate_len()];
     let mut squares = layer.device.allocate(&columns)?;

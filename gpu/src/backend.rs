@@ -11,7 +11,7 @@ use laprox_reference::{
 
 use crate::activations::once;
 use crate::device::Device;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, Result};
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
@@ -29,7 +29,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`DeviceError::NoDriver`] where there is none; otherwise as [`Device::open`].
-    pub fn open() -> Result<Self, DeviceError> {
+    pub fn open() -> Result<Self> {
         Device::open()?.map(|device| Self::new(Arc::new(device))).ok_or(DeviceError::NoDriver)
     }
 
@@ -133,7 +133,7 @@ fn fits_f32(problem: &LayerProblem<'_>) -> bool {
 
 impl<'a> GpuLayer<'a> {
     /// The layer on the device, if f32 holds it.
-    fn uploaded(&self) -> Result<Option<&DeviceLayer<'a>>, DeviceError> {
+    fn uploaded(&self) -> Result<Option<&DeviceLayer<'a>>> {
         let upload = || {
             let fits = fits_f32(self.layer.problem());
             fits.then(|| DeviceLayer::upload(&self.device, self.layer.problem())).transpose()

@@ -8,7 +8,7 @@ use cudarc::driver::sys::{CUdevice_attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError};
 use cudarc::nvrtc::Ptx;
 
-use crate::error::{DeviceError, doing};
+use crate::error::{DeviceError, Result, doing};
 use crate::launch::{self, Grid, Kernel, Launch, Plain};
 use crate::ptx;
 use crate::staging::Staging;
@@ -57,7 +57,7 @@ impl Device {
     ///
     /// # Errors
     /// [`DeviceError`] if the device cannot be used.
-    pub fn open() -> Result<Option<Self>, DeviceError> {
+    pub fn open() -> Result<Option<Self>> {
         Self::open_with(ptx::TEXT)
     }
 
@@ -65,7 +65,7 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::open`].
-    pub fn open_with(text: &str) -> Result<Option<Self>, DeviceError> {
+    pub fn open_with(text: &str) -> Result<Option<Self>> {
         if !launch::driver_is_present() {
             return Ok(None);
         }
@@ -81,14 +81,14 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::open`].
-    pub fn open_for_timing() -> Result<Option<Self>, DeviceError> {
+    pub fn open_for_timing() -> Result<Option<Self>> {
         match Self::open()? {
             Some(_) => Self::start(ptx::TEXT, Streams::One).map(Some),
             None => Ok(None),
         }
     }
 
-    fn start(text: &str, streams: Streams) -> Result<Self, DeviceError> {
+    fn start(text: &str, streams: Streams) -> Result<Self> {
         let context = doing("opening the device", CudaContext::new(0))?;
         let name = doing("asking for the device's name", context.name())?;
         let capability = doing("asking for the compute capability", context.compute_capability())?;
@@ -149,7 +149,7 @@ impl Device {
     }
 
     /// Waits for a copy from pinned memory, unless an event tells when it is done.
-    pub(crate) fn settle(&self) -> Result<(), DeviceError> {
+    pub(crate) fn settle(&self) -> Result<()> {
         match self.streams {
             Streams::Two => Ok(()),
             Streams::One => doing("waiting for a copy", self.copy.synchronize()),
@@ -157,24 +157,24 @@ impl Device {
     }
 
     /// Begins a launch, whose arguments follow.
-    pub(crate) fn launch(&self, name: &str, grid: Grid) -> Result<Launch<'_>, DeviceError> {
+    pub(crate) fn launch(&self, name: &str, grid: Grid) -> Result<Launch<'_>> {
         let kernel = self.kernels.get(name);
         let missing = || DeviceError::Launch { kernel: name.to_owned(), reason: "not in the PTX".into() };
         Ok(Launch::new(&self.compute, kernel.ok_or_else(missing)?, grid))
     }
 
     /// Allocates memory, not yet written.
-    pub(crate) fn allocate<T: Plain>(&self, extents: &[usize]) -> Result<CudaSlice<T>, DeviceError> {
+    pub(crate) fn allocate<T: Plain>(&self, extents: &[usize]) -> Result<CudaSlice<T>> {
         launch::allocate(&self.compute, extents.iter().product())
     }
 
     /// Copies numbers to the device while kernels run.
-    pub(crate) fn copy_in<T: Plain>(&self, numbers: &[T]) -> Result<CudaSlice<T>, DeviceError> {
+    pub(crate) fn copy_in<T: Plain>(&self, numbers: &[T]) -> Result<CudaSlice<T>> {
         doing("copying to the device", self.copy.clone_htod(numbers))
     }
 
     /// Waits for a buffer and copies it to the host.
-    pub(crate) fn copy_out<T: Plain>(&self, buffer: &CudaSlice<T>) -> Result<Vec<T>, DeviceError> {
+    pub(crate) fn copy_out<T: Plain>(&self, buffer: &CudaSlice<T>) -> Result<Vec<T>> {
         let numbers = doing("copying from the device", self.compute.clone_dtoh(buffer))?;
         doing("waiting for the device", self.compute.synchronize())?;
         Ok(numbers)

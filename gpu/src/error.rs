@@ -1,5 +1,7 @@
 //! The errors of this crate and its device.
 
+use std::fmt::{Debug, Display};
+
 use cudarc::driver::DriverError;
 use laprox_reference::Error;
 
@@ -48,21 +50,27 @@ pub enum DeviceError {
     },
 }
 
+/// A result of this crate.
+pub type Result<T, E = DeviceError> = std::result::Result<T, E>;
+
+impl DeviceError {
+    /// [`DeviceError::Request`], both values in words.
+    pub(crate) fn request(what: &'static str, expected: impl Display, found: impl Display) -> Self {
+        Self::Request { what, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
 /// Adds the action to the error of a driver call.
-pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T, DeviceError> {
+pub(crate) fn doing<T>(what: &str, result: Result<T, DriverError>) -> Result<T> {
     result.map_err(|cause| DeviceError::Driver { doing: what.to_owned(), cause })
 }
 
 /// Refuses a value that was made for another layer.
-pub(crate) fn require<T: Copy + PartialEq + std::fmt::Debug>(
-    what: &'static str,
-    expected: T,
-    found: T,
-) -> Result<(), DeviceError> {
+pub(crate) fn require<T: Copy + PartialEq + Debug>(what: &'static str, expected: T, found: T) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(DeviceError::Request { what, expected: format!("{expected:?}"), found: format!("{found:?}") })
+    Err(DeviceError::request(what, format_args!("{expected:?}"), format_args!("{found:?}")))
 }
 
 impl From<DeviceError> for Error {

@@ -1,12 +1,12 @@
 //! Stage *evaluate*: `norm_F(O)` of the window's output. The reference computes the objectives of a retained set.
 
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::launch::Grid;
 use crate::layer::DeviceLayer;
 use crate::upload;
 
 /// `norm_F(O)`, `O = sum_h (A_h V) W_h` over the window. All but the last sum is in f32.
-pub(crate) fn output_norm(layer: &DeviceLayer<'_>) -> Result<f64, DeviceError> {
+pub(crate) fn output_norm(layer: &DeviceLayer<'_>) -> Result<f64> {
     let (device, shape) = (&layer.device, layer.shape());
     let (singles, rows) = (layer.singles()?, layer.joined_rows()?);
     let extents = layer.query_extents();

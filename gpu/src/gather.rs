@@ -4,7 +4,7 @@ use cudarc::driver::{CudaSlice, CudaView};
 
 use crate::activations::Tensors;
 use crate::device::{Device, Version};
-use crate::error::{DeviceError, doing, require};
+use crate::error::{DeviceError, Result, doing, require};
 use crate::launch::{Grid, Plain};
 use crate::layer::DeviceLayer;
 use crate::select::DeviceSet;
@@ -23,34 +23,20 @@ pub enum Packed {
 
 impl DeviceSet {
     /// Packs the keys and values of one layer that stay; `slot` counts layers as their scores were joined.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn gather(&self, slot: usize, layer: &DeviceLayer<'_>) -> Result<Packed, DeviceError> {
+    pub fn gather(&self, slot: usize, layer: &DeviceLayer<'_>) -> Result<Packed> {
         let mut packed = Packed::allocate(layer, self.rows(slot)?)?;
         self.enqueue_gather(slot, layer, &mut packed)?;
         Ok(packed)
     }
 
     /// How many rows of a layer stay. Waits for the selection.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn rows(&self, slot: usize) -> Result<usize, DeviceError> {
+    pub fn rows(&self, slot: usize) -> Result<usize> {
         let ends = doing("reading offsets", self.device.compute.clone_dtoh(&self.offsets_of(slot)?))?;
         Ok((ends[self.shape.kv_heads] - ends[0]) as usize)
     }
 
     /// [`DeviceSet::gather`] into room that is there.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn enqueue_gather(
-        &self,
-        slot: usize,
-        layer: &DeviceLayer<'_>,
-        packed: &mut Packed,
-    ) -> Result<(), DeviceError> {
+    pub fn enqueue_gather(&self, slot: usize, layer: &DeviceLayer<'_>, packed: &mut Packed) -> Result<()> {
         require("shape of the layer", self.shape, layer.shape())?;
         match (packed, layer.halves()) {
             (Packed::Halves(format, packed), Some(halves)) if *format == layer.format() => {
@@ -61,14 +47,11 @@ impl DeviceSet {
         }
     }
 
-    fn offsets_of(&self, slot: usize) -> Result<CudaView<'_, u32>, DeviceError> {
+    fn offsets_of(&self, slot: usize) -> Result<CudaView<'_, u32>> {
         let first = slot.saturating_mul(self.shape.kv_heads);
         let offsets = self.offsets.try_slice(first..first.saturating_add(self.shape.kv_heads + 1));
-        offsets.ok_or_else(|| DeviceError::Request {
-            what: "layer of the selection",
-            expected: format!("below {}", self.layers),
-            found: slot.to_string(),
-        })
+        let expected = format_args!("below {}", self.layers);
+        offsets.ok_or_else(|| DeviceError::request("layer of the selection", expected, slot))
     }
 
     fn gather_rows<T: Plain>(
@@ -77,7 +60,7 @@ impl DeviceSet {
         layer: &DeviceLayer<'_>,
         tensors: &Tensors<T>,
         [packed_key, packed_value]: &mut [CudaSlice<T>; 2],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         let (device, shape) = (&self.device, self.shape);
         let row_bytes = shape.head_dim * size_of::<T>();
         let row_words = row_bytes / WORD;
@@ -105,10 +88,7 @@ impl DeviceSet {
 
 impl Packed {
     /// Room for some rows of a layer's keys and values.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceLayer<'_>, rows: usize) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceLayer<'_>, rows: usize) -> Result<Self> {
         let (device, extents) = (&layer.device, [rows, layer.shape().head_dim]);
         Ok(match layer.halves() {
             Some(_) => Self::Halves(layer.format(), [device.allocate(&extents)?, device.allocate(&extents)?]),
@@ -117,10 +97,7 @@ impl Packed {
     }
 
     /// The packed keys and values as numbers.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn download(&self, device: &Device) -> Result<[Vec<f64>; 2], DeviceError> {
+    pub fn download(&self, device: &Device) -> Result<[Vec<f64>; 2]> {
         match self {
             Self::Halves(format, [key, value]) => {
                 let numbers = |bits: Vec<u16>| format.widen(&bits);

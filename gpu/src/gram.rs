@@ -17,7 +17,7 @@ use laprox_reference::{Error, Form, LayerShape};
 use nalgebra::DMatrix;
 
 use crate::device::{Device, Version};
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::launch::Grid;
 
 /// One layer's quadratic form, its products on a device.
@@ -139,7 +139,7 @@ struct Sizes {
 }
 
 impl Operator {
-    fn new(device: &Arc<Device>, layer: &Layer, attention: &Attention) -> Result<Self, DeviceError> {
+    fn new(device: &Arc<Device>, layer: &Layer, attention: &Attention) -> Result<Self> {
         let shape = layer.shape;
         let candidate_len = shape.candidate_len();
         let rows = attention.weights[0].nrows();
@@ -165,7 +165,7 @@ impl Operator {
     }
 
     /// `M x` and the entries of `E`.
-    fn product(&self, x: &[f64], form: Form) -> Result<(Vec<f64>, Vec<f64>), DeviceError> {
+    fn product(&self, x: &[f64], form: Form) -> Result<(Vec<f64>, Vec<f64>)> {
         let LayerShape { head_dim, hidden_dim, query_heads, .. } = self.shape;
         let (rows, width) = (self.rows, self.width());
         let attended = self.attend(&self.device.copy_in(x)?)?;
@@ -188,7 +188,7 @@ impl Operator {
     }
 
     /// `U_h = (A_h diag x) V`, `[rows, H * d]`.
-    fn attend(&self, x: &CudaSlice<f64>) -> Result<CudaSlice<f64>, DeviceError> {
+    fn attend(&self, x: &CudaSlice<f64>) -> Result<CudaSlice<f64>> {
         let LayerShape { head_dim, query_heads, kv_heads, .. } = self.shape;
         let (rows, width, candidate_len) = (self.rows, self.width(), self.shape.candidate_len());
         let device = &self.device;
@@ -235,7 +235,7 @@ impl Operator {
         (b, at_b): (&CudaSlice<f64>, Strides),
         (c, at_c): (&mut CudaSlice<f64>, Strides),
         Sizes { columns, inner, batch }: Sizes,
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         let (name, grid) = match self.device.version() {
             Version::Naive => {
                 ("gram_multiply_naive", Grid::new([columns.div_ceil(32), self.rows, batch], 32))
@@ -257,7 +257,7 @@ impl Operator {
     }
 
     /// `(M x)_i` from `P_h = E W_h^T`, `[Hkv, n - w]`.
-    fn pull(&self, pulled: &CudaSlice<f64>) -> Result<CudaSlice<f64>, DeviceError> {
+    fn pull(&self, pulled: &CudaSlice<f64>) -> Result<CudaSlice<f64>> {
         let LayerShape { head_dim, query_heads, kv_heads, .. } = self.shape;
         let candidate_len = self.shape.candidate_len();
         let mut product = self.device.allocate(&[kv_heads, candidate_len])?;

@@ -9,7 +9,7 @@ use laprox_reference::LayerProblem;
 use crate::activations::{DeviceActivations, once};
 use crate::attend::{self, RowParts, Statistic, WindowStatistic};
 use crate::device::Device;
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::project::{self, DeviceFactors};
 
 /// A layer on the device. Each stage is enqueued when it is first asked for, and at most once. Only the functions that
@@ -32,10 +32,7 @@ impl<'a> Deref for DeviceLayer<'a> {
 
 impl<'a> DeviceLayer<'a> {
     /// Uploads a layer, as [`DeviceActivations::upload`] does.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self> {
         Ok(Self {
             activations: DeviceActivations::upload(device, problem)?,
             row_parts: OnceLock::new(),
@@ -46,7 +43,7 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// The rows' sums, one part per split of the keys.
-    pub(crate) fn row_parts(&self) -> Result<&RowParts, DeviceError> {
+    pub(crate) fn row_parts(&self) -> Result<&RowParts> {
         once(&self.row_parts, || {
             let mut parts = RowParts::allocate(self)?;
             attend::enqueue_rows(self, &mut parts)?;
@@ -55,16 +52,13 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// The rows' sums over all keys.
-    pub(crate) fn joined_rows(&self) -> Result<&RowParts, DeviceError> {
+    pub(crate) fn joined_rows(&self) -> Result<&RowParts> {
         let parts = self.row_parts()?;
         if parts.is_joined() { Ok(parts) } else { once(&self.joined_rows, || attend::join(self, parts)) }
     }
 
     /// A statistic of the columns of `A_h`.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn window_statistic(&self, statistic: Statistic) -> Result<&WindowStatistic, DeviceError> {
+    pub fn window_statistic(&self, statistic: Statistic) -> Result<&WindowStatistic> {
         once(&self.statistics[statistic as usize], || {
             let mut columns = WindowStatistic::allocate(self, statistic)?;
             attend::enqueue_columns(self, self.row_parts()?, &mut columns)?;
@@ -73,7 +67,7 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// `norm2(b_{h,i})` of the candidates, `[H, n - w]`.
-    pub(crate) fn value_norms(&self) -> Result<&CudaSlice<f32>, DeviceError> {
+    pub(crate) fn value_norms(&self) -> Result<&CudaSlice<f32>> {
         once(&self.value_norms, || {
             let mut norms = project::allocate_norms(self)?;
             if self.shape().candidate_len() > 0 {
@@ -84,10 +78,7 @@ impl<'a> DeviceLayer<'a> {
     }
 
     /// `norm2(b_{h,i})` of the candidates, query head by query head.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn projected_value_norms(&self) -> Result<Vec<f32>, DeviceError> {
+    pub fn projected_value_norms(&self) -> Result<Vec<f32>> {
         self.device.copy_out(self.value_norms()?)
     }
 }

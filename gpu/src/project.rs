@@ -4,7 +4,7 @@ use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
 
 use crate::activations::DeviceActivations;
-use crate::error::{DeviceError, require};
+use crate::error::{Result, require};
 use crate::factor::{Factor, SplitFactor};
 use crate::launch::Grid;
 use crate::upload::Format;
@@ -42,10 +42,7 @@ pub enum DeviceFactors {
 
 impl DeviceFactors {
     /// Computes the factors and uploads them in the format that the layer's kernel reads.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn upload(layer: &DeviceActivations<'_>) -> Result<Self, DeviceError> {
+    pub fn upload(layer: &DeviceActivations<'_>) -> Result<Self> {
         let device = &layer.device;
         let factors = Factor::of_heads(&layer.problem.activations().output_projection, layer.shape());
         if layer.halves().is_none() {
@@ -65,22 +62,19 @@ impl DeviceFactors {
 }
 
 /// Room for a layer's norms, `[H, n - w]`.
-///
-/// # Errors
-/// [`DeviceError`]
-pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>, DeviceError> {
+pub fn allocate_norms(layer: &DeviceActivations<'_>) -> Result<CudaSlice<f32>> {
     layer.device.allocate(&[layer.shape().query_heads, layer.shape().candidate_len()])
 }
 
 /// `norm2(b_{h,i})` of every candidate, `[H, n - w]`.
 ///
 /// # Errors
-/// [`DeviceError`], also if the layer has no candidates or the factors are in another format.
+/// [`crate::DeviceError`], also if the layer has no candidates or the factors are in another format.
 pub fn enqueue_norms(
     layer: &DeviceActivations<'_>,
     factors: &DeviceFactors,
     norms: &mut CudaSlice<f32>,
-) -> Result<(), DeviceError> {
+) -> Result<()> {
     let (device, shape) = (&layer.device, layer.shape());
     let columns = [shape.query_heads, shape.candidate_len()];
     let lengths = [shape.context_len, shape.window_len, shape.cached_len()];

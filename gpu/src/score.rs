@@ -5,7 +5,7 @@ use laprox_reference::{Family, GroupRule, LayerShape, Pooling, Score};
 
 use crate::attend::{self, Statistic};
 use crate::device::{Device, Version};
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::factor::Factor;
 use crate::launch::Grid;
 use crate::layer::DeviceLayer;
@@ -55,10 +55,7 @@ pub struct DeviceScores {
 
 impl DeviceScores {
     /// Room for a layer's.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self, DeviceError> {
+    pub fn allocate(layer: &DeviceLayer<'_>) -> Result<Self> {
         let (device, shape) = (&layer.device, layer.shape());
         Ok(Self {
             scores: device.allocate(&[shape.kv_heads, shape.candidate_len()])?,
@@ -68,18 +65,12 @@ impl DeviceScores {
     }
 
     /// The scores, KV head by KV head.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn download(&self, device: &Device) -> Result<Vec<f32>, DeviceError> {
+    pub fn download(&self, device: &Device) -> Result<Vec<f32>> {
         device.copy_out(&self.scores)
     }
 
     /// The sum of the scores' magnitudes.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn download_sum(&self, device: &Device) -> Result<f32, DeviceError> {
+    pub fn download_sum(&self, device: &Device) -> Result<f32> {
         Ok(device.copy_out(&self.sum)?[0])
     }
 }
@@ -101,24 +92,14 @@ fn pooling(pool: Pooling) -> (usize, usize) {
 
 impl DeviceLayer<'_> {
     /// Scores of the layer, left on the device; `None` if there is no kernel for them.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn score(&self, score: &Score) -> Result<Option<DeviceScores>, DeviceError> {
+    pub fn score(&self, score: &Score) -> Result<Option<DeviceScores>> {
         let mut scores = DeviceScores::allocate(self)?;
         Ok(enqueue_scores(self, score, &mut scores)?.then_some(scores))
     }
 }
 
 /// Scores of a layer, enqueued; false if there is no kernel for them. Without candidates there are none.
-///
-/// # Errors
-/// [`DeviceError`]
-pub fn enqueue_scores(
-    layer: &DeviceLayer<'_>,
-    score: &Score,
-    scores: &mut DeviceScores,
-) -> Result<bool, DeviceError> {
+pub fn enqueue_scores(layer: &DeviceLayer<'_>, score: &Score, scores: &mut DeviceScores) -> Result<bool> {
     let Some(rule) = Rule::of(score, layer.shape().window_len) else { return Ok(false) };
     if layer.shape().candidate_len() == 0 {
         return Ok(true);
@@ -147,7 +128,7 @@ impl<'a> Inputs<'a> {
         layer: &'a DeviceLayer<'_>,
         rule: Rule,
         group_squares: &'a mut Option<CudaSlice<f32>>,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<Self> {
         let shape = layer.shape();
         let candidates = shape.candidate_len();
         if rule == Rule::LaproxAttention {
@@ -179,7 +160,7 @@ fn fused(
     width: usize,
     average: usize,
     scores: &mut DeviceScores,
-) -> Result<(), DeviceError> {
+) -> Result<()> {
     let (device, shape) = (&layer.device, layer.shape());
     let mut group_squares = None;
     let inputs = Inputs::new(layer, rule, &mut group_squares)?;
@@ -205,7 +186,7 @@ fn fused(
 }
 
 /// The group's scores before pooling, `[Hkv, n - w]`.
-fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>, DeviceError> {
+fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>> {
     let (device, shape) = (&layer.device, layer.shape());
     let mut group_squares = None;
     let inputs = Inputs::new(layer, rule, &mut group_squares)?;
@@ -222,7 +203,7 @@ fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>, DeviceErro
 }
 
 /// `norm_F(sum over the group of a_{h,i} b_{h,i}^T)`, `[Hkv, n - w]`, through a factor of the whole group.
-fn exact(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>, DeviceError> {
+fn exact(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>> {
     let (device, shape) = (&layer.device, layer.shape());
     let factors = Factor::of_groups(&layer.problem.activations().output_projection, shape);
     let (group_size, rank) = (shape.group_size(), factors[0].rank());
@@ -252,7 +233,7 @@ fn pooled(
     width: usize,
     average: usize,
     scores: &mut DeviceScores,
-) -> Result<(), DeviceError> {
+) -> Result<()> {
     let (device, shape) = (&layer.device, layer.shape());
     let columns = [shape.kv_heads, shape.candidate_len()];
     device

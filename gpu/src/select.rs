@@ -8,7 +8,7 @@ use laprox_reference::{
 };
 
 use crate::device::{Device, Version};
-use crate::error::{DeviceError, doing, require};
+use crate::error::{DeviceError, Result, doing, require};
 use crate::launch::{Grid, Launch};
 use crate::score::DeviceScores;
 
@@ -51,7 +51,7 @@ impl ModelScores {
         device: &Arc<Device>,
         layers: impl IntoIterator<Item = &'s DeviceScores>,
         shape: LayerShape,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<Self> {
         let layers: Vec<&DeviceScores> = layers.into_iter().collect();
         let slots = shape.kv_heads * shape.candidate_len();
         if layers.is_empty() || slots == 0 || layers.iter().any(|layer| layer.scores.len() != slots) {
@@ -72,12 +72,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// As [`ModelScores::join`].
-    pub fn upload(
-        device: &Arc<Device>,
-        scores: &[f32],
-        sums: &[f32],
-        shape: LayerShape,
-    ) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, scores: &[f32], sums: &[f32], shape: LayerShape) -> Result<Self> {
         let slots = shape.kv_heads * shape.candidate_len();
         if slots == 0 || sums.is_empty() || scores.len() != sums.len() * slots {
             return Err(refuse_scores(slots, scores.len()));
@@ -96,17 +91,14 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`DeviceError::Request`] when there are not that many, or none is asked for.
-    pub fn top(&self, count: usize) -> Result<Selected, DeviceError> {
+    pub fn top(&self, count: usize) -> Result<Selected> {
         let mut selected = Selected::allocate(self, count)?;
         self.enqueue_top(&mut selected)?;
         Ok(selected)
     }
 
     /// The same into room that is there.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    pub fn enqueue_top(&self, selected: &mut Selected) -> Result<()> {
         require(
             "model of the selection",
             (self.layers, self.shape),
@@ -122,7 +114,7 @@ impl ModelScores {
     }
 
     /// Ranks every slot against every other one; the host packs what stays.
-    fn top_naive(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn top_naive(&self, selected: &mut Selected) -> Result<()> {
         let slots = self.scores.len();
         let mut kept = self.device.allocate(&[slots])?;
         self.device
@@ -155,7 +147,7 @@ impl ModelScores {
     }
 
     /// A launch that reads all scores.
-    fn reading(&self, kernel: &str, grid: Grid) -> Result<Launch<'_>, DeviceError> {
+    fn reading(&self, kernel: &str, grid: Grid) -> Result<Launch<'_>> {
         let launch = self.device.launch(kernel, grid)?;
         Ok(launch.input(&self.scores, &[self.scores.len()]).input(&self.sums, &[self.layers]))
     }
@@ -166,7 +158,7 @@ impl ModelScores {
 
     /// The key of the last slot that stays and how many of its ties do, digit by digit; how many of each chunk are above it
     /// and on it; and the first slot without a finite score.
-    fn find_cut(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn find_cut(&self, selected: &mut Selected) -> Result<()> {
         let (chunks, grid) = self.division();
         let (heads, candidates) = (self.heads(), self.shape.candidate_len());
         let all = [self.shape.kv_heads, heads, candidates];
@@ -205,7 +197,7 @@ impl ModelScores {
     }
 
     /// Positions of what the cut leaves, in order.
-    fn compact(&self, selected: &mut Selected) -> Result<(), DeviceError> {
+    fn compact(&self, selected: &mut Selected) -> Result<()> {
         let ((chunks, grid), heads) = (self.division(), self.heads());
         let window_len = self.shape.window_len;
         self.device
@@ -223,11 +215,8 @@ impl ModelScores {
 }
 
 fn refuse_scores(slots: usize, found: usize) -> DeviceError {
-    DeviceError::Request {
-        what: "scores of a model",
-        expected: format!("at least one layer of {slots} candidates, at least one"),
-        found: format!("{found} scores"),
-    }
+    let expected = format_args!("at least one layer of {slots} candidates, at least one");
+    DeviceError::request("scores of a model", expected, format_args!("{found} scores"))
 }
 
 /// A retained set on the device: positions head after head, each head's window last.
@@ -242,14 +231,7 @@ pub struct DeviceSet {
 
 impl DeviceSet {
     /// Copies one layer's part of a retained set to the device.
-    ///
-    /// # Errors
-    /// [`DeviceError`]
-    pub fn upload(
-        device: &Arc<Device>,
-        shape: LayerShape,
-        retained: LayerRetained<'_>,
-    ) -> Result<Self, DeviceError> {
+    pub fn upload(device: &Arc<Device>, shape: LayerShape, retained: LayerRetained<'_>) -> Result<Self> {
         let (mut offsets, mut positions) = (vec![0], Vec::new());
         for head in shape.kv_heads() {
             positions.extend_from_slice(retained.head(head));
@@ -286,14 +268,11 @@ impl Selected {
     ///
     /// # Errors
     /// [`DeviceError::Request`] when there are not that many, or none is asked for.
-    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self, DeviceError> {
+    pub fn allocate(scores: &ModelScores, count: usize) -> Result<Self> {
         let (device, shape, slots) = (&scores.device, scores.shape, scores.scores.len());
         if count == 0 || count > slots {
-            return Err(DeviceError::Request {
-                what: "number of slots to keep",
-                expected: format!("1 to {slots}"),
-                found: count.to_string(),
-            });
+            let expected = format_args!("1 to {slots}");
+            return Err(DeviceError::request("number of slots to keep", expected, count));
         }
         let (heads, (chunks, _)) = (scores.heads(), scores.division());
         Ok(Self {
@@ -325,7 +304,7 @@ impl Selected {
     ///
     /// # Errors
     /// [`DeviceError::Request`] names a slot whose normalised score is not finite.
-    pub fn download(&self) -> Result<RetainedSet, DeviceError> {
+    pub fn download(&self) -> Result<RetainedSet> {
         self.refuse_non_finite(self.set.device.copy_out(&self.refused)?[0] as usize)?;
         let offsets = self.set.device.copy_out(&self.set.offsets)?;
         let positions = self.set.device.copy_out(&self.set.positions)?;
@@ -333,23 +312,16 @@ impl Selected {
         let head = |pair: &[u32]| positions[pair[0] as usize..pair[1] as usize - window_len].to_vec();
         let heads: Vec<Vec<u32>> = offsets.windows(2).map(head).collect();
         let set = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads);
-        set.map_err(|error| DeviceError::Request {
-            what: "selected positions",
-            expected: "a retained set".into(),
-            found: error.to_string(),
-        })
+        set.map_err(|error| DeviceError::request("selected positions", "a retained set", error))
     }
 
-    fn refuse_non_finite(&self, slot: usize) -> Result<(), DeviceError> {
+    fn refuse_non_finite(&self, slot: usize) -> Result<()> {
         if slot == u32::MAX as usize {
             return Ok(());
         }
         let (head, position) = (slot / self.set.shape.candidate_len(), slot % self.set.shape.candidate_len());
         let (layer, kv_head) = (head / self.set.shape.kv_heads, head % self.set.shape.kv_heads);
-        Err(DeviceError::Request {
-            what: "normalised score",
-            expected: "a finite number".into(),
-            found: format!("none for layer {layer}, KV head {kv_head}, position {position}"),
-        })
+        let found = format_args!("none for layer {layer}, KV head {kv_head}, position {position}");
+        Err(DeviceError::request("normalised score", "a finite number", found))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, PinnedHostSlice, ValidAsZeroBits};
 
-use crate::error::DeviceError;
+use crate::error::Result;
 use crate::launch::{self, Plain};
 
 /// Numbers per chunk.
@@ -17,7 +17,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    pub fn new(context: &Arc<CudaContext>) -> Result<Self, DeviceError> {
+    pub fn new(context: &Arc<CudaContext>) -> Result<Self> {
         let halves = || launch::allocate_pinned(context, CHUNK);
         let singles = || launch::allocate_pinned(context, CHUNK);
         Ok(Self { halves: [halves()?, halves()?], singles: [singles()?, singles()?] })

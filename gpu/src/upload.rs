@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use laprox_reference::{Activations, Elements, TensorView};
 
 use crate::device::Device;
-use crate::error::{DeviceError, doing};
+use crate::error::{Result, doing};
 use crate::launch::{self, Grid};
 use crate::staging::{CHUNK, Staged};
 
@@ -117,7 +117,7 @@ fn upload<T: Staged>(
     device: &Device,
     elements: Elements<'_>,
     convert: impl Fn(Elements<'_>, &mut [T]),
-) -> Result<CudaSlice<T>, DeviceError> {
+) -> Result<CudaSlice<T>> {
     let what = "uploading a tensor";
     let mut target = launch::allocate(&device.copy, elements.len())?;
     let mut staging = device.staging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,25 +142,17 @@ fn upload<T: Staged>(
 }
 
 /// Uploads elements in a 16-bit format that holds them.
-pub(crate) fn halves(
-    device: &Device,
-    format: Format,
-    elements: Elements<'_>,
-) -> Result<CudaSlice<u16>, DeviceError> {
+pub(crate) fn halves(device: &Device, format: Format, elements: Elements<'_>) -> Result<CudaSlice<u16>> {
     upload(device, elements, |elements, bits: &mut [u16]| format.write_bits(elements, bits))
 }
 
 /// Uploads elements as f32.
-pub(crate) fn singles(device: &Device, elements: Elements<'_>) -> Result<CudaSlice<f32>, DeviceError> {
+pub(crate) fn singles(device: &Device, elements: Elements<'_>) -> Result<CudaSlice<f32>> {
     upload(device, elements, write_singles)
 }
 
 /// 16-bit numbers on the device as f32.
-pub(crate) fn widened(
-    device: &Device,
-    format: Format,
-    narrow: &CudaSlice<u16>,
-) -> Result<CudaSlice<f32>, DeviceError> {
+pub(crate) fn widened(device: &Device, format: Format, narrow: &CudaSlice<u16>) -> Result<CudaSlice<f32>> {
     let count = narrow.len();
     let mut wide = device.allocate(&[count])?;
     let blocks = count.div_ceil(256).clamp(1, 32 * device.multiprocessors());

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::budget::CandidatesPerHead;
 use crate::cut::cut;
-use crate::error::Error;
+use crate::error::Result;
 use crate::evaluate::{self, OutputNorms};
 use crate::layer::Layer;
 use crate::oracle::{LayerGram, PairGram, Rows, StackedGram, renormalised};
@@ -27,18 +27,13 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// Whatever the path cannot do with this problem.
-    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error>;
+    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>>;
 
     /// The set that a policy keeps of one sample by its scores, which may lie where this path computed them.
     ///
     /// # Errors
     /// As [`cut`].
-    fn cut(
-        &self,
-        policy: &Policy,
-        scores: &Scored,
-        per_head: CandidatesPerHead,
-    ) -> Result<RetainedSet, Error> {
+    fn cut(&self, policy: &Policy, scores: &Scored, per_head: CandidatesPerHead) -> Result<RetainedSet> {
         cut(policy, scores.on_host()?, per_head, scores.window_len())
     }
 
@@ -63,8 +58,8 @@ pub trait PreparedLayer: Send + Sync {
     /// The scores after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
-    /// [`Error::Score`] names a candidate whose score is NaN or infinite.
-    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+    /// [`crate::Error::Score`] names a candidate whose score is NaN or infinite.
+    fn score(&self, score: &Score) -> Result<LayerScores> {
         score.of(self.reference()).map(LayerScores::Host)
     }
 
@@ -72,31 +67,31 @@ pub trait PreparedLayer: Send + Sync {
     ///
     /// # Errors
     /// Whatever the path cannot do.
-    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
+    fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64> {
         Ok(statistic.of(self.reference(), queries))
     }
 
     /// The quadratic form of the layer's `drop` error, for the oracles.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the layer holds no such rows.
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+    /// [`crate::Error::Shape`] when the layer holds no such rows.
+    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>> {
         Ok(Box::new(LayerGram::of(self.reference(), form, rows)?))
     }
 
     /// The retained rows of keys and values, if the path packs them itself; `None` leaves that to the owner of the cache.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the set was made for other sizes; [`Error::Path`] when a device fails.
-    fn gather(&self, _retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
+    /// [`crate::Error::Shape`] when the set was made for other sizes; [`crate::Error::Path`] when a device fails.
+    fn gather(&self, _retained: LayerRetained<'_>) -> Result<Option<PackedRows>> {
         Ok(None)
     }
 
     /// The three objectives for one retained set.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the set was made for other sizes.
-    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+    /// [`crate::Error::Shape`] when the set was made for other sizes.
+    fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
         self.reference().errors(retained)
     }
 }
@@ -126,7 +121,7 @@ impl ReferenceLayer {
     }
 
     /// The three objectives for one retained set.
-    fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
+    fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
         evaluate::evaluate(self, self.output_norms.get_or_init(|| OutputNorms::new(self)), retained)
     }
 
@@ -134,8 +129,8 @@ impl ReferenceLayer {
     /// error any further.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the start was made for other sizes.
-    pub fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>, Error> {
+    /// [`crate::Error::Shape`] when the start was made for other sizes.
+    pub fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>> {
         start.check(self.index, self.shape)?;
         Ok(renormalised::improve(self, form, start))
     }
@@ -194,7 +189,7 @@ impl PreparedLayer for Lazy<'_> {
         self.layer.get_or_init(|| ReferenceLayer::new(&self.problem))
     }
 
-    fn score(&self, score: &Score) -> Result<LayerScores, Error> {
+    fn score(&self, score: &Score) -> Result<LayerScores> {
         if score.family() == Family::Unseen {
             let unseen = Layer::unseen(self.problem.layer(), self.problem.shape());
             return score.of(&unseen).map(LayerScores::Host);
@@ -212,7 +207,7 @@ impl Backend for Reference {
         "reference"
     }
 
-    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
+    fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>> {
         Ok(Box::new(Lazy::new(problem)))
     }
 }

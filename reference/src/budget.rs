@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// `b - w`: the candidates that a KV head keeps, on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +42,7 @@ impl Budget {
     ///
     /// # Errors
     /// [`Error::Budget`] when `b <= w` and `b < n`.
-    pub fn resolve(&self, context_len: usize, window_len: usize) -> Result<EntriesPerHead, Error> {
+    pub fn resolve(&self, context_len: usize, window_len: usize) -> Result<EntriesPerHead> {
         let tokens = match *self {
             Self::Tokens(tokens) => tokens,
             Self::Fraction { parts, whole } => round_half_up(context_len, parts, whole),
@@ -65,11 +65,7 @@ impl Budget {
     ///
     /// # Errors
     /// As [`Budget::resolve`].
-    pub fn candidates_per_head(
-        &self,
-        context_len: usize,
-        window_len: usize,
-    ) -> Result<CandidatesPerHead, Error> {
+    pub fn candidates_per_head(&self, context_len: usize, window_len: usize) -> Result<CandidatesPerHead> {
         Ok(CandidatesPerHead(self.resolve(context_len, window_len)?.0 - window_len))
     }
 }
@@ -103,7 +99,7 @@ impl FromStr for Budget {
     type Err = Error;
 
     /// `128` is tokens; `5%` and `0.05` are the same fraction of the context.
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self> {
         let refuse = || Error::Budget {
             budget: text.to_owned(),
             reason: "expected tokens (128), a percentage (5%) or a fraction (0.05)".into(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::allocations::{Division, Request, Supply};
 use crate::budget::CandidatesPerHead;
-use crate::error::Error;
+use crate::error::Result;
 use crate::options::PolicyOptions;
 use crate::policy::{Policy, Rule};
 use crate::retained::RetainedSet;
@@ -16,13 +16,14 @@ use crate::select::{Ranking, select};
 /// The retained set of one sample under a policy, `b - w = per_head` candidates per KV head on average.
 ///
 /// # Errors
-/// [`Error::Score`] when a normaliser makes a score infinite; [`Error::Policy`] when the policy does not rank by scores.
+/// [`crate::Error::Score`] when a normaliser makes a score infinite; [`crate::Error::Policy`] when the policy does not
+/// rank by scores.
 pub fn cut(
     policy: &Policy,
     scores: &ModelScores,
     per_head: CandidatesPerHead,
     window_len: usize,
-) -> Result<RetainedSet, Error> {
+) -> Result<RetainedSet> {
     let reason = match policy.rule() {
         Rule::Score(_) => {
             let quotas = quotas(scores, policy.options(), per_head)?;
@@ -35,14 +36,14 @@ pub fn cut(
         Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
         Rule::Unavailable(missing) => missing,
     };
-    Err(Error::Policy { policy: policy.to_string(), reason: reason.into() })
+    Err(policy.refused(reason))
 }
 
 /// The candidates that each KV head keeps, `[layers * Hkv]`, `per_head` on average.
 ///
 /// # Errors
-/// [`Error::Shape`] when a statistic that the allocation wants is missing; [`Error::Score`] when a normaliser makes a score
-/// infinite.
+/// [`crate::Error::Shape`] when a statistic that the allocation wants is missing; [`crate::Error::Score`] when a
+/// normaliser makes a score infinite.
 ///
 /// # Panics
 /// When `per_head` exceeds the candidates.
@@ -50,7 +51,7 @@ pub fn quotas(
     scores: &ModelScores,
     options: &PolicyOptions,
     CandidatesPerHead(per_head): CandidatesPerHead,
-) -> Result<Vec<usize>, Error> {
+) -> Result<Vec<usize>> {
     let candidate_len = scores.candidate_len();
     assert!(per_head <= candidate_len, "a KV head has fewer than {per_head} candidates");
     let least = options.min_per_head.min(per_head);

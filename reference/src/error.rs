@@ -1,5 +1,7 @@
 //! The errors of bad data and requests. A panic is a bug: here, or in a caller that breaks a documented `# Panics`.
 
+use std::fmt::Display;
+
 use crate::quantity::{Size, Tensor};
 use crate::shape::{KvHead, LayerIndex, Position};
 
@@ -73,4 +75,14 @@ pub enum Error {
         /// Why not, and which names or values exist.
         reason: String,
     },
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// [`Error::Shape`], the rule and the value found in words.
+    pub(crate) fn shape(what: &'static str, expected: impl Display, found: impl Display) -> Self {
+        Self::Shape { what, expected: expected.to_string(), found: found.to_string() }
+    }
 }

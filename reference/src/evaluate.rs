@@ -3,7 +3,7 @@
 use nalgebra::DMatrix;
 
 use crate::attend::{Attention, softmax_of_retained};
-use crate::error::Error;
+use crate::error::Result;
 use crate::layer::Layer;
 use crate::output_error::{ObjectiveError, OutputError, OutputErrors};
 use crate::project::head_output;
@@ -13,12 +13,8 @@ use crate::shape::QueryHead;
 /// The three objectives for one retained set, relative to the layer's own norms.
 ///
 /// # Errors
-/// [`Error::Shape`] when the set was made for other sizes.
-pub fn evaluate(
-    layer: &Layer,
-    norms: &OutputNorms,
-    retained: LayerRetained<'_>,
-) -> Result<OutputErrors, Error> {
+/// [`crate::Error::Shape`] when the set was made for other sizes.
+pub fn evaluate(layer: &Layer, norms: &OutputNorms, retained: LayerRetained<'_>) -> Result<OutputErrors> {
     retained.check(layer.index, layer.shape)?;
     let keeps = keeps_by_head(layer, retained);
     let OutputNorms { window, future } = norms;

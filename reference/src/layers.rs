@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::backend::{Backend, PreparedLayer};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::problem::LayerProblem;
 use crate::score::Score;
 use crate::shape::{LayerOrdinal, LayerShape};
@@ -24,17 +24,14 @@ pub trait Layers: Tasks {
     fn each<T: Send>(
         &self,
         scores: &[Score],
-        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync,
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T> + Sync,
     ) -> Result<Vec<T>, Self::Error>;
 
     /// Visits all layers at once.
     ///
     /// # Errors
     /// As [`Layers::each`].
-    fn together<T>(
-        &self,
-        visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T, Error>,
-    ) -> Result<T, Self::Error>;
+    fn together<T>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>) -> Result<T, Self::Error>;
 }
 
 /// Layers that are in memory together, prepared at the first visit.
@@ -51,17 +48,16 @@ impl<'a, T: Tasks> InMemory<'a, T> {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no layer.
-    pub fn new(backend: &'a dyn Backend, problems: Vec<LayerProblem<'a>>, tasks: T) -> Result<Self, Error> {
+    pub fn new(backend: &'a dyn Backend, problems: Vec<LayerProblem<'a>>, tasks: T) -> Result<Self> {
         if problems.is_empty() {
-            let [expected, found] = ["at least one", "none"].map(String::from);
-            return Err(Error::Shape { what: "layers", expected, found });
+            return Err(Error::shape("layers", "at least one", "none"));
         }
         let shapes = problems.iter().map(LayerProblem::shape).collect();
         Ok(Self { backend, problems, shapes, prepared: OnceLock::new(), tasks })
     }
 
     /// The prepared layers. Only the first visit announces its `scores` to them.
-    fn prepared(&self, scores: &[Score]) -> Result<Vec<&dyn PreparedLayer>, Error> {
+    fn prepared(&self, scores: &[Score]) -> Result<Vec<&dyn PreparedLayer>> {
         if self.prepared.get().is_none() {
             let prepared = tasks::all(&self.tasks, self.problems.len(), |index| {
                 let mut layer = self.backend.prepare(&self.problems[index])?;
@@ -70,13 +66,8 @@ impl<'a, T: Tasks> InMemory<'a, T> {
             })?;
             self.prepared.get_or_init(|| prepared);
         }
-        Ok(self
-            .prepared
-            .get()
-            .into_iter()
-            .flatten()
-            .map(|layer| layer.as_ref() as &dyn PreparedLayer)
-            .collect())
+        let prepared = self.prepared.get().into_iter().flatten();
+        Ok(prepared.map(|layer| layer.as_ref() as &dyn PreparedLayer).collect())
     }
 }
 
@@ -96,13 +87,13 @@ impl<T: Tasks> Layers for InMemory<'_, T> {
     fn each<R: Send>(
         &self,
         scores: &[Score],
-        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<R, Error> + Sync,
-    ) -> Result<Vec<R>, Error> {
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         let layers = self.prepared(scores)?;
         tasks::all(&self.tasks, layers.len(), |index| visit(LayerOrdinal(index), layers[index]))
     }
 
-    fn together<R>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<R, Error>) -> Result<R, Error> {
+    fn together<R>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<R>) -> Result<R> {
         visit(&self.prepared(&[])?)
     }
 }

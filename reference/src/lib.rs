@@ -89,7 +89,7 @@ pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
 pub use quantity::{Size, Tensor};
 pub use retained::{LayerRetained, RetainedSet};
-pub use score::{Family, Score};
+pub use score::{Family, Score, ScoreEntry, ScoreRule};
 pub use scored::{LayerScores, OnDevice, Scored};
 pub use scores::{FiniteScores, HeadScores, ModelScores, Normaliser};
 pub use shape::{KvHead, LayerIndex, LayerOrdinal, LayerShape, Position, QueryHead};

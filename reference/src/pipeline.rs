@@ -6,7 +6,7 @@
 use crate::allocations::Allocation;
 use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
-use crate::error::Error;
+use crate::error::Result;
 use crate::layers::Layers;
 use crate::oracle::branch::{Certified, Limits, certify};
 use crate::oracle::exhaustive::exhaustive;
@@ -16,7 +16,7 @@ use crate::output_error::OutputErrors;
 use crate::policy::{Oracle, Policy, Rule};
 use crate::retained::RetainedSet;
 use crate::score::Score;
-use crate::scored::{LayerScores, Scored};
+use crate::scored::Scored;
 use crate::scores::ModelScores;
 use crate::shape::{LayerOrdinal, LayerShape};
 use crate::statistic::Statistic;
@@ -74,16 +74,14 @@ pub fn evict<L: Layers>(
 /// One policy's scores over all layers.
 ///
 /// # Errors
-/// [`Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
+/// [`crate::Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
-    let refused = |reason: &str| Error::Policy { policy: policy.to_string(), reason: reason.into() };
-    let score = checked_score(policy, layers.shapes()[0].window_len)?
-        .ok_or_else(|| refused("it does not rank, so it has no scores"))?;
+    let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
+        return Err(policy.refused("it does not rank, so it has no scores").into());
+    };
     if score.ranks_twice() {
-        return Err(refused(
-            "a second score fills part of each share, so one array does not hold its scores",
-        )
-        .into());
+        let reason = "a second score fills part of each share, so one array does not hold its scores";
+        return Err(policy.refused(reason).into());
     }
     let heads = layers.each(&[score], |_, layer| layer.score(&score)?.into_host())?;
     Ok(ModelScores::new(heads)?)
@@ -136,15 +134,13 @@ pub fn search<L: Layers>(
 /// The score of a policy that ranks.
 ///
 /// # Errors
-/// [`Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it needs tensors that no
-/// dump holds.
-fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Error> {
+/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
+/// needs tensors that no dump holds.
+fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>> {
     policy.check()?;
     policy.queries_read(window_len)?;
     match policy.rule() {
-        Rule::Unavailable(missing) => {
-            Err(Error::Policy { policy: policy.to_string(), reason: missing.into() })
-        }
+        Rule::Unavailable(missing) => Err(policy.refused(missing)),
         _ => Ok(policy.score()),
     }
 }
@@ -152,22 +148,27 @@ fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>, Er
 /// A score, and the statistics that the allocations of the policies with this score want.
 struct Asked {
     score: Score,
-    wants: Vec<Statistic>,
-    /// How many of the window's queries the score and the statistics read.
-    queries: usize,
+    wants: Vec<Wanted>,
+}
+
+/// A statistic, and how many of the window's queries it reads: as many as the score.
+type Wanted = (Statistic, usize);
+
+fn add_wanted(wants: &mut Vec<Wanted>, wanted: Wanted) {
+    if !wants.contains(&wanted) {
+        wants.push(wanted);
+    }
 }
 
 impl Asked {
     /// Asks for a policy's score and statistics, if no earlier policy has.
     fn add(asked: &mut Vec<Self>, score: Score, policy: &Policy, window_len: usize) {
         let place = asked.iter().position(|asked| asked.score == score).unwrap_or_else(|| {
-            asked.push(Self { score, wants: Vec::new(), queries: score.queries_read(window_len) });
+            asked.push(Self { score, wants: Vec::new() });
             asked.len() - 1
         });
         for statistic in policy.wants() {
-            if !asked[place].wants.contains(&statistic) {
-                asked[place].wants.push(statistic);
-            }
+            add_wanted(&mut asked[place].wants, (statistic, score.queries_read(window_len)));
         }
     }
 }
@@ -177,36 +178,27 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let mut distinct: Vec<(Statistic, usize)> = Vec::new();
-    for of_score in asked {
-        let wanted = of_score.wants.iter().map(|&statistic| (statistic, of_score.queries));
-        wanted.for_each(|wanted| {
-            if !distinct.contains(&wanted) {
-                distinct.push(wanted);
-            }
-        });
-    }
+    let mut distinct = Vec::new();
+    asked.iter().flat_map(|asked| &asked.wants).for_each(|&wanted| add_wanted(&mut distinct, wanted));
     let list: Vec<Score> = asked.iter().map(|asked| asked.score).collect();
     let by_layer = layers.each(&list, |_, layer| {
         let scores = tasks::all(layers, list.len(), |index| layer.score(&list[index]))?;
         let statistics = distinct.iter().map(|&(which, queries)| layer.statistic(which, queries));
         Ok((scores, statistics.collect::<Result<Vec<_>, _>>()?))
     })?;
-    let mut scores: Vec<Vec<LayerScores>> = asked.iter().map(|_| Vec::new()).collect();
-    let mut statistics = vec![Vec::new(); distinct.len()];
-    for (of_layer, numbers) in by_layer {
-        scores.iter_mut().zip(of_layer).for_each(|(scores, layer)| scores.push(layer));
-        statistics.iter_mut().zip(numbers).for_each(|(statistics, number)| statistics.push(number));
-    }
+    let (scores, statistics): (Vec<_>, Vec<_>) = by_layer.into_iter().unzip();
+    let mut scores: Vec<_> = scores.into_iter().map(Vec::into_iter).collect();
     let window_len = layers.shapes()[0].window_len;
-    let join = |(asked, scores): (&Asked, Vec<LayerScores>)| {
-        let of = |&statistic: &Statistic| {
-            let place = distinct.iter().position(|&wanted| wanted == (statistic, asked.queries));
-            (statistic, statistics[place.expect("every statistic was asked for")].clone())
+    let join = |asked: &Asked| {
+        let of = |wanted: &Wanted| {
+            let place = distinct.iter().position(|distinct| distinct == wanted);
+            let place = place.expect("every statistic was asked for");
+            (wanted.0, statistics.iter().map(|of_layer| of_layer[place]).collect())
         };
-        Scored::new(scores, asked.wants.iter().map(of).collect(), window_len)
+        let of_layers = scores.iter_mut().filter_map(Iterator::next).collect();
+        Scored::new(of_layers, asked.wants.iter().map(of).collect(), window_len)
     };
-    Ok(asked.iter().zip(scores).map(join).collect::<Result<_, _>>()?)
+    Ok(asked.iter().map(join).collect::<Result<_, _>>()?)
 }
 
 /// An oracle's result for layers that share a budget.
@@ -223,17 +215,18 @@ pub struct Found {
 /// `watch` receives every new bound and ends the search by returning false.
 ///
 /// # Errors
-/// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`Error::Score`];
-/// [`Error::Policy`] when the policy is not an oracle; [`Error::Path`] when a device fails.
+/// [`crate::Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries;
+/// [`crate::Error::Score`]; [`crate::Error::Policy`] when the policy is not an oracle; [`crate::Error::Path`] when a
+/// device fails.
 pub fn search_together(
     backend: &dyn Backend,
     layers: &[&dyn PreparedLayer],
     policy: &Policy,
     per_head: CandidatesPerHead,
     watch: &mut dyn FnMut(&Certified) -> bool,
-) -> Result<Found, Error> {
+) -> Result<Found> {
     let Rule::Oracle(oracle) = policy.rule() else {
-        return Err(Error::Policy { policy: policy.to_string(), reason: "it is not an oracle".into() });
+        return Err(policy.refused("it is not an oracle"));
     };
     let form = policy.options().form;
     let start = laprox_set(layers, per_head)?;
@@ -279,7 +272,7 @@ fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
 }
 
 /// The set from which the searches start: unpooled LaProx scores, cut over all the layers.
-fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet, Error> {
+fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet> {
     let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
     let score = policy.score().expect("laprox ranks");
     let heads = layers.iter().map(|layer| layer.score(&score)?.into_host());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::pool::PoolStage;
 use crate::score::{Score, ScoreEntry};
@@ -110,12 +110,11 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] when the policy does not have the option, or the option does not have the value.
-    pub fn with(self, key: &str, value: &str) -> Result<Self, Error> {
-        let refuse = |reason| Error::Policy { policy: self.to_string(), reason };
+    pub fn with(self, key: &str, value: &str) -> Result<Self> {
         let option = self.entry.options.keys().into_iter().find(|option| option.name() == key);
-        let option = option.ok_or_else(|| refuse(no_such_option(self.entry, key)))?;
+        let option = option.ok_or_else(|| self.refused(no_such_option(self.entry, key)))?;
         let mut options = self.options;
-        option.set(&mut options, value).map_err(|reason| refuse(format!("{key}: {reason}")))?;
+        option.set(&mut options, value).map_err(|reason| self.refused(format!("{key}: {reason}")))?;
         Ok(Self { options, ..self })
     }
 
@@ -154,12 +153,12 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] says which.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<()> {
         let pools_attention = self.options.pool.stage == PoolStage::Attention;
         if pools_attention && self.options.group_rule == GroupRule::Exact {
             let reason =
                 "gqa=exact has no attention apart from its values, expected pool= without @attention";
-            return Err(Error::Policy { policy: self.to_string(), reason: reason.into() });
+            return Err(self.refused(reason));
         }
         Ok(())
     }
@@ -170,17 +169,20 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Policy`] when an option asks for more.
-    pub fn queries_read(&self, window_len: usize) -> Result<usize, Error> {
+    pub fn queries_read(&self, window_len: usize) -> Result<usize> {
         let asked = self.options.window.unwrap_or(window_len);
         if asked > window_len && self.options.window != self.entry.defaults.window {
             let reason = format!("window: expected at most the window's {window_len} queries, found {asked}");
-            return Err(Error::Policy { policy: self.to_string(), reason });
+            return Err(self.refused(reason));
         }
         Ok(asked.min(window_len))
     }
-}
 
-impl Policy {
+    /// [`Error::Policy`] about this policy.
+    pub(crate) fn refused(&self, reason: impl Into<String>) -> Error {
+        Error::Policy { policy: self.to_string(), reason: reason.into() }
+    }
+
     /// Why an option has no effect under the policy's allocation, if so.
     pub(crate) fn idle(&self, option: &OptionKey) -> Option<String> {
         let under = option.allocations()?;

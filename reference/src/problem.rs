@@ -1,6 +1,6 @@
 //! One layer's eviction problem: its captured activations, checked once.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::quantity::Tensor;
 use crate::shape::{LayerIndex, LayerShape};
 use crate::tensor::{Elements, TensorView};
@@ -36,7 +36,7 @@ impl<'a> LayerProblem<'a> {
     ///
     /// # Errors
     /// As [`LayerProblem::of_finite`]; [`Error::NonFinite`] names the tensor.
-    pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self> {
         let problem = Self::of_finite(layer, attention_scale, activations)?;
         check_finite(&problem.activations)?;
         Ok(problem)
@@ -46,18 +46,10 @@ impl<'a> LayerProblem<'a> {
     ///
     /// # Errors
     /// [`Error::Size`] names the size, [`Error::Shape`] the tensor or the scale.
-    pub fn of_finite(
-        layer: LayerIndex,
-        attention_scale: f64,
-        activations: Activations<'a>,
-    ) -> Result<Self, Error> {
+    pub fn of_finite(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self> {
         let shape = shape_of(&activations)?;
         if !(attention_scale.is_finite() && attention_scale > 0.0) {
-            return Err(Error::Shape {
-                what: "attention_scale",
-                expected: "a finite number above 0".into(),
-                found: attention_scale.to_string(),
-            });
+            return Err(Error::shape("attention_scale", "a finite number above 0", attention_scale));
         }
         Ok(Self { layer, shape, attention_scale, activations })
     }
@@ -88,15 +80,14 @@ impl<'a> LayerProblem<'a> {
 }
 
 /// Reads the sizes off the tensors and checks every tensor against them.
-fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
+fn shape_of(activations: &Activations<'_>) -> Result<LayerShape> {
     let [query_heads, window_len, head_dim] = activations.query.shape();
     let [kv_heads, cached_len, _] = activations.key.shape();
     let [hidden_dim, _] = activations.output_projection.shape();
     let future_len = activations.future_query.map_or(0, |query| query.shape()[1]);
-    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| Error::Shape {
-        what: Tensor::Key.name(),
-        expected: format!("at least the {future_len} future positions"),
-        found: cached_len.to_string(),
+    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| {
+        let expected = format_args!("at least the {future_len} future positions");
+        Error::shape(Tensor::Key.name(), expected, cached_len)
     })?;
     let shape =
         LayerShape { query_heads, kv_heads, head_dim, hidden_dim, context_len, window_len, future_len };
@@ -113,20 +104,15 @@ fn shape_of(activations: &Activations<'_>) -> Result<LayerShape, Error> {
     Ok(shape)
 }
 
-fn expect<const RANK: usize>(
-    tensor: Tensor,
-    found: [usize; RANK],
-    expected: [usize; RANK],
-) -> Result<(), Error> {
+fn expect<const RANK: usize>(tensor: Tensor, found: [usize; RANK], expected: [usize; RANK]) -> Result<()> {
     if found == expected {
         Ok(())
     } else {
-        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-        Err(Error::Shape { what: tensor.name(), expected, found })
+        Err(Error::shape(tensor.name(), format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 }
 
-fn check_finite(activations: &Activations<'_>) -> Result<(), Error> {
+fn check_finite(activations: &Activations<'_>) -> Result<()> {
     let tensors: [(Tensor, Option<Elements<'_>>); 5] = [
         (Tensor::Query, Some(activations.query.elements())),
         (Tensor::Key, Some(activations.key.elements())),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::shape::{KvHead, LayerIndex, LayerOrdinal, LayerShape};
 
 /// The retained positions of one sample: `[layers * Hkv]` ascending lists, flattened.
@@ -27,13 +27,10 @@ impl RetainedSet {
         context_len: usize,
         window_len: usize,
         heads: &[Vec<u32>],
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         if kv_heads == 0 || heads.is_empty() || !heads.len().is_multiple_of(kv_heads) {
-            return Err(Error::Shape {
-                what: "retained set",
-                expected: format!("lists for whole layers of {kv_heads} KV heads"),
-                found: format!("{} lists", heads.len()),
-            });
+            let expected = format_args!("lists for whole layers of {kv_heads} KV heads");
+            return Err(Error::shape("retained set", expected, format_args!("{} lists", heads.len())));
         }
         let window = window_positions(context_len, window_len)?;
         let mut offsets = vec![0];
@@ -51,7 +48,7 @@ impl RetainedSet {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no layer or no KV head, or a position does not fit 32 bits.
-    pub fn everything(layers: usize, kv_heads: usize, context_len: usize) -> Result<Self, Error> {
+    pub fn everything(layers: usize, kv_heads: usize, context_len: usize) -> Result<Self> {
         Self::from_candidates(kv_heads, context_len, context_len, &vec![Vec::new(); layers * kv_heads])
     }
 
@@ -135,40 +132,33 @@ impl<'a> LayerRetained<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the number of KV heads or the context length differ.
-    pub fn check(&self, layer: LayerIndex, shape: LayerShape) -> Result<(), Error> {
-        let found = (self.offsets.len() - 1, self.context_len);
-        let expected = (shape.kv_heads, shape.context_len);
+    pub fn check(&self, layer: LayerIndex, shape: LayerShape) -> Result<()> {
+        let sizes = |kv_heads, positions| format!("{kv_heads} KV heads and {positions} positions");
+        let found = sizes(self.offsets.len() - 1, self.context_len);
+        let expected = sizes(shape.kv_heads, shape.context_len);
         if found == expected {
             return Ok(());
         }
-        Err(Error::Shape {
-            what: "retained set",
-            expected: format!("{} KV heads and {} positions for layer {layer}", expected.0, expected.1),
-            found: format!("{} KV heads and {} positions", found.0, found.1),
-        })
+        Err(Error::shape("retained set", format_args!("{expected} for layer {layer}"), found))
     }
 }
 
-fn window_positions(context_len: usize, window_len: usize) -> Result<Range<u32>, Error> {
+fn window_positions(context_len: usize, window_len: usize) -> Result<Range<u32>> {
     let start = context_len.checked_sub(window_len).and_then(|start| u32::try_from(start).ok());
     match (start, u32::try_from(context_len)) {
         (Some(start), Ok(end)) => Ok(start..end),
-        _ => Err(Error::Shape {
-            what: "window",
-            expected: format!("at most the context of {context_len}, which fits 32 bits"),
-            found: window_len.to_string(),
-        }),
+        _ => {
+            let expected = format_args!("at most the context of {context_len}, which fits 32 bits");
+            Err(Error::shape("window", expected, window_len))
+        }
     }
 }
 
-fn check_candidates(candidates: &[u32], end: u32) -> Result<(), Error> {
+fn check_candidates(candidates: &[u32], end: u32) -> Result<()> {
     let ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
     if ascending && candidates.last().is_none_or(|&last| last < end) {
         return Ok(());
     }
-    Err(Error::Shape {
-        what: "retained set",
-        expected: format!("strictly ascending positions below {end}"),
-        found: format!("{candidates:?}"),
-    })
+    let expected = format_args!("strictly ascending positions below {end}");
+    Err(Error::shape("retained set", expected, format_args!("{candidates:?}")))
 }

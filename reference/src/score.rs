@@ -3,7 +3,7 @@
 //! A file of [`policies`](crate::policies) defines a score as a [`ScoreEntry`]. A [`Score`] is an entry with its options
 //! resolved: the value by which a pipeline asks a backend for scores.
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::layer::Layer;
 use crate::options::PolicyOptions;
 use crate::parameter::Parameter;
@@ -111,8 +111,8 @@ impl Score {
     /// The scores of a layer after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
-    /// [`Error::Score`] names the first candidate whose score is NaN or infinite.
-    pub fn of(&self, layer: &Layer) -> Result<HeadScores, Error> {
+    /// [`crate::Error::Score`] names the first candidate whose score is NaN or infinite.
+    pub fn of(&self, layer: &Layer) -> Result<HeadScores> {
         let options = &self.options;
         let layer = layer.observed(self.queries_read(layer.shape.window_len));
         let scores = |score: ScoreFn| -> Vec<Vec<f64>> {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::OnceLock;
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::scores::{HeadScores, ModelScores};
 use crate::statistic::Statistic;
 
@@ -20,8 +20,9 @@ pub trait OnDevice: Any + Send + Sync {
     /// The same scores in the host's memory.
     ///
     /// # Errors
-    /// [`Error::Score`] names a candidate whose score is NaN or infinite; [`Error::Path`] when the device fails.
-    fn download(&self) -> Result<HeadScores, Error>;
+    /// [`crate::Error::Score`] names a candidate whose score is NaN or infinite; [`crate::Error::Path`] when the device
+    /// fails.
+    fn download(&self) -> Result<HeadScores>;
 }
 
 impl LayerScores {
@@ -29,7 +30,7 @@ impl LayerScores {
     ///
     /// # Errors
     /// As [`OnDevice::download`].
-    pub fn into_host(self) -> Result<HeadScores, Error> {
+    pub fn into_host(self) -> Result<HeadScores> {
         match self {
             Self::Host(scores) => Ok(scores),
             Self::Device(scores) => scores.download(),
@@ -55,11 +56,10 @@ impl Scored {
         layers: Vec<LayerScores>,
         statistics: Vec<(Statistic, Vec<f64>)>,
         window_len: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let is_on_device = |layer: &LayerScores| matches!(layer, LayerScores::Device(_));
         if layers.is_empty() || !layers.iter().all(is_on_device) {
-            let layers = layers.into_iter().map(LayerScores::into_host).collect::<Result<_, _>>()?;
-            let host = OnceLock::from(with_statistics(layers, &statistics)?);
+            let host = model(layers.into_iter().map(LayerScores::into_host), &statistics)?.into();
             return Ok(Self { window_len, statistics, device: Vec::new(), host });
         }
         let device = layers.into_iter().filter_map(|layer| match layer {
@@ -85,12 +85,11 @@ impl Scored {
     ///
     /// # Errors
     /// As [`OnDevice::download`].
-    pub fn on_host(&self) -> Result<&ModelScores, Error> {
+    pub fn on_host(&self) -> Result<&ModelScores> {
         if let Some(scores) = self.host.get() {
             return Ok(scores);
         }
-        let layers = self.device.iter().map(|layer| layer.download()).collect::<Result<_, _>>()?;
-        let scores = with_statistics(layers, &self.statistics)?;
+        let scores = model(self.device.iter().map(|layer| layer.download()), &self.statistics)?;
         Ok(self.host.get_or_init(|| scores))
     }
 
@@ -104,12 +103,12 @@ impl Scored {
     }
 }
 
-fn with_statistics(
-    layers: Vec<HeadScores>,
+/// The layers' scores with their statistics.
+fn model(
+    layers: impl Iterator<Item = Result<HeadScores>>,
     statistics: &[(Statistic, Vec<f64>)],
-) -> Result<ModelScores, Error> {
-    let scores = ModelScores::new(layers)?;
-    statistics
-        .iter()
-        .try_fold(scores, |scores, (statistic, of_layers)| scores.with(*statistic, of_layers.clone()))
+) -> Result<ModelScores> {
+    let scores = ModelScores::new(layers.collect::<Result<_, _>>()?)?;
+    let mut statistics = statistics.iter();
+    statistics.try_fold(scores, |scores, (statistic, of_layers)| scores.with(*statistic, of_layers.clone()))
 }

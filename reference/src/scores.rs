@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::shape::{KvHead, LayerIndex, Position};
 use crate::statistic::Statistic;
 
@@ -45,7 +45,7 @@ impl FiniteScores {
     ///
     /// # Errors
     /// [`Error::Score`] names the first candidate whose score is NaN or infinite.
-    pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, kv_head: KvHead, scores: Vec<f64>) -> Result<Self> {
         if all_finite(&scores) {
             return Ok(Self(scores));
         }
@@ -106,7 +106,7 @@ impl HeadScores {
     /// # Errors
     /// [`Error::Score`] names the first candidate whose score is NaN or infinite; [`Error::Shape`] when the heads
     /// differ in length or there is none.
-    pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self, Error> {
+    pub fn new(layer: LayerIndex, heads: Vec<Vec<f64>>) -> Result<Self> {
         let finite = |(head, scores)| FiniteScores::new(layer, KvHead(head), scores);
         Self::of(layer, heads.into_iter().enumerate().map(finite).collect::<Result<_, _>>()?)
     }
@@ -115,15 +115,15 @@ impl HeadScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when the heads differ in length or there is none.
-    pub fn of(layer: LayerIndex, heads: Vec<FiniteScores>) -> Result<Self, Error> {
+    pub fn of(layer: LayerIndex, heads: Vec<FiniteScores>) -> Result<Self> {
         let candidate_len = heads.first().map(|head| head.0.len());
         match candidate_len.filter(|&len| heads.iter().all(|head| head.0.len() == len)) {
             Some(candidate_len) => Ok(Self { layer, heads, candidate_len, second: None }),
-            None => Err(Error::Shape {
-                what: "scores",
-                expected: "at least one KV head, all with the same candidates".into(),
-                found: format!("{:?}", heads.iter().map(|head| head.0.len()).collect::<Vec<_>>()),
-            }),
+            None => {
+                let found: Vec<_> = heads.iter().map(|head| head.0.len()).collect();
+                let expected = "at least one KV head, all with the same candidates";
+                Err(Error::shape("scores", expected, format_args!("{found:?}")))
+            }
         }
     }
 
@@ -131,14 +131,13 @@ impl HeadScores {
     ///
     /// # Errors
     /// As [`HeadScores::new`], and [`Error::Shape`] when the second scores are of another shape.
-    pub fn then(self, second: Vec<Vec<f64>>, ratio: f64) -> Result<Self, Error> {
+    pub fn then(self, second: Vec<Vec<f64>>, ratio: f64) -> Result<Self> {
         let second = Self::new(self.layer, second)?;
-        if (second.heads.len(), second.candidate_len) != (self.heads.len(), self.candidate_len) {
-            return Err(Error::Shape {
-                what: "second scores",
-                expected: format!("{} KV heads of {} candidates", self.heads.len(), self.candidate_len),
-                found: format!("{} of {}", second.heads.len(), second.candidate_len),
-            });
+        if second.sizes() != self.sizes() {
+            let [(heads, candidates), (other_heads, other_candidates)] = [self.sizes(), second.sizes()];
+            let expected = format_args!("{heads} KV heads of {candidates} candidates");
+            let found = format_args!("{other_heads} of {other_candidates}");
+            return Err(Error::shape("second scores", expected, found));
         }
         Ok(Self { second: Some(SecondStage { heads: second.heads, ratio }), ..self })
     }
@@ -161,6 +160,11 @@ impl HeadScores {
         self.candidate_len
     }
 
+    /// The number of KV heads, and of the candidates of each.
+    fn sizes(&self) -> (usize, usize) {
+        (self.heads.len(), self.candidate_len)
+    }
+
     /// The scores of each KV head, in order.
     pub fn heads(&self) -> impl Iterator<Item = &[f64]> {
         self.heads.iter().map(|head| head.0.as_slice())
@@ -172,7 +176,7 @@ impl HeadScores {
     }
 
     /// The scores over `normaliser`; a zero score stays zero for any normaliser.
-    fn divided_by(&self, normaliser: f64) -> Result<Self, Error> {
+    fn divided_by(&self, normaliser: f64) -> Result<Self> {
         let divide = |&score: &f64| if score == 0.0 { 0.0 } else { score / normaliser };
         let heads: Vec<Vec<f64>> = self.heads().map(|head| head.iter().map(divide).collect()).collect();
         Ok(Self { second: self.second.clone(), ..Self::new(self.layer, heads)? })
@@ -191,32 +195,23 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no layer, or a layer's sizes differ from the first's.
-    pub fn new(layers: Vec<HeadScores>) -> Result<Self, Error> {
-        let sizes = |layer: &HeadScores| (layer.heads.len(), layer.candidate_len);
-        let first = layers.first().map(sizes);
-        if let Some((heads, candidates)) = first
-            && layers.iter().all(|layer| sizes(layer) == (heads, candidates))
-        {
+    pub fn new(layers: Vec<HeadScores>) -> Result<Self> {
+        let sizes: Vec<_> = layers.iter().map(HeadScores::sizes).collect();
+        if sizes.first().is_some_and(|first| sizes.iter().all(|size| size == first)) {
             return Ok(Self { layers, statistics: Vec::new() });
         }
-        Err(Error::Shape {
-            what: "model scores",
-            expected: "at least one layer, all with the same KV heads and candidates".into(),
-            found: format!("{:?}", layers.iter().map(sizes).collect::<Vec<_>>()),
-        })
+        let expected = "at least one layer, all with the same KV heads and candidates";
+        Err(Error::shape("model scores", expected, format_args!("{sizes:?}")))
     }
 
     /// The same with a statistic of each layer.
     ///
     /// # Errors
     /// [`Error::Shape`] when there is not one number per layer.
-    pub fn with(mut self, statistic: Statistic, of_layers: Vec<f64>) -> Result<Self, Error> {
+    pub fn with(mut self, statistic: Statistic, of_layers: Vec<f64>) -> Result<Self> {
         if of_layers.len() != self.layers.len() {
-            return Err(Error::Shape {
-                what: "statistics",
-                expected: format!("{}, one {statistic:?} per layer", self.layers.len()),
-                found: of_layers.len().to_string(),
-            });
+            let expected = format_args!("{}, one {statistic:?} per layer", self.layers.len());
+            return Err(Error::shape("statistics", expected, of_layers.len()));
         }
         self.statistics.push((statistic, of_layers));
         Ok(self)
@@ -226,13 +221,10 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Shape`] when it was not given.
-    pub fn statistic(&self, statistic: Statistic) -> Result<&[f64], Error> {
+    pub fn statistic(&self, statistic: Statistic) -> Result<&[f64]> {
         let found = self.statistics.iter().find(|(given, _)| *given == statistic);
-        found.map(|(_, of_layers)| of_layers.as_slice()).ok_or_else(|| Error::Shape {
-            what: "statistics",
-            expected: format!("one {statistic:?} per layer"),
-            found: "none".into(),
-        })
+        let missing = || Error::shape("statistics", format_args!("one {statistic:?} per layer"), "none");
+        found.map(|(_, of_layers)| of_layers.as_slice()).ok_or_else(missing)
     }
 
     /// The layers' scores, in order.
@@ -284,7 +276,7 @@ impl ModelScores {
     ///
     /// # Errors
     /// [`Error::Score`] when a layer's output norm is zero but its scores are not; [`Error::Shape`] when a norm is missing.
-    pub fn normalised(&self, normaliser: Normaliser) -> Result<Self, Error> {
+    pub fn normalised(&self, normaliser: Normaliser) -> Result<Self> {
         let divisors: Vec<f64> = match normaliser {
             Normaliser::None => return Ok(self.clone()),
             Normaliser::Output => self.statistic(Statistic::OutputNorm)?.to_vec(),

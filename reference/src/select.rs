@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::retained::RetainedSet;
 use crate::scores::{HeadScores, ModelScores, SecondStage};
 
@@ -93,14 +93,10 @@ pub fn select(
     quotas: &[usize],
     sinks: usize,
     window_len: usize,
-) -> Result<RetainedSet, Error> {
+) -> Result<RetainedSet> {
     let expected = scores.head_count();
     if quotas.len() != expected {
-        return Err(Error::Shape {
-            what: "quotas",
-            expected: format!("{expected}, one per KV head"),
-            found: quotas.len().to_string(),
-        });
+        return Err(Error::shape("quotas", format_args!("{expected}, one per KV head"), quotas.len()));
     }
     let layers = scores.layers().iter().zip(scores.layer_heads());
     let retained: Vec<Vec<u32>> =

@@ -1,10 +1,10 @@
 //! Shapes and indices: `L` layers, `H` query heads, `Hkv` KV heads, head dimension `d`, hidden size `D`.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::quantity::Size;
 
-macro_rules! index {
-    ($(#[$doc:meta])* $name:ident) => {
+macro_rules! indices {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub usize);
@@ -14,28 +14,20 @@ macro_rules! index {
                 self.0.fmt(f)
             }
         }
-    };
+    )*};
 }
 
-index!(
+indices!(
     /// A layer's number in the model.
-    LayerIndex
-);
-index!(
+    LayerIndex,
     /// A layer's place in a dump or in a retained set, not its number in the model.
-    LayerOrdinal
-);
-index!(
+    LayerOrdinal,
     /// One of a layer's `H` query heads.
-    QueryHead
-);
-index!(
+    QueryHead,
     /// One of a layer's `Hkv` KV heads.
-    KvHead
-);
-index!(
+    KvHead,
     /// A position in the context, `0..n`.
-    Position
+    Position,
 );
 
 /// The sizes of one layer's eviction problem.
@@ -62,7 +54,7 @@ impl LayerShape {
     ///
     /// # Errors
     /// [`Error::Size`] names the first rule that is broken.
-    pub fn validate(&self) -> Result<(), Error> {
+    pub fn validate(&self) -> Result<()> {
         let sizes = [
             (Size::QueryHeads, self.query_heads),
             (Size::KvHeads, self.kv_heads),
@@ -124,7 +116,7 @@ impl LayerShape {
     }
 }
 
-fn require(holds: bool, size: Size, expected: impl std::fmt::Display, found: usize) -> Result<(), Error> {
+fn require(holds: bool, size: Size, expected: impl std::fmt::Display, found: usize) -> Result<()> {
     if holds {
         Ok(())
     } else {

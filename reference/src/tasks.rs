@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::error::Error;
+use crate::error::Result;
 
 /// Runs independent tasks.
 pub trait Tasks: Sync {
@@ -27,9 +27,9 @@ impl Tasks for InTurn {
 pub fn all<T: Send>(
     tasks: &impl Tasks,
     count: usize,
-    task: impl Fn(usize) -> Result<T, Error> + Sync,
-) -> Result<Vec<T>, Error> {
-    let results: Vec<Mutex<Option<Result<T, Error>>>> = (0..count).map(|_| Mutex::new(None)).collect();
+    task: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let results: Vec<Mutex<Option<Result<T>>>> = (0..count).map(|_| Mutex::new(None)).collect();
     let holds = "no task panics while it writes its result";
     tasks.run(count, &|index| {
         let result = task(index);

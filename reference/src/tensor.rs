@@ -3,7 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Numbers as they lie in a file or in memory. A path converts them when it needs them.
 #[derive(Clone, Copy, Debug)]
@@ -94,16 +94,13 @@ impl<'a, const RANK: usize> TensorView<'a, RANK> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the count of the elements is not the product of the extents.
-    pub fn new(shape: [usize; RANK], elements: Elements<'a>) -> Result<Self, Error> {
+    pub fn new(shape: [usize; RANK], elements: Elements<'a>) -> Result<Self> {
         let count = shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
         if count == Some(elements.len()) {
             Ok(Self { shape, elements })
         } else {
-            Err(Error::Shape {
-                what: "tensor",
-                expected: format!("{shape:?}"),
-                found: format!("{} elements", elements.len()),
-            })
+            let found = format_args!("{} elements", elements.len());
+            Err(Error::shape("tensor", format_args!("{shape:?}"), found))
         }
     }
 

@@ -1,7 +1,7 @@
 //! The commands, a file per command.
 
 mod ablate;
-mod bounds;
+pub mod bounds;
 mod capture;
 mod completions;
 mod eval;

@@ -9,7 +9,7 @@ use crate::cli::{Common, Tables};
 use crate::data::{self, DataFolder};
 use crate::output::{Sink, refuse_existing, write_folder};
 use crate::tables::kinds::{self, KINDS, Kind};
-use crate::tables::runs::{Runner, Runs, Values};
+use crate::tables::runs::{Run, Runner, Runs, Values};
 use crate::tables::{Chapter, files, html, markdown};
 
 /// All chapters, and the binary that made them.
@@ -41,10 +41,14 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
     );
     let results = DataFolder::open(arguments.results.as_deref(), &data::RESULTS, data_dir)?;
     if !arguments.quick {
-        let configurations = DataFolder::open(None, &data::ABLATIONS, data_dir)?;
-        let values = values(arguments, &configurations)?;
         let (needed, optional) = sources(&kinds)?;
-        refuse_unread(&runs, &values, needed.iter().chain(&optional))?;
+        let made = needed.iter().chain(&optional).map(|file| runs.of_file(file));
+        let made = made.collect::<Result<Vec<_>>>()?;
+        let configured = reads(&made, "experiments");
+        let configurations = configured.then(|| DataFolder::open(None, &data::ABLATIONS, data_dir));
+        let configurations = configurations.transpose()?;
+        let values = values(arguments, configurations.as_deref())?;
+        refuse_unread(&made, &values)?;
         Runner { runs: &runs, values, results: &results, common, data_dir }.run(&needed, &optional)?;
     }
     let chapters = kinds.iter().map(|kind| Chapter::new(kind, &results, &runs, common.seed));
@@ -55,7 +59,7 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
         })?;
     }
     if let Some(path) = page {
-        Sink::File { path, force: common.force }.write(&html::report(&chapters))?;
+        Sink::File { path, force: common.force }.write(&html::report(&chapters)?)?;
     }
     Sink::Stdout.write(&text(&chapters, common)?)
 }
@@ -77,11 +81,12 @@ fn sources(kinds: &[&Kind]) -> Result<(Vec<String>, Vec<String>)> {
 }
 
 /// The values of the runs' placeholders.
-fn values(arguments: &Tables, configurations: &Path) -> Result<Values> {
+fn values(arguments: &Tables, configurations: Option<&Path>) -> Result<Values> {
     let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
     let mut models = shown(&arguments.models).into_iter();
+    let experiments = configurations.and_then(Path::parent).map(|path| path.display().to_string());
     let values = [
-        ("experiments", configurations.parent().map(|path| path.display().to_string()).into_iter().collect()),
+        ("experiments", experiments.into_iter().collect()),
         ("model", models.next().into_iter().collect()),
         ("second-model", models.next().into_iter().collect()),
         ("dumps", shown(&arguments.dumps)),
@@ -92,8 +97,14 @@ fn values(arguments: &Tables, configurations: &Path) -> Result<Values> {
     Ok(values.into_iter().filter(|(_, values): &(_, Vec<String>)| !values.is_empty()).collect())
 }
 
+/// Whether any of the runs has this placeholder.
+fn reads(runs: &[&Run], placeholder: &str) -> bool {
+    let placeholder = format!("{{{placeholder}}}");
+    runs.iter().flat_map(|run| &run.command).any(|argument| argument.contains(&placeholder))
+}
+
 /// Refuses the options that none of the tables' runs reads.
-fn refuse_unread<'a>(runs: &Runs, values: &Values, files: impl Iterator<Item = &'a String>) -> Result<()> {
+fn refuse_unread(runs: &[&Run], values: &Values) -> Result<()> {
     const OPTIONS: [(&str, &str); 5] = [
         ("model", "--model"),
         ("second-model", "a second --model"),
@@ -101,10 +112,7 @@ fn refuse_unread<'a>(runs: &Runs, values: &Values, files: impl Iterator<Item = &
         ("texts", "--text"),
         ("data", "--data"),
     ];
-    let runs = files.map(|file| runs.of_file(file)).collect::<Result<Vec<_>>>()?;
-    let reads =
-        |placeholder: &str| runs.iter().any(|run| run.command.contains(&format!("{{{placeholder}}}")));
-    match OPTIONS.into_iter().find(|(name, _)| values.contains_key(name) && !reads(name)) {
+    match OPTIONS.into_iter().find(|(name, _)| values.contains_key(name) && !reads(runs, name)) {
         Some((_, option)) => bail!("{option}: none of these tables reads it"),
         None => Ok(()),
     }

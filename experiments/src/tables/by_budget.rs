@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use laprox_reference::Budget;
 
-use super::figure::{Figure, Lines};
+use super::{Figure, Lines};
 use crate::pivot::Pivot;
 use crate::statistics::Estimate;
 use crate::table::{Best, Cell, Table};

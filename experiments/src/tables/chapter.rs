@@ -5,12 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::config::Config;
-use super::figure::Figure;
 use super::kinds::Kind;
 use super::runs::Runs;
-use super::source::Source;
-use super::verdict::Verdict;
+use super::{Config, Figure, Source, Verdict};
 use crate::table::Table;
 
 /// The tables, figures and verdicts that a kind makes of its sources.

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use super::measurements::Measurements;
-use super::source::{Source, all_rows};
+use super::{Measurements, Source, all_rows};
 use crate::group::grouped;
 use crate::rows::{Asked, EvalRow};
 

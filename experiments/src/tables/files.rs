@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::chapter::Chapter;
+use super::Chapter;
 use super::{markdown, svg};
 use crate::output::{pretty, write_file};
 use crate::rows::csv;

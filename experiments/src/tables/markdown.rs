@@ -1,9 +1,6 @@
 //! A chapter as Markdown.
 
-use super::chapter::Chapter;
-use super::config::Author;
-use super::source::Source;
-use super::verdict::Verdict;
+use super::{Author, Chapter, Source, Verdict};
 
 /// The page: tables, notes, sources, and at the end whether the claims hold.
 #[must_use]

@@ -25,4 +25,10 @@ pub mod source;
 pub mod svg;
 pub mod verdict;
 
-pub use chapter::Chapter;
+pub use by_budget::ByBudget;
+pub use chapter::{Chapter, Content};
+pub use config::{Author, Claim, Config, Test};
+pub use figure::{Dots, Figure, Heat, Lines, Panel};
+pub use measurements::Measurements;
+pub use source::{Source, all_rows};
+pub use verdict::{Group, Outcome, Side, Verdict, judge};

@@ -5,8 +5,8 @@ use std::fmt;
 use laprox_reference::Budget;
 use serde::Serialize;
 
-use super::config::{Author, Claim, Test};
 use super::measurements::{Measurements, Setting};
+use super::{Author, Claim, Test};
 use crate::rows::PolicyName;
 use crate::statistics::Estimate;
 use crate::statistics::bootstrap::{Stratum, TAIL, means};

@@ -2,6 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
+use clap::Parser;
+use laprox_experiments::cli::{Cli, Command};
+use laprox_experiments::commands::bounds::check;
+use laprox_experiments::exit;
+use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Evidence};
 use serde_json::Value;
 
 use crate::{laprox, refusal};
@@ -49,4 +55,43 @@ fn laprox_has_the_least_sum_of_evicted_scores() {
 fn a_statement_is_tried_at_least_twice() {
     refusal(&laprox(&["bounds", "--budget", "5%", "--trials", "1"]).code(2));
     refusal(&laprox(&["bounds"]).code(2));
+}
+
+fn outcome(checks: &[Check]) -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows = folder.path().join("rows.csv");
+    let arguments =
+        ["laprox", "bounds", "../fixtures/data/smollm2-135m", "--budget", "20%", "--trials", "2", "--out"];
+    let arguments = arguments.map(String::from).into_iter().chain([rows.display().to_string()]);
+    let Cli { command: Command::Bounds(arguments), common } = Cli::parse_from(arguments) else {
+        panic!("the arguments are those of bounds");
+    };
+    let outcome = check(&arguments, &common, checks);
+    assert!(rows.exists(), "the rows are written whether or not they hold");
+    outcome
+}
+
+/// B1 with the largest score in place of the sum.
+fn wrong(case: &Case<'_>) -> Vec<Bound> {
+    let scores = case.pairs.heads.iter().map(|head| head.scores.max());
+    let right = scores.fold(0.0, f64::max) / 100.0;
+    let evidence = Evidence::AtMost { rounding: 2.0 * case.rounding() };
+    vec![Bound { id: "B0", statement: "norm(Delta) <= max p / 100", left: case.error(), right, evidence }]
+}
+
+#[test]
+fn a_wrong_bound_is_reported_as_violated() {
+    let error = outcome(&[wrong]).expect_err("the statement is wrong");
+    assert_eq!(exit::code(&error), 1);
+    let line = error.to_string();
+    assert!(
+        line.contains("B0") && line.contains("norm(Delta) <= max p / 100") && line.contains("layer"),
+        "{line}"
+    );
+}
+
+#[test]
+fn one_wrong_bound_among_true_ones_is_enough() {
+    assert_eq!(exit::code(&outcome(&[CHECKS[0], wrong]).expect_err("one is wrong")), 1);
+    outcome(&CHECKS[..1]).expect("all are true");
 }

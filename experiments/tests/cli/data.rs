@@ -7,7 +7,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 
-use crate::{laprox, refusal, text};
+use crate::{laprox, refusal, synth, text};
 
 const EXPERIMENTS: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -62,6 +62,20 @@ fn data_that_are_not_at_the_named_place_end_in_code_3() {
             assert!(line.contains(empty) && line.contains("no such folder"), "{line}");
         }
     }
+}
+
+/// The folder holds the default dump alone, and no ablations.
+#[test]
+fn a_table_asks_for_the_data_that_its_runs_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    synth(folder.path(), "smollm2-135m", "0");
+    let (made, data_dir) = (folder.path().join("made"), text(folder.path()));
+    laprox(&["tables", "bounds", "--results", text(&made), "--data-dir", data_dir]).success();
+    let rows = fs::read_to_string(made.join("bounds/rows.csv")).expect("the rows of the run");
+    assert!(
+        rows.lines().count() > 1 && rows.lines().skip(1).all(|row| row.starts_with("synthetic,")),
+        "{rows}"
+    );
 }
 
 #[test]

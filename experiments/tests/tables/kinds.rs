@@ -88,6 +88,14 @@ fn what_others_measured_is_marked_as_theirs() {
     let chapter = chapter("accuracy", folder.path());
     let theirs = table(&chapter, "16 English tasks");
     assert!(theirs["title"].as_str().is_some_and(|title| title.starts_with("Measured by others")));
+    let lines = theirs["lines"].as_array().expect("lines");
+    assert_eq!(lines.len(), 6 + 5 + 5);
+    for line in lines {
+        let [average, loss, source] = [0, 1, 2].map(|column| &line["cells"][column]);
+        assert!(average["value"].as_f64().is_some_and(|average| (39.0..50.0).contains(&average)), "{line}");
+        assert_eq!(loss["value"].is_null(), line["labels"][1] == "full", "{line}");
+        assert!(source["text"].as_str().is_some_and(|source| !source.is_empty()), "{line}");
+    }
     let labels = ["Llama-3.1-8B", "laprox", "128 a layer"];
     assert_eq!(value(theirs, &labels, "average"), Some(43.88));
     approx::assert_relative_eq!(

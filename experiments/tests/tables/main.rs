@@ -1,5 +1,6 @@
 //! The tables, from small results whose numbers are worked out by hand.
 
+mod axis;
 mod files;
 mod hostile;
 mod kinds;

@@ -8,12 +8,12 @@ pub mod exp;
 mod level;
 mod panel;
 mod prefetch;
-pub(crate) mod syrk;
+pub mod syrk;
 mod tile;
 pub mod widen;
 
 pub(crate) use buffer::Buffer;
-pub(crate) use exp::exp2;
+pub use exp::exp2;
 pub use level::Level;
 pub use panel::Panels;
 pub(crate) use prefetch::prefetch;

@@ -65,14 +65,3 @@ impl Panels {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[should_panic(expected = "panels that memory holds")]
-    fn a_size_that_overflows_is_refused() {
-        let _ = Panels::pack(Level::best(), 1 << (usize::BITS - 1), 2, |_, _| 0.0);
-    }
-}

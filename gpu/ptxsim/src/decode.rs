@@ -1,6 +1,8 @@
 //! Decodes instructions. An unknown one is an error and never skipped.
 
-use crate::program::{Address, Format, Instruction, Op, Operand, Register, Shuffle, Space, Special};
+use crate::program::{
+    Address, Direction, Format, Instruction, Op, Operand, Register, Shuffle, Space, Special,
+};
 use crate::scalar;
 use crate::statements::{Names, ParseError, Statement};
 
@@ -60,8 +62,8 @@ impl Decoder<'_> {
             "cp.async.commit_group" => return Ok(Op::CommitCopies),
             "cp.async.wait_group" => return self.wait(operands),
             "cp.async.cg.shared.global" => return self.copy(operands),
-            "shfl.sync.bfly.b32" => return self.shuffle(Shuffle::Butterfly, operands),
-            "shfl.sync.up.b32" => return self.shuffle(Shuffle::Up, operands),
+            "shfl.sync.bfly.b32" => return self.shuffle(Direction::Butterfly, operands),
+            "shfl.sync.up.b32" => return self.shuffle(Direction::Up, operands),
             "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => {
                 return self.multiply(Format::Bf16, operands);
             }
@@ -182,19 +184,19 @@ impl Decoder<'_> {
         Ok(Op::CopyAsync { to: self.address(to)?, from: self.address(from)?, bytes: self.operand(bytes)? })
     }
 
-    /// `shfl.sync.kind.b32 to|in_range, value, distance, clamp, members`
-    fn shuffle(&self, kind: Shuffle, operands: &[&str]) -> Result<Op, ParseError> {
+    /// `shfl.sync.direction.b32 to|in_range, value, distance, clamp, members`
+    fn shuffle(&self, direction: Direction, operands: &[&str]) -> Result<Op, ParseError> {
         let [to, value, distance, clamp, members] = self.exactly(operands)?;
         let (to, in_range) = to.split_once('|').map_or((to, None), |(to, in_range)| (to, Some(in_range)));
-        Ok(Op::Shuffle {
-            kind,
+        Ok(Op::Shuffle(Shuffle {
+            direction,
             to: self.register(to)?,
             in_range: in_range.map(|name| self.register(name)).transpose()?,
             value: self.operand(value)?,
             distance: self.operand(distance)?,
             clamp: self.operand(clamp)?,
             members: self.operand(members)?,
-        })
+        }))
     }
 
     fn multiply(&self, format: Format, operands: &[&str]) -> Result<Op, ParseError> {

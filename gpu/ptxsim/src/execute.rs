@@ -3,9 +3,9 @@
 use crate::copies::Copy;
 use crate::finding::{Access, Fault};
 use crate::lanes::{ALL, Lanes, WARP, lanes_in};
-use crate::memory::Bytes;
+use crate::memory::Now;
 use crate::mma;
-use crate::program::{Address, Op, Operand, Shuffle, Space};
+use crate::program::{Address, Direction, Op, Operand, Shuffle, Space};
 use crate::surroundings::Surroundings;
 use crate::warp::{Outcome, Warp};
 
@@ -41,17 +41,12 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
         &Op::Reduce { space, combine, address, value } => {
             let addresses = addresses(warp, address, active, around)?;
             let value = copied(warp, value, active, around)?;
-            for lane in lanes_in(active) {
-                let now = around.now(warp.thread(lane));
-                let found = around.bytes(space, Access::Atomic, addresses[lane], 4);
-                let update = |(bytes, offset): (&mut Bytes, u64)| {
-                    bytes.update(offset, now, |old| combine(old, value[lane] as u32))
-                };
-                found.and_then(update).map_err(|fault| (lane, fault))?;
-            }
-            Ok(())
+            each_lane(warp.thread(0), active, around, |around, lane, now| {
+                let (bytes, offset) = around.bytes(space, Access::Atomic, addresses[lane], 4)?;
+                bytes.update(offset, now, |old| combine(old, value[lane] as u32))
+            })
         }
-        Op::Shuffle { .. } => shuffle(warp, op, active, around),
+        &Op::Shuffle(operands) => shuffle(warp, operands, active, around),
         &Op::Multiply { format, to, a, b, c } => {
             require(ALL, active)?;
             let fragment = |operand: Operand| copied(warp, operand, active, around);
@@ -66,15 +61,10 @@ pub(crate) fn execute(warp: &mut Warp, op: &Op, active: u32, around: &mut Surrou
             lanes_in(active).for_each(|lane| warp.copies[lane].commit());
             Ok(())
         }
-        &Op::WaitCopies { pending } => {
-            for lane in lanes_in(active) {
-                let now = around.now(warp.thread(lane));
-                for Copy { to, data } in warp.copies[lane].wait(pending) {
-                    around.shared.end_copy(to, &data, now).map_err(|fault| (lane, fault))?;
-                }
-            }
-            Ok(())
-        }
+        &Op::WaitCopies { pending } => each_lane(warp.thread(0), active, around, |around, lane, now| {
+            let mut complete = warp.copies[lane].wait(pending).into_iter();
+            complete.try_for_each(|Copy { to, data }| around.shared.end_copy(to, &data, now))
+        }),
         Op::Branch { .. } | Op::Return | Op::Barrier => Ok(()),
     }
 }
@@ -108,15 +98,12 @@ fn load(
     let addresses = addresses(warp, address, active, around)?;
     let whole = size * to.len();
     let mut values = [[0; WARP]; LONGEST];
-    for lane in lanes_in(active) {
-        let now = around.now(warp.thread(lane));
-        let found = around.bytes(space, Access::Read, addresses[lane], whole);
-        let read = found.and_then(|(bytes, offset)| bytes.read(offset, whole, now));
-        for (value, element) in values.iter_mut().zip(read.map_err(|fault| (lane, fault))?.chunks_exact(size))
-        {
-            value[lane] = little_endian(element);
-        }
-    }
+    each_lane(warp.thread(0), active, around, |around, lane, now| {
+        let (bytes, offset) = around.bytes(space, Access::Read, addresses[lane], whole)?;
+        let elements = bytes.read(offset, whole, now)?.chunks_exact(size);
+        values.iter_mut().zip(elements).for_each(|(value, element)| value[lane] = little_endian(element));
+        Ok(())
+    })?;
     to.iter().zip(&values).for_each(|(&register, value)| warp.set(register, active, value));
     Ok(())
 }
@@ -138,17 +125,14 @@ fn store(
     for (value, &operand) in values.iter_mut().zip(from) {
         *value = copied(warp, operand, active, around)?;
     }
-    for lane in lanes_in(active) {
-        let now = around.now(warp.thread(lane));
+    each_lane(warp.thread(0), active, around, |around, lane, now| {
         let mut data = [0; 8 * LONGEST];
         for (element, value) in data.chunks_exact_mut(size).zip(&values[..from.len()]) {
             element.copy_from_slice(&value[lane].to_le_bytes()[..size]);
         }
-        let found = around.bytes(space, Access::Write, addresses[lane], whole);
-        let written = found.and_then(|(bytes, offset)| bytes.write(offset, &data[..whole], now));
-        written.map_err(|fault| (lane, fault))?;
-    }
-    Ok(())
+        let (bytes, offset) = around.bytes(space, Access::Write, addresses[lane], whole)?;
+        bytes.write(offset, &data[..whole], now)
+    })
 }
 
 /// Reads 16 bytes, or fewer followed by zeros, at once. They are in shared memory when the thread has waited.
@@ -161,17 +145,28 @@ fn copy_async(
 ) -> Outcome<()> {
     let (to, from) = (addresses(warp, to, active, around)?, addresses(warp, from, active, around)?);
     let sizes = copied(warp, bytes, active, around)?;
-    for lane in lanes_in(active) {
-        let now = around.now(warp.thread(lane));
+    each_lane(warp.thread(0), active, around, |around, lane, now| {
         let mut copy = Copy { to: to[lane], data: [0; 16] };
         let size = (sizes[lane] as usize).min(16);
-        let read = around.bytes(Space::Global, Access::Read, from[lane], size);
-        let read = read.and_then(|(bytes, offset)| bytes.read(offset, size, now));
-        copy.data[..size].copy_from_slice(read.map_err(|fault| (lane, fault))?);
-        around.shared.begin_copy(copy.to, 16, now).map_err(|fault| (lane, fault))?;
+        let (bytes, offset) = around.bytes(Space::Global, Access::Read, from[lane], size)?;
+        copy.data[..size].copy_from_slice(bytes.read(offset, size, now)?);
+        around.shared.begin_copy(copy.to, 16, now)?;
         warp.copies[lane].begin(copy);
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// Accesses memory in the active lanes, one after another, each at its thread's time.
+fn each_lane<'a>(
+    first_thread: u32,
+    active: u32,
+    around: &mut Surroundings<'a>,
+    mut access: impl FnMut(&mut Surroundings<'a>, usize, Now) -> Result<(), Box<Fault>>,
+) -> Outcome<()> {
+    lanes_in(active).try_for_each(|lane| {
+        let now = around.now(first_thread + lane as u32);
+        access(around, lane, now).map_err(|fault| (lane, fault))
+    })
 }
 
 fn require(members: u32, active: u32) -> Outcome<()> {
@@ -182,23 +177,23 @@ fn require(members: u32, active: u32) -> Outcome<()> {
 }
 
 /// Segments of 32 lanes only: the clamp of a butterfly is 31, that of an upward shuffle 0.
-fn shuffle(warp: &mut Warp, op: &Op, active: u32, around: &Surroundings<'_>) -> Outcome<()> {
-    let &Op::Shuffle { kind, to, in_range, value, distance, clamp, members } = op else { return Ok(()) };
+fn shuffle(warp: &mut Warp, operands: Shuffle, active: u32, around: &Surroundings<'_>) -> Outcome<()> {
+    let Shuffle { direction, to, in_range, value, distance, clamp, members } = operands;
     let [value, distance, clamp, members] =
         [value, distance, clamp, members].map(|operand| copied(warp, operand, active, around));
     let (value, distance, clamp) = (value?, distance?, clamp?);
     let first = active.trailing_zeros() as usize;
     require(members?[first] as u32, active)?;
-    let whole = if kind == Shuffle::Butterfly { 31 } else { 0 };
+    let whole = if direction == Direction::Butterfly { 31 } else { 0 };
     if clamp[first] != whole {
         let reason = format!("shuffles in segments of {:#x} are not known", clamp[first]);
         return Err((first, Box::new(Fault::Launch(reason))));
     }
     let source = |lane: usize| {
         let distance = (distance[lane] & 31) as usize;
-        match kind {
-            Shuffle::Butterfly => Some(lane ^ distance),
-            Shuffle::Up => lane.checked_sub(distance),
+        match direction {
+            Direction::Butterfly => Some(lane ^ distance),
+            Direction::Up => lane.checked_sub(distance),
         }
     };
     // A lane whose source lies outside keeps its own value.

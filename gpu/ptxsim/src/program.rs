@@ -89,9 +89,22 @@ pub(crate) type Combine = fn(u32, u32) -> u32;
 
 /// The lane that a shuffle reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shuffle {
+pub(crate) enum Direction {
     Butterfly,
     Up,
+}
+
+/// An exchange of values between lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shuffle {
+    pub direction: Direction,
+    pub to: Register,
+    /// The predicate of the lanes whose source is in range.
+    pub in_range: Option<Register>,
+    pub value: Operand,
+    pub distance: Operand,
+    pub clamp: Operand,
+    pub members: Operand,
 }
 
 /// The operands' format of a tensor-core product.
@@ -103,71 +116,20 @@ pub(crate) enum Format {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Compute {
-        arithmetic: Arithmetic,
-        to: Register,
-        sources: Vec<Operand>,
-    },
-    InsertBits {
-        to: Register,
-        bits: Operand,
-        base: Operand,
-        position: u32,
-        length: u32,
-    },
-    LoadParameter {
-        to: Register,
-        offset: usize,
-        size: usize,
-    },
-    Load {
-        space: Space,
-        size: usize,
-        to: Vec<Register>,
-        address: Address,
-    },
-    Store {
-        space: Space,
-        size: usize,
-        from: Vec<Operand>,
-        address: Address,
-    },
-    Reduce {
-        space: Space,
-        combine: Combine,
-        address: Address,
-        value: Operand,
-    },
-    Branch {
-        target: usize,
-    },
+    Compute { arithmetic: Arithmetic, to: Register, sources: Vec<Operand> },
+    InsertBits { to: Register, bits: Operand, base: Operand, position: u32, length: u32 },
+    LoadParameter { to: Register, offset: usize, size: usize },
+    Load { space: Space, size: usize, to: Vec<Register>, address: Address },
+    Store { space: Space, size: usize, from: Vec<Operand>, address: Address },
+    Reduce { space: Space, combine: Combine, address: Address, value: Operand },
+    Branch { target: usize },
     Return,
     Barrier,
-    Shuffle {
-        kind: Shuffle,
-        to: Register,
-        in_range: Option<Register>,
-        value: Operand,
-        distance: Operand,
-        clamp: Operand,
-        members: Operand,
-    },
-    Multiply {
-        format: Format,
-        to: [Register; 4],
-        a: [Operand; 4],
-        b: [Operand; 2],
-        c: [Operand; 4],
-    },
-    CopyAsync {
-        to: Address,
-        from: Address,
-        bytes: Operand,
-    },
+    Shuffle(Shuffle),
+    Multiply { format: Format, to: [Register; 4], a: [Operand; 4], b: [Operand; 2], c: [Operand; 4] },
+    CopyAsync { to: Address, from: Address, bytes: Operand },
     CommitCopies,
-    WaitCopies {
-        pending: usize,
-    },
+    WaitCopies { pending: usize },
 }
 
 /// An operation, its predicate, and its place in the text.

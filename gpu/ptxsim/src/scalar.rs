@@ -54,26 +54,19 @@ impl Bits for bool {
 /// Lifts a function of one lane to all of them. Every operand is typed.
 macro_rules! lanes {
     (|$a:ident: $ta:ty| $result:expr) => {
-        Some((1, |a, _, _| {
-            from_fn(|i| {
-                let $a = <$ta as Bits>::from_bits(a[i]);
-                Bits::bits($result)
-            })
-        }))
+        lanes!(1, |$a: $ta, _b: u64, _c: u64| $result)
     };
     (|$a:ident: $ta:ty, $b:ident: $tb:ty| $result:expr) => {
-        Some((2, |a, b, _| {
-            from_fn(|i| {
-                let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
-                Bits::bits($result)
-            })
-        }))
+        lanes!(2, |$a: $ta, $b: $tb, _c: u64| $result)
     };
     (|$a:ident: $ta:ty, $b:ident: $tb:ty, $c:ident: $tc:ty| $result:expr) => {
-        Some((3, |a, b, c| {
+        lanes!(3, |$a: $ta, $b: $tb, $c: $tc| $result)
+    };
+    ($count:literal, |$($operand:ident: $kind:ty),*| $result:expr) => {
+        Some(($count, |a, b, c| {
             from_fn(|i| {
-                let ($a, $b) = (<$ta as Bits>::from_bits(a[i]), <$tb as Bits>::from_bits(b[i]));
-                let $c = <$tc as Bits>::from_bits(c[i]);
+                let [$($operand),*] = [a[i], b[i], c[i]];
+                $(let $operand = <$kind as Bits>::from_bits($operand);)*
                 Bits::bits($result)
             })
         }))

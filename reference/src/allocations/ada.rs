@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::shares::rounded;
 use super::{AllocationEntry, Division, Request, Supply};
-use crate::error::Error;
+use crate::error::Result;
 use crate::parameter::Parameter;
 use crate::select::Ranking;
 
@@ -28,7 +28,7 @@ pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     division: Division::Quotas(quotas),
 };
 
-fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>> {
     let ranking = request.ranking();
     let alpha = request.parameters.get(&ALPHA);
     let layers = request.scores.layer_heads();

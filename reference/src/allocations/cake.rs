@@ -11,7 +11,7 @@
 
 use super::shares::proportional;
 use super::{AllocationEntry, Division, Request};
-use crate::error::Error;
+use crate::error::Result;
 use crate::parameter::Parameter;
 use crate::statistic::Statistic;
 
@@ -32,7 +32,7 @@ pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     division: Division::Quotas(quotas),
 };
 
-fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>> {
     let [tau1, tau2] = [&TAU1, &TAU2].map(|parameter| request.parameters.get(parameter));
     let entropies = request.scores.statistic(Statistic::AttentionEntropy)?;
     let variances = request.scores.statistic(Statistic::AttentionVariance)?;

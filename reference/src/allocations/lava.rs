@@ -10,7 +10,7 @@
 
 use super::shares::proportional;
 use super::{AllocationEntry, Division, Request, Supply, ada};
-use crate::error::Error;
+use crate::error::Result;
 use crate::scores::HeadScores;
 use crate::statistic::entropy_term;
 
@@ -24,7 +24,7 @@ pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     division: Division::Quotas(quotas),
 };
 
-fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>> {
     let (scores, supply, ranking) = (request.scores, request.supply, request.ranking());
     let alpha = request.parameters.get(&ada::ALPHA);
     let entropies: Vec<f64> = scores.layers().iter().map(entropy).collect();

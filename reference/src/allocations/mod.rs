@@ -1,4 +1,5 @@
-//! Stage *allocate*: how many candidates each KV head keeps. There is one rule per file, and it fills an [`AllocationEntry`].
+//! Stage *allocate*: how many candidates each KV head keeps. Each rule fills an [`AllocationEntry`]. A file holds one
+//! rule; the plain cuts share a file.
 //!
 //! A cut over several KV heads is a cut in each of them, too. So a rule says only how many candidates each head keeps,
 //! and [`select`](crate::select) says which. Every rule hands out exactly `L * Hkv * (b - w)` candidates and gives no
@@ -7,16 +8,14 @@
 
 pub mod ada;
 pub mod cake;
-mod head;
+mod cuts;
 pub mod lava;
-mod layer;
-mod model;
 pub mod pyramid;
 mod shares;
 
 use std::hash::{Hash, Hasher};
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::parameter::{Parameter, Parameters};
 use crate::scores::{ModelScores, Reach};
 use crate::select::Ranking;
@@ -52,7 +51,7 @@ pub enum Division {
         normalised: bool,
     },
     /// The candidates that each KV head keeps, `[L * Hkv]`.
-    Quotas(fn(&Request<'_>) -> Result<Vec<usize>, Error>),
+    Quotas(fn(&Request<'_>) -> Result<Vec<usize>>),
 }
 
 /// How the budget is divided: a row of the table.
@@ -61,13 +60,13 @@ pub struct Allocation(&'static AllocationEntry);
 
 impl Allocation {
     /// Every KV head alone.
-    pub const HEAD: Self = Self(&head::ENTRY);
+    pub const HEAD: Self = Self(&cuts::HEAD);
     /// The KV heads of a layer together.
-    pub const LAYER: Self = Self(&layer::ENTRY);
+    pub const LAYER: Self = Self(&cuts::LAYER);
     /// All layers together, each divided by its normaliser.
-    pub const MODEL: Self = Self(&model::ENTRY);
+    pub const MODEL: Self = Self(&cuts::MODEL);
     /// All layers together, scores as they are.
-    pub const MODEL_RAW: Self = Self(&model::RAW);
+    pub const MODEL_RAW: Self = Self(&cuts::MODEL_RAW);
     /// Layers in a falling line, heads of a layer alike.
     pub const PYRAMID: Self = Self(&pyramid::ENTRY);
     /// Heads of a layer, each between an even share and its share of the layer's cut.

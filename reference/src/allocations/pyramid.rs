@@ -9,7 +9,7 @@
 
 use super::shares::rounded;
 use super::{AllocationEntry, Division, Request};
-use crate::error::Error;
+use crate::error::Result;
 use crate::parameter::Parameter;
 
 /// The mean share over the last layer's.
@@ -25,7 +25,7 @@ pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     division: Division::Quotas(quotas),
 };
 
-fn quotas(request: &Request<'_>) -> Result<Vec<usize>, Error> {
+fn quotas(request: &Request<'_>) -> Result<Vec<usize>> {
     let (supply, beta) = (request.supply, request.parameters.get(&BETA));
     let layers = request.scores.layers().len();
     let (mean, room) = (supply.free() as f64, supply.room() as f64);

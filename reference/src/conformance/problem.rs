@@ -108,6 +108,11 @@ pub fn problems() -> impl Strategy<Value = Problem> {
     (sizes(0..=19_usize), any::<u64>()).prop_map(|(sizes, seed)| Problem::alive(sizes, seed))
 }
 
+/// The same with nearly every row one-hot.
+pub fn sharp_problems() -> impl Strategy<Value = Problem> {
+    problems().prop_map(|problem| problem.sharpened(30.0))
+}
+
 /// Alive problems with something to evict.
 pub fn problems_with_candidates() -> impl Strategy<Value = Problem> {
     (sizes(1..=19_usize), any::<u64>()).prop_map(|(sizes, seed)| Problem::alive(sizes, seed))

@@ -5,15 +5,13 @@
 
 use nalgebra::DVector;
 
-use crate::allocations::Allocation;
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::parameter::Parameter;
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
 use crate::statistic::variance;
+use crate::{
+    Allocation, Family, GroupRule, OptionKey, OptionList, Parameter, PolicyEntry, PolicyOptions, Pool,
+    PoolStage, Pooling, Rule, ScoreEntry, ScoreRule,
+};
 
 /// The weight of the variance.
 static GAMMA: Parameter = Parameter { name: "gamma", least: 0.0, most: 1e6, default: 200.0 };

@@ -2,15 +2,13 @@
 
 use nalgebra::{DMatrix, DVector, RowDVector};
 
-use crate::allocations::Allocation;
 use crate::columns::weights_without;
 use crate::layer::Layer;
-use crate::options::{OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
 use crate::project::{head_output, projected_values};
-use crate::score::{Family, ScoreEntry, ScoreRule};
-use crate::shape::QueryHead;
+use crate::{
+    Allocation, Family, OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, QueryHead, Rule,
+    ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Centred, rule: ScoreRule::Once(score) };
 

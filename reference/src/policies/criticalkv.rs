@@ -11,12 +11,11 @@
 use crate::columns::projected_value_sizes;
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{Base, GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::parameter::Parameter;
 use crate::policies::{h2o, snapkv, tova};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Base, Family, GroupRule, OptionKey, OptionList, Parameter, PolicyEntry, PolicyOptions, Pool, PoolStage,
+    Pooling, Rule, ScoreEntry, ScoreRule,
+};
 
 /// The part of a head's share that the base score fills.
 static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, default: 0.5 };

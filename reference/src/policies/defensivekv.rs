@@ -12,16 +12,13 @@
 
 use nalgebra::DVector;
 
-use crate::allocations::Allocation;
 use crate::columns::{mean_attention, pooled, projected_value_sizes};
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::parameter::Parameter;
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
-use crate::shape::QueryHead;
+use crate::{
+    Allocation, Family, GroupRule, OptionKey, OptionList, Parameter, PolicyEntry, PolicyOptions, Pool,
+    PoolStage, Pooling, QueryHead, Rule, ScoreEntry, ScoreRule,
+};
 
 /// The part of the attention whose entries come first.
 static MASS: Parameter = Parameter { name: "mass", least: 0.0, most: 1.0, default: 0.9 };

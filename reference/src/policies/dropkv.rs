@@ -13,11 +13,10 @@ use nalgebra::DVector;
 use crate::columns::attended_values;
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::parameter::Parameter;
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, GroupRule, OptionKey, OptionList, Parameter, PolicyEntry, PolicyOptions, Pool, PoolStage,
+    Pooling, Rule, ScoreEntry, ScoreRule,
+};
 
 /// The addition to `1 - A`.
 static EPS: Parameter = Parameter { name: "eps", least: 1e-12, most: 1.0, default: 1e-6 };

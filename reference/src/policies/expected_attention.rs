@@ -11,8 +11,7 @@
 //! `[H, d]` and one `[H, d, d]` per layer, which the dump format does not have. The manifest's `extra` is no place for
 //! them: a small model needs a million numbers.
 
-use crate::options::{OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
+use crate::{OptionList, PolicyEntry, PolicyOptions, Rule};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "expected_attention",

@@ -1,7 +1,6 @@
 //! The full cache, against which every error is measured.
 
-use crate::options::{OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
+use crate::{OptionList, PolicyEntry, PolicyOptions, Rule};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "full",

@@ -9,10 +9,10 @@ use nalgebra::DVector;
 
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, GroupRule, OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, Rule, ScoreEntry,
+    ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

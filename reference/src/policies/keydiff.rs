@@ -6,10 +6,9 @@
 use nalgebra::{DMatrix, RowDVector};
 
 use crate::layer::Layer;
-use crate::options::{OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, Rule, ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

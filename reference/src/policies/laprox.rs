@@ -5,16 +5,14 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::allocations::Allocation;
 use crate::columns::{attention_norms, pooled};
 use crate::group::mean_over;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
 use crate::project::{projected_value_norms, projected_values};
-use crate::score::{Family, ScoreEntry, ScoreRule};
-use crate::shape::QueryHead;
+use crate::{
+    Allocation, Family, GroupRule, OptionKey, OptionList, PolicyEntry, PolicyOptions, Pool, PoolStage,
+    Pooling, QueryHead, Rule, ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::PairNorms, rule: ScoreRule::Once(score) };
 

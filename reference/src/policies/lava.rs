@@ -4,14 +4,13 @@
 //! group's maximum is taken; `pool=avg:7@score` pools after it. The published runs use the maximum over 7,
 //! `pool=max:7`; the paper says only 7. The budgets are described under [`allocation=lava`](crate::allocations::lava).
 
-use crate::allocations::Allocation;
 use crate::columns::{mean_attention, pooled, value_sizes};
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Allocation, Family, GroupRule, OptionKey, OptionList, PolicyEntry, PolicyOptions, Pool, PoolStage,
+    Pooling, Rule, ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

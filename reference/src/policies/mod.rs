@@ -28,7 +28,7 @@ mod vatp;
 
 use std::str::FromStr;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::options::OptionKey;
 use crate::policy::{Policy, PolicyEntry};
 
@@ -67,7 +67,7 @@ pub static POLICIES: [PolicyEntry; 28] = [
 impl FromStr for Policy {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self> {
         let refuse = |reason| Error::Policy { policy: text.to_owned(), reason };
         let (name, options) = split_name(text);
         let entry = POLICIES.iter().find(|entry| entry.name == name).ok_or_else(|| {

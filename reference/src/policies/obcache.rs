@@ -15,11 +15,10 @@ use nalgebra::{DMatrix, DVector, RowDVector};
 use crate::columns::attended_values;
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
-use crate::shape::QueryHead;
+use crate::{
+    Family, GroupRule, OptionKey, OptionList, PolicyEntry, PolicyOptions, Pool, PoolStage, Pooling,
+    QueryHead, Rule, ScoreEntry, ScoreRule,
+};
 
 static VALUE_SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(value) };
 

@@ -1,8 +1,6 @@
 //! The oracles as policies. They search for the best set; other policies rank.
 
-use crate::allocations::Allocation;
-use crate::options::{OptionKey, OptionList, PolicyOptions};
-use crate::policy::{Oracle, PolicyEntry, Rule};
+use crate::{Allocation, OptionKey, OptionList, Oracle, PolicyEntry, PolicyOptions, Rule};
 
 const PLAIN: PolicyEntry = PolicyEntry {
     name: "",

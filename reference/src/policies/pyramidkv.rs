@@ -1,16 +1,12 @@
 //! PyramidKV: SnapKV's scores under layer budgets that fall in a line.
 
-use crate::allocations::Allocation;
-use crate::options::PolicyOptions;
 use crate::policies::snapkv;
-use crate::policy::{PolicyEntry, Rule};
+use crate::{Allocation, PolicyEntry, PolicyOptions};
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "pyramidkv",
     formula: "as snapkv",
     source: "arXiv 2406.02069",
-    caveat: "",
-    rule: Rule::Score(&snapkv::SCORE),
-    options: snapkv::OPTIONS,
-    defaults: PolicyOptions { allocation: Allocation::PYRAMID, ..snapkv::DEFAULTS },
+    defaults: PolicyOptions { allocation: Allocation::PYRAMID, ..snapkv::ENTRY.defaults },
+    ..snapkv::ENTRY
 };

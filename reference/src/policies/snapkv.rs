@@ -7,13 +7,12 @@
 use crate::columns::{mean_attention, pooled};
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::{Pool, PoolStage, Pooling};
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, GroupRule, OptionKey, OptionList, PolicyEntry, PolicyOptions, Pool, PoolStage, Pooling, Rule,
+    ScoreEntry, ScoreRule,
+};
 
-pub(super) static SCORE: ScoreEntry =
-    ScoreEntry { family: Family::MeanAttention, rule: ScoreRule::Once(score) };
+static SCORE: ScoreEntry = ScoreEntry { family: Family::MeanAttention, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "snapkv",
@@ -21,20 +20,13 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     source: "arXiv 2404.14469",
     caveat: "",
     rule: Rule::Score(&SCORE),
-    options: OPTIONS,
-    defaults: DEFAULTS,
+    options: OptionList::Ranking(&[
+        OptionKey::Window,
+        OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
+        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
+    ]),
+    defaults: PolicyOptions { pool: Pool::of_score(Pooling::Average(7)), ..PolicyOptions::PLAIN },
 };
-
-/// The options, also of the policies that change only the allocation.
-pub(super) const OPTIONS: OptionList = OptionList::Ranking(&[
-    OptionKey::Window,
-    OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
-    OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-]);
-
-/// Their defaults.
-pub(super) const DEFAULTS: PolicyOptions =
-    PolicyOptions { pool: Pool::of_score(Pooling::Average(7)), ..PolicyOptions::PLAIN };
 
 pub(super) fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
     grouped(layer, options.group_rule, |head| pooled(options, mean_attention(layer, head)))

@@ -1,10 +1,9 @@
 //! StreamingLLM: the first positions and the most recent ones, whatever they hold.
 
 use crate::layer::Layer;
-use crate::options::{OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, Rule, ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Unseen, rule: ScoreRule::Once(score) };
 

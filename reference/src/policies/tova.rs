@@ -1,10 +1,9 @@
 //! TOVA: the last query's attention, one set for all heads of a layer.
 
 use crate::layer::Layer;
-use crate::options::{OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::{
+    Family, OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, Rule, ScoreEntry, ScoreRule,
+};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::LastQuery, rule: ScoreRule::Once(score) };
 

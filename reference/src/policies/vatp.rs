@@ -7,10 +7,8 @@
 use crate::columns::{mean_attention, pooled, value_sizes};
 use crate::group::grouped;
 use crate::layer::Layer;
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
-use crate::policy::{PolicyEntry, Rule};
-use crate::pool::PoolStage;
-use crate::score::{Family, ScoreEntry, ScoreRule};
+use crate::policies::snapkv;
+use crate::{Family, PolicyEntry, PolicyOptions, Rule, ScoreEntry, ScoreRule};
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 
@@ -20,11 +18,7 @@ pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     source: "arXiv 2406.12335",
     caveat: "",
     rule: Rule::Score(&SCORE),
-    options: OptionList::Ranking(&[
-        OptionKey::Window,
-        OptionKey::Pool(&[PoolStage::Score, PoolStage::Attention]),
-        OptionKey::Gqa(&[GroupRule::Mean, GroupRule::Max]),
-    ]),
+    options: snapkv::ENTRY.options,
     defaults: PolicyOptions { sinks: 20, ..PolicyOptions::PLAIN },
 };
 

@@ -8,13 +8,7 @@ use crate::pivot::Pivot;
 use crate::rows::{AblationRow, PolicyName};
 use crate::statistics::Estimate;
 use crate::table::{Best, Cell, Table};
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
-use crate::tables::figure::Figure;
-use crate::tables::measurements::Measurements;
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Figure, Group, Measurements, Source, judge};
 
 /// The allocations of the table, each with its role in the method.
 const ALLOCATIONS: [(Allocation, &str); 4] = [

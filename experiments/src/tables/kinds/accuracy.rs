@@ -6,13 +6,8 @@ use serde::Deserialize;
 use crate::group::{grouped, joined};
 use crate::rows::{EvalRow, FULL_BUDGET, MetricName, PolicyName};
 use crate::table::{Best, Cell, Table};
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, measurements};
-use crate::tables::measurements::Measurements;
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Group, Measurements, Source, judge};
 
 /// The claims' measure.
 const MEASURE: &str = "loss in accuracy";
@@ -161,22 +156,4 @@ fn elsewhere() -> Result<Table> {
         }
     }
     Ok(table)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::elsewhere;
-
-    #[test]
-    fn every_published_figure_says_whose_it_is() {
-        let table = elsewhere().expect("the committed file is a right one");
-        assert!(table.title.contains("not by this project"));
-        assert_eq!(table.lines.len(), 6 + 5 + 5);
-        for line in &table.lines {
-            let [average, loss, source] = &line.cells[..] else { panic!("three cells") };
-            assert!(average.value.is_some_and(|average| (39.0..50.0).contains(&average)));
-            assert_eq!(loss.value.is_none(), line.labels[1] == "full");
-            assert!(!source.text.is_empty());
-        }
-    }
 }

@@ -6,11 +6,7 @@ use crate::group::grouped;
 use crate::rows::{BoundRow, Slack};
 use crate::statistics::Estimate;
 use crate::table::{Cell, Table};
-use crate::tables::chapter::Content;
-use crate::tables::config::{Config, Test};
-use crate::tables::figure::{Dots, Figure};
-use crate::tables::source::{Source, all_rows};
-use crate::tables::verdict::{Outcome, Verdict};
+use crate::tables::{Config, Content, Dots, Figure, Outcome, Source, Test, Verdict, all_rows};
 
 pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
     let mut content = Content::default();

@@ -5,12 +5,8 @@ use anyhow::Result;
 use crate::group::grouped;
 use crate::rows::{EvalRow, MetricName};
 use crate::table::Best;
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, by_text};
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Group, Source, judge};
 
 /// A metric and the words for it.
 struct Metric {

@@ -11,9 +11,7 @@ mod prediction;
 
 use anyhow::{Context, Result, bail};
 
-use super::chapter::Content;
-use super::config::Config;
-use super::source::Source;
+use crate::tables::{Config, Content, Source};
 
 /// A table that can be asked for by name.
 pub struct Kind {

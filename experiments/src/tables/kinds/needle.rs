@@ -7,13 +7,8 @@ use crate::group::{distinct, grouped, joined};
 use crate::pivot::Pivot;
 use crate::rows::{EvalRow, FULL_BUDGET, MetricName, PolicyName};
 use crate::table::{Best, Cell, Table};
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, measurements};
-use crate::tables::figure::{Figure, Heat, Panel};
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Figure, Group, Heat, Panel, Source, judge};
 use crate::tasks::Depth;
 
 pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {

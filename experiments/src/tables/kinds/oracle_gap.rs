@@ -5,12 +5,7 @@ use anyhow::{Result, bail};
 use crate::group::grouped;
 use crate::rows::OracleRow;
 use crate::table::Best;
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
-use crate::tables::measurements::Measurements;
-use crate::tables::source::{Source, all_rows};
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Group, Measurements, Source, all_rows, judge};
 
 pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
     let mut content = Content::default();

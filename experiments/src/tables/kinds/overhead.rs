@@ -6,14 +6,8 @@ use crate::group::grouped;
 use crate::rows::{EvalRow, MetricName};
 use crate::statistics::Estimate;
 use crate::table::{Best, Cell, Table};
-use crate::tables::by_budget::ByBudget;
-use crate::tables::chapter::Content;
-use crate::tables::config::Config;
 use crate::tables::evaluated::{by_condition, by_text};
-use crate::tables::figure::{Dots, Figure};
-use crate::tables::measurements::Measurements;
-use crate::tables::source::Source;
-use crate::tables::verdict::{Group, judge};
+use crate::tables::{ByBudget, Config, Content, Dots, Figure, Group, Measurements, Source, judge};
 
 pub(super) fn build(config: &Config, sources: &[Source], seed: u64) -> Result<Content> {
     let mut content = Content::default();

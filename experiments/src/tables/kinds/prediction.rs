@@ -6,11 +6,7 @@ use crate::group::{distinct, grouped, joined};
 use crate::rows::{Asked, CorrelationRow, Objective};
 use crate::statistics::Estimate;
 use crate::table::{Best, Cell, Table};
-use crate::tables::chapter::Content;
-use crate::tables::config::{Claim, Config, Test};
-use crate::tables::figure::{Dots, Figure};
-use crate::tables::source::Source;
-use crate::tables::verdict::{Outcome, Side, Verdict};
+use crate::tables::{Claim, Config, Content, Dots, Figure, Outcome, Side, Source, Test, Verdict};
 
 pub(super) fn build(config: &Config, sources: &[Source], _seed: u64) -> Result<Content> {
     let mut rows = Vec::new();

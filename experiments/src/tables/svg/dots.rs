@@ -2,7 +2,7 @@
 
 use super::axis::Axis;
 use super::drawing::{Anchor, Drawing, text_width, title_width};
-use crate::tables::figure::Dots;
+use crate::tables::Dots;
 
 const TOP: f64 = 44.0;
 const LINE: f64 = 20.0;

@@ -1,7 +1,7 @@
 //! Small heat maps in a grid; every cell has its number.
 
 use super::drawing::{Anchor, Drawing, text_width, title_width};
-use crate::tables::figure::{Heat, Panel};
+use crate::tables::{Heat, Panel};
 
 const LEFT: f64 = 58.0;
 const TOP: f64 = 66.0;

@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use super::drawing::{Anchor, Drawing, text_width, title_width};
 use crate::statistics::Estimate;
-use crate::tables::figure::Lines;
+use crate::tables::Lines;
 
 const LEFT: f64 = 70.0;
 const TOP: f64 = 44.0;

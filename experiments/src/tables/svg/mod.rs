@@ -1,6 +1,6 @@
 //! Figures as SVG: shapes with classes, coloured by one style sheet for light and for dark.
 
-mod axis;
+pub mod axis;
 mod dots;
 mod drawing;
 mod heat;
@@ -8,7 +8,7 @@ mod lines;
 
 pub use drawing::escaped;
 
-use super::figure::Figure;
+use crate::tables::Figure;
 use drawing::Drawing;
 
 /// Colours that are told apart without seeing red and green (after Okabe and Ito), on light and on dark paper.

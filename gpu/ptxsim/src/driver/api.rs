@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::mem::MaybeUninit;
 
-use super::stream::Work;
+use super::stream::{Queued, Work};
 use super::{
     DEFAULT_SHARED, Driver, Event, INVALID_VALUE, LARGEST_ALLOCATION, LAUNCH_FAILED, OUT_OF_MEMORY, Outcome,
     Status, driver, failure, host,
@@ -55,6 +55,33 @@ fn handle(index: usize) -> Handle {
     index as Handle
 }
 
+/// Puts work behind all other of a stream.
+fn enqueue(stream: Handle, work: Work) -> Status {
+    call(|driver| {
+        driver.enqueue(stream as usize, work);
+        Ok(())
+    })
+}
+
+/// Entry points that have nothing to do and succeed.
+macro_rules! nothing_to_do {
+    ($($name:ident($argument:ty);)*) => {$(
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(_: $argument) -> Status {
+            0
+        }
+    )*};
+}
+
+nothing_to_do! {
+    cuInit(c_uint);
+    cuDevicePrimaryCtxRelease_v2(c_int);
+    cuModuleUnload(Handle);
+    cuGraphExecDestroy(Handle);
+    cuGraphDestroy(Handle);
+    cuEventDestroy_v2(Handle);
+}
+
 /// # Safety
 /// `text` is null or the address of text that ends in a zero.
 unsafe fn text_at(text: *const c_char) -> Outcome<String> {
@@ -63,11 +90,6 @@ unsafe fn text_at(text: *const c_char) -> Outcome<String> {
     }
     // SAFETY: the caller's promise, and the address is not null.
     Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuInit(_flags: c_uint) -> Status {
-    0
 }
 
 #[unsafe(no_mangle)]
@@ -140,11 +162,6 @@ pub extern "C" fn cuDevicePrimaryCtxRetain(context: Place<'_, Handle>, _device: 
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> Status {
-    0
-}
-
-#[unsafe(no_mangle)]
 pub extern "C" fn cuCtxGetCurrent(context: Place<'_, Handle>) -> Status {
     call(|_| give(context, handle(CURRENT.get())))
 }
@@ -185,10 +202,7 @@ pub extern "C" fn cuMemFree_v2(address: u64) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
-    call(|driver| {
-        driver.enqueue(stream as usize, Work::Free { address });
-        Ok(())
-    })
+    enqueue(stream, Work::Free { address })
 }
 
 #[unsafe(no_mangle)]
@@ -221,17 +235,14 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     len: usize,
     stream: Handle,
 ) -> Status {
-    call(|driver| {
-        let from = from as usize;
-        let work = if host::is_pinned(from, len) {
-            Work::CopyInPinned { to, from, len }
-        } else {
-            // SAFETY: the caller's promise.
-            Work::CopyIn { to, data: unsafe { host::read(from, len) } }
-        };
-        driver.enqueue(stream as usize, work);
-        Ok(())
-    })
+    let from = from as usize;
+    let work = if host::is_pinned(from, len) {
+        Work::CopyInPinned { to, from, len }
+    } else {
+        // SAFETY: the caller's promise.
+        Work::CopyIn { to, data: unsafe { host::read(from, len) } }
+    };
+    enqueue(stream, work)
 }
 
 /// # Safety
@@ -259,18 +270,12 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, len: usize, stream: Handle) -> Status {
-    call(|driver| {
-        driver.enqueue(stream as usize, Work::CopyInside { from, to, len });
-        Ok(())
-    })
+    enqueue(stream, Work::CopyInside { from, to, len })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, len: usize, stream: Handle) -> Status {
-    call(|driver| {
-        driver.enqueue(stream as usize, Work::Fill { to, value, len });
-        Ok(())
-    })
+    enqueue(stream, Work::Fill { to, value, len })
 }
 
 // ---- modules and launches --------------------------------------------------------------------------------------------
@@ -282,11 +287,6 @@ pub unsafe extern "C" fn cuModuleLoadData(module: Place<'_, Handle>, image: *con
     // SAFETY: the caller's promise.
     let text = unsafe { text_at(image.cast()) };
     call(|driver| give(module, handle(driver.load(&text?)?)))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuModuleUnload(_module: Handle) -> Status {
-    0
 }
 
 /// # Safety
@@ -349,10 +349,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
             buffer.extend(unsafe { host::read(value as usize, parameter.size) });
         }
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
-        driver.enqueue(
-            stream as usize,
-            Work::Launch { function, grid, block, dynamic_shared, parameters: buffer },
-        );
+        let launch = Queued { function, grid, block, dynamic_shared, parameters: buffer };
+        driver.enqueue(stream as usize, Work::Launch(launch));
         Ok(())
     })
 }
@@ -414,26 +412,11 @@ pub extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGraphExecDestroy(_exec: Handle) -> Status {
-    0
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGraphDestroy(_graph: Handle) -> Status {
-    0
-}
-
-#[unsafe(no_mangle)]
 pub extern "C" fn cuEventCreate(event: Place<'_, Handle>, _flags: c_uint) -> Status {
     call(|driver| {
         driver.events.push(Event::default());
         give(event, handle(driver.events.len()))
     })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuEventDestroy_v2(_event: Handle) -> Status {
-    0
 }
 
 #[unsafe(no_mangle)]

@@ -7,50 +7,30 @@ use crate::launch::Launch;
 use super::{Driver, Failure, LAUNCH_FAILED, NOT_SUPPORTED, Outcome, Point, failure, host};
 
 /// One piece of work.
+///
+/// `CopyIn` holds bytes that its caller may change at once. Pinned bytes are read, or written, when the work is done. `Mark`
+/// records the time of an event.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// A copy of bytes that the caller may change at once.
-    CopyIn {
-        to: u64,
-        data: Vec<u8>,
-    },
-    /// A copy of pinned bytes, which are read when the work is done.
-    CopyInPinned {
-        to: u64,
-        from: usize,
-        len: usize,
-    },
-    /// A copy to pinned memory.
-    CopyOutPinned {
-        from: u64,
-        to: usize,
-        len: usize,
-    },
-    CopyInside {
-        from: u64,
-        to: u64,
-        len: usize,
-    },
-    Fill {
-        to: u64,
-        value: u8,
-        len: usize,
-    },
-    Free {
-        address: u64,
-    },
+    CopyIn { to: u64, data: Vec<u8> },
+    CopyInPinned { to: u64, from: usize, len: usize },
+    CopyOutPinned { from: u64, to: usize, len: usize },
+    CopyInside { from: u64, to: u64, len: usize },
+    Fill { to: u64, value: u8, len: usize },
+    Free { address: u64 },
     Wait(Point),
-    Launch {
-        function: usize,
-        grid: [u32; 3],
-        block: [u32; 3],
-        dynamic_shared: usize,
-        parameters: Vec<u8>,
-    },
-    /// Records the time of an event.
-    Mark {
-        event: usize,
-    },
+    Launch(Queued),
+    Mark { event: usize },
+}
+
+/// A launch of a function that waits for its turn.
+#[derive(Clone, Debug)]
+pub(super) struct Queued {
+    pub function: usize,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: usize,
+    pub parameters: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -170,7 +150,7 @@ impl Driver {
             Work::Fill { to, value, len } => self.memory.write(to, &vec![value; len])?,
             Work::Free { address } => self.memory.free(address)?,
             Work::Wait(point) => self.reach(point)?,
-            Work::Launch { function, grid, block, dynamic_shared, parameters } => {
+            Work::Launch(Queued { function, grid, block, dynamic_shared, parameters }) => {
                 let function = &self.functions[function - 1];
                 let kernel = &function.module.kernels[function.index];
                 let launch = Launch { kernel, grid, block, dynamic_shared, parameters: &parameters };

@@ -6,7 +6,7 @@ use super::{Used, output_norm, prepare, report, run};
 use crate::backend::PreparedLayer;
 use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
-use crate::conformance::problem::{Problem, Sizes, around_tiles, problems};
+use crate::conformance::problem::{Problem, Sizes, TYPICAL, around_tiles, problems, sharp_problems};
 use crate::conformance::rounding::Bounds;
 use crate::conformance::whole::whole_problems;
 use crate::error::Error;
@@ -88,12 +88,7 @@ fn hold_errors_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
 /// Errors of evictions of some, no and all candidates are within the derived bounds, sharp rows included.
 pub fn errors_are_within_their_bounds(paths: &[Path]) {
     hold_errors_of("errors", paths, 96, &problems());
-    hold_errors_of(
-        "errors of sharp rows",
-        paths,
-        48,
-        &problems().prop_map(|problem| problem.sharpened(30.0)),
-    );
+    hold_errors_of("errors of sharp rows", paths, 48, &sharp_problems());
 }
 
 /// So they are for sizes around the path's tiles.
@@ -105,26 +100,14 @@ pub fn errors_of_tiles_and_their_neighbours_are_within_their_bounds(paths: &[Pat
 
 /// A retained set of other sizes is an error that says so, not a panic.
 pub fn a_set_of_another_size_is_refused(paths: &[Path]) {
-    let sizes = Sizes {
-        kv_heads: 2,
-        group_size: 3,
-        head_dim: 4,
-        hidden_dim: 5,
-        candidate_len: 6,
-        window_len: 2,
-        future_len: 0,
-    };
-    let problem = Problem::alive(sizes, 1);
+    let problem = Problem::alive(Sizes { kv_heads: 2, candidate_len: 6, window_len: 2, ..TYPICAL }, 1);
     let problem = problem.layer_problem(LayerIndex(0));
     for path in paths {
         for (kv_heads, context) in [(1, 8), (2, 7), (2, 9)] {
             let set = RetainedSet::everything(1, kv_heads, context).expect("a set");
             let layer = prepare(path, &problem);
-            assert!(
-                matches!(layer.evaluate(set.layer(LayerOrdinal(0))), Err(Error::Shape { .. })),
-                "{}",
-                path.name
-            );
+            let outcome = layer.evaluate(set.layer(LayerOrdinal(0)));
+            assert!(matches!(outcome, Err(Error::Shape { .. })), "{}", path.name);
         }
     }
 }

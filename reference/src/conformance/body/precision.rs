@@ -19,12 +19,8 @@ pub fn halves_and_singles_score_like_the_doubles_they_are(paths: &[Path]) {
         for path in paths {
             let [one, two] = [&wide, &narrow].map(|problem| prepare(path, problem));
             for policy in policies() {
-                assert_eq!(
-                    scored(one.as_ref(), &policy),
-                    scored(two.as_ref(), &policy),
-                    "{}: {policy}",
-                    path.name
-                );
+                let scores = [one.as_ref(), two.as_ref()].map(|layer| scored(layer, &policy));
+                assert_eq!(scores[0], scores[1], "{}: {policy}", path.name);
             }
             let [one, two] = [one, two].map(|layer| layer.evaluate(retained.layer(LayerOrdinal(0))));
             assert_eq!(one, two, "{}", path.name);

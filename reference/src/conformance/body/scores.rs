@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Used, heads, output_norm, policies, prepare, report, run, score, scored};
 use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
-use crate::conformance::problem::{Problem, around_tiles, problems};
+use crate::conformance::problem::{Problem, around_tiles, problems, sharp_problems};
 use crate::conformance::rounding::{Bounds, ScoreBounds};
 use crate::conformance::whole::{WholeProblem, whole_problems};
 use crate::policy::Policy;
@@ -101,12 +101,7 @@ pub fn scores_are_within_their_bounds(paths: &[Path]) {
 
 /// So they are if nearly every row is one-hot.
 pub fn scores_of_sharp_rows_are_within_their_bounds(paths: &[Path]) {
-    hold_scores_of(
-        "scores of sharp rows",
-        paths,
-        64,
-        &problems().prop_map(|problem| problem.sharpened(30.0)),
-    );
+    hold_scores_of("scores of sharp rows", paths, 64, &sharp_problems());
 }
 
 /// So they are for sizes around the path's tiles.
@@ -145,12 +140,8 @@ pub fn scores_do_not_depend_on_what_is_shared(paths: &[Path]) {
             let (mut shared, alone) = (prepare(path, &problem), prepare(path, &problem));
             shared.share(&policies.iter().map(score).collect::<Vec<_>>());
             for policy in &policies {
-                assert_eq!(
-                    scored(shared.as_ref(), policy),
-                    scored(alone.as_ref(), policy),
-                    "{}: {policy}",
-                    path.name
-                );
+                let scores = [shared.as_ref(), alone.as_ref()].map(|layer| scored(layer, policy));
+                assert_eq!(scores[0], scores[1], "{}: {policy}", path.name);
             }
         }
     });

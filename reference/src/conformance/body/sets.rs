@@ -9,7 +9,7 @@ use crate::budget::CandidatesPerHead;
 use crate::conformance::Path;
 use crate::conformance::problem::problems_with_candidates;
 use crate::conformance::rounding::{Bounds, ScoreBounds};
-use crate::error::Error;
+use crate::error::Result;
 use crate::retained::RetainedSet;
 use crate::scored::Scored;
 use crate::scores::{HeadScores, ModelScores};
@@ -36,8 +36,7 @@ pub fn retained_sets_agree_up_to_near_ties(paths: &[Path]) {
                         backend.cut(&policy, &scores, per_head)
                     };
                     let sets = [keep(&Reference, &expected), keep(path.backend.as_ref(), &found)];
-                    let [one, two] =
-                        sets.map(|set: Result<RetainedSet, Error>| set.expect("finite scores are cut"));
+                    let [one, two] = sets.map(|set: Result<RetainedSet>| set.expect("finite scores are cut"));
                     let margins = Margins { scores: heads(&expected), bounds: bounds.clone() };
                     let what = format!("{}: {policy} at {per_head:?}, {problem:?}", path.name);
                     margins.assert_agree(&what, &one, &two, allocation == "head");
