@@ -27,14 +27,14 @@ pub trait Layers: Tasks {
         visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync,
     ) -> Result<Vec<T>, Self::Error>;
 
-    /// Visits all layers at once.
+    /// Visits each layer once, several at the same time. The results are in the order of the layers.
     ///
     /// # Errors
     /// As [`Layers::each`].
-    fn together<T>(
+    fn at_once<T: Send>(
         &self,
-        visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T, Error>,
-    ) -> Result<T, Self::Error>;
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync,
+    ) -> Result<Vec<T>, Self::Error>;
 }
 
 /// Layers that are in memory together, prepared at the first visit.
@@ -102,7 +102,10 @@ impl<T: Tasks> Layers for InMemory<'_, T> {
         tasks::all(&self.tasks, layers.len(), |index| visit(LayerOrdinal(index), layers[index]))
     }
 
-    fn together<R>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<R, Error>) -> Result<R, Error> {
-        visit(&self.prepared(&[])?)
+    fn at_once<R: Send>(
+        &self,
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<R, Error> + Sync,
+    ) -> Result<Vec<R>, Error> {
+        self.each(&[], visit)
     }
 }
