@@ -10,6 +10,7 @@ use laprox_reference::{Budget, Policy};
 
 use crate::eval::EvalTask;
 use crate::printed::Printed;
+use crate::search::SearchLimit;
 use crate::tasks::Depth;
 use crate::unread;
 
@@ -225,6 +226,9 @@ pub struct Evict {
     /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long)]
     pub budget: Budget,
+    /// The limit of an oracle's search.
+    #[command(flatten)]
+    pub search: SearchLimit,
     /// A new folder for the retained positions and a summary; without it the summary is only printed.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -247,6 +251,9 @@ pub struct Bounds {
     /// The policy that evicts, NAME[:key=value,..].
     #[arg(long, value_name = "P", default_value = "laprox")]
     pub policy: Policy,
+    /// The limit of an oracle's search.
+    #[command(flatten)]
+    pub search: SearchLimit,
     /// Draws per random statement, layer and budget.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
     pub trials: u32,
@@ -259,7 +266,7 @@ pub struct Bounds {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  laprox oracle --budget 5%,20%\n  laprox oracle D --budget 10% \
     --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n\nCtrl-C ends the search with the \
-    bound proven by then.")]
+    bound proven by then, and leaves out the samples and budgets after it.")]
 pub struct OracleArguments {
     /// The dump's folder; by default the dump of SmolLM2-135M that comes with laprox.
     pub dump: Option<PathBuf>,
@@ -277,9 +284,9 @@ pub struct OracleArguments {
     /// allocation=layer, so have they.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
-    /// Stop the search after S seconds per budget, with the bound proven by then.
-    #[arg(long, value_name = "S")]
-    pub seconds: Option<u64>,
+    /// The limit of an oracle's search.
+    #[command(flatten)]
+    pub search: SearchLimit,
     /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
@@ -316,6 +323,9 @@ pub struct Ablate {
     /// Budgets in place of the configured ones.
     #[arg(long = "budget", value_delimiter = ',', value_name = "B,..")]
     pub budgets: Vec<Budget>,
+    /// The limit of an oracle's search.
+    #[command(flatten)]
+    pub search: SearchLimit,
     /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,
@@ -390,6 +400,9 @@ pub struct Eval {
     /// At most N prompts or texts per task.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
+    /// The limit of an oracle's search.
+    #[command(flatten)]
+    pub search: SearchLimit,
     /// The output of the rows.
     #[command(flatten)]
     pub printed: Printed,

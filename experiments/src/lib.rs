@@ -19,7 +19,7 @@
 //! | [`rows`] | a row type per results file |
 //! | [`pivot`], [`table`], [`group`], [`statistics`] | rows as a grid, its text, and intervals and tests over samples |
 //! | [`output`], [`journal`], [`provenance`], [`progress`] | whole files, resumable runs, the origin of a result, progress |
-//! | [`seed`], [`threads`] | seeds of what is named, and the threads of `--threads` |
+//! | [`seed`], [`threads`], [`search`] | seeds of what is named, the threads of `--threads`, the time of `--seconds` |
 //! | [`tables`] | every table and figure of the project from the results of runs, with its claims |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -43,6 +43,7 @@ pub mod progress;
 pub mod provenance;
 pub mod rows;
 pub mod sample;
+pub mod search;
 pub mod seed;
 pub mod statistics;
 pub mod streamed;

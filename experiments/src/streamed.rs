@@ -97,13 +97,21 @@ impl Layers for Streamed<'_> {
         })
     }
 
-    fn together<T>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T, Error>) -> Result<T> {
-        let layers = self.ordinals().map(|ordinal| self.sample.dump.layer(self.sample.index, ordinal));
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        let problems = layers.iter().map(DumpLayer::problem).collect::<Result<Vec<_>, _>>()?;
-        let prepared = problems.par_iter().map(|problem| self.sample.backend.prepare(problem));
-        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        Ok(visit(&prepared.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
+    /// One layer per thread.
+    fn at_once<T: Send>(
+        &self,
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync,
+    ) -> Result<Vec<T>> {
+        let visit = |ordinal: usize| {
+            let layer = self.sample.dump.layer(self.sample.index, LayerOrdinal(ordinal))?;
+            let problem = layer.problem()?;
+            let name = || format!("sample {}, layer {}", self.sample.name(), problem.layer());
+            let prepared = self.sample.backend.prepare(&problem).with_context(name)?;
+            visit(LayerOrdinal(ordinal), prepared.as_ref()).with_context(name)
+        };
+        // The first error, whichever thread met it.
+        let results: Vec<Result<T>> = (0..self.shapes.len()).into_par_iter().map(visit).collect();
+        results.into_iter().collect()
     }
 }
 

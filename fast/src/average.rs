@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::attend::{BLOCK, GroupQueries, RowState, hide_later};
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, value_scale};
 use crate::simd::{Buffer, Level, ROWS, Rows, tile};
 
 /// Keys per task.
@@ -36,20 +36,23 @@ pub struct Attended {
     values: Buffer,
     /// `d`, up to a whole register.
     width: usize,
+    /// The power of two that the values are divided by.
+    scale: f64,
 }
 
 impl Attended {
-    fn new(lanes: usize, width: usize) -> Self {
-        Self { state: RowState::new(lanes), values: Buffer::filled(lanes * width, 0.0), width }
+    fn new(lanes: usize, width: usize, scale: f64) -> Self {
+        Self { state: RowState::new(lanes), values: Buffer::filled(lanes * width, 0.0), width, scale }
     }
 
     /// One lane's average. Zero if it has seen no key.
     pub fn average(&self, lane: usize) -> impl Iterator<Item = f64> {
         let sum = f64::from(self.state.sum.as_slice()[lane]);
         let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
+        let scale = self.scale;
         self.values.as_slice()[lane * self.width..][..self.width]
             .iter()
-            .map(move |&value| f64::from(value) * inverse)
+            .map(move |&value| f64::from(value) * inverse * scale)
     }
 
     /// The share of a lane's weight that is here and not in `other`: `sum here / (sum here + sum there)`.
@@ -93,6 +96,7 @@ pub fn average(
     queries: &GroupQueries,
     keys: Keys<'_>,
 ) -> Attended {
+    let scale = value_scale(problem, kv_head);
     let run = |positions: &[u32], own| {
         level.run(Average {
             problem,
@@ -102,6 +106,7 @@ pub fn average(
             own,
             left_out: keys.left_out,
             lanes: level.registers().lanes,
+            scale,
         })
     };
     let chunks: Vec<Attended> = keys.seen.par_chunks(CHUNK).map(|positions| run(positions, false)).collect();
@@ -120,6 +125,7 @@ struct Average<'a> {
     own: bool,
     left_out: &'a [Option<u32>],
     lanes: usize,
+    scale: f64,
 }
 
 impl WithSimd for Average<'_> {
@@ -131,7 +137,7 @@ impl WithSimd for Average<'_> {
         let head_dim = queries.head_dim;
         let width = head_dim.next_multiple_of(self.lanes);
         let activations = self.problem.activations();
-        let mut attended = Attended::new(lanes, width);
+        let mut attended = Attended::new(lanes, width, self.scale);
         let mut keys = Buffer::filled(BLOCK * head_dim, f32::NAN);
         let mut values = Buffer::filled(BLOCK * width, 0.0);
         let mut block = Buffer::filled(BLOCK * lanes, f32::NAN);
@@ -143,7 +149,12 @@ impl WithSimd for Average<'_> {
             // Some logits are masked below, so the largest is not known yet.
             let (largest, _) = S::as_mut_simd_f32s(largest.as_mut_slice());
             queries.logits(simd, source(&activations.key), keys.as_mut_slice(), logits, largest);
-            source(&activations.value).widen(simd, 0..positions.len(), width, values.as_mut_slice());
+            source(&activations.value).over(self.scale).widen(
+                simd,
+                0..positions.len(),
+                width,
+                values.as_mut_slice(),
+            );
             if self.own {
                 hide_later(block, queries, index * BLOCK);
             }

@@ -16,10 +16,9 @@ use pulp::{Simd, WithSimd};
 use crate::attend::{BLOCK, GroupQueries};
 use crate::average::{Keys, average};
 use crate::columns::Scored;
-use crate::factor::power_of_two;
 use crate::group::GroupFactor;
 use crate::held::{Attention, Chunk, Held, WEIGHT_SCALE};
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, power_of_two};
 use crate::simd::{Buffer, Level, ROWS, Rows};
 
 /// The centres of every lane's row, in the group's coordinates, `[lanes, width]` each.
@@ -33,7 +32,7 @@ pub struct Centres {
 }
 
 impl Centres {
-    /// The centres of one KV head's group, from its held weights.
+    /// The centres of one KV head's group, from its held weights, divided by `unit`, a power of two.
     #[must_use]
     pub fn new(
         level: Level,
@@ -41,6 +40,7 @@ impl Centres {
         kv_head: KvHead,
         held: &Held,
         factor: &GroupFactor,
+        unit: f64,
     ) -> Self {
         let queries = held.queries();
         let heaviest = held.heavier_than_half(level);
@@ -68,12 +68,12 @@ impl Centres {
             for ((average, own), other) in
                 averages.as_mut_slice()[range.clone()].iter_mut().zip(&own).zip(&others)
             {
-                *average = (share * own + (1.0 - share) * other) as f32;
+                *average = ((share * own + (1.0 - share) * other) / unit) as f32;
             }
             without.as_mut_slice()[range]
                 .iter_mut()
                 .zip(&others)
-                .for_each(|(row, &other)| *row = other as f32);
+                .for_each(|(row, &other)| *row = (other / unit) as f32);
         }
         let [averages, without] =
             rows.map(|rows| level.run(ProjectLanes { queries, factor, rows: rows.as_slice() }));

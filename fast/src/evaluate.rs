@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use crate::attend::GroupQueries;
 use crate::average::{Attended, Keys, average};
-use crate::simd::widen::widen_into;
+use crate::simd::widen::{scale_of, widen_times};
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
 
 /// Output channels per task.
@@ -91,7 +91,7 @@ fn changes(
     })
 }
 
-fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -> Vec<Vec<Vec<f32>>> {
+fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -> Vec<Vec<Vec<f64>>> {
     let change = |mix: fn(f64, f64, f64) -> f64| {
         per_lane(queries, |lane| {
             let share = goes.share(stays, lane);
@@ -106,17 +106,19 @@ fn changes_of_group(queries: &GroupQueries, stays: &Attended, goes: &Attended) -
 }
 
 /// One row of `d` numbers per query row of every head of the group.
-fn per_lane(queries: &GroupQueries, row: impl Fn(usize) -> Vec<f64>) -> Vec<Vec<f32>> {
+fn per_lane(queries: &GroupQueries, row: impl Fn(usize) -> Vec<f64>) -> Vec<Vec<f64>> {
     let lanes = (0..queries.group_size)
         .flat_map(|head| (0..queries.rows).map(move |row| head * queries.head_lanes + row));
-    lanes.map(|lane| row(lane)[..queries.head_dim].iter().map(|&number| number as f32).collect()).collect()
+    lanes.map(|lane| row(lane)[..queries.head_dim].to_vec()).collect()
 }
 
 /// Matrices `[rows, H d]` before the output projection.
 struct Attentions {
     /// By KV head, then matrix, then row of the group, head after head.
-    groups: Vec<Vec<Vec<Vec<f32>>>>,
+    groups: Vec<Vec<Vec<Vec<f64>>>>,
     rows: usize,
+    /// The power of two that entries are divided by: the largest of the values'.
+    scale: f64,
 }
 
 impl Attentions {
@@ -124,17 +126,18 @@ impl Attentions {
         level: Level,
         problem: &LayerProblem<'_>,
         queries: &TensorView<'_, 3>,
-        of_group: impl Fn(&GroupQueries, KvHead) -> Vec<Vec<Vec<f32>>> + Sync,
+        of_group: impl Fn(&GroupQueries, KvHead) -> Vec<Vec<Vec<f64>>> + Sync,
     ) -> Self {
         let group = |head| of_group(&GroupQueries::new(level, problem, queries, head), head);
         let heads = (0..problem.shape().kv_heads).into_par_iter().map(KvHead);
-        Self { groups: heads.map(group).collect(), rows: queries.shape()[1] }
+        let scale = scale_of(problem.activations().value.elements());
+        Self { groups: heads.map(group).collect(), rows: queries.shape()[1], scale }
     }
 
     /// Number `k` of one query head's row of one matrix.
     fn entry(&self, shape: LayerShape, head: QueryHead, matrix: usize, row: usize, k: usize) -> f32 {
         let place = head.0 % shape.group_size();
-        self.groups[shape.kv_head_of(head).0][matrix][place * self.rows + row][k]
+        (self.groups[shape.kv_head_of(head).0][matrix][place * self.rows + row][k] / self.scale) as f32
     }
 }
 
@@ -159,6 +162,7 @@ fn squared_norms<const N: usize>(
     };
     let heads: Vec<Panels> = (0..shape.query_heads).into_par_iter().map(QueryHead).map(pack).collect();
     let weight = &problem.activations().output_projection;
+    let scale = scale_of(weight.elements());
     let starts: Vec<usize> = (0..shape.hidden_dim).step_by(CHANNELS).collect();
     let channels = |first: usize| {
         let last = (first + CHANNELS).min(shape.hidden_dim);
@@ -167,6 +171,7 @@ fn squared_norms<const N: usize>(
             heads: &heads,
             weight: weight.elements().slice(first * width..last * width),
             width,
+            factor: 1.0 / scale,
         })
     };
     let parts: Vec<(Vec<f64>, Vec<f64>)> = starts.into_par_iter().map(channels).collect();
@@ -178,7 +183,8 @@ fn squared_norms<const N: usize>(
             norm.head_wise += head_wise[lanes].iter().sum::<f64>();
         }
     }
-    norms
+    let unit = (attentions.scale * scale).powi(2);
+    norms.map(|norm| SquaredNorm { layer_wise: norm.layer_wise * unit, head_wise: norm.head_wise * unit })
 }
 
 /// Some output channels of every lane: the sums of their squares, of the sum over heads and of each head alone.
@@ -186,6 +192,8 @@ struct Channels<'a> {
     heads: &'a [Panels],
     weight: laprox_reference::Elements<'a>,
     width: usize,
+    /// The power of two that the weight is multiplied by.
+    factor: f64,
 }
 
 impl WithSimd for Channels<'_> {
@@ -196,7 +204,7 @@ impl WithSimd for Channels<'_> {
         let lanes = self.heads[0].width() * S::F32_LANES;
         let count = self.weight.len() / self.width;
         let mut weight = Buffer::filled(self.weight.len(), f32::NAN);
-        widen_into(simd, self.weight, weight.as_mut_slice());
+        widen_times(simd, self.weight, self.factor, weight.as_mut_slice());
         let weight = weight.as_slice();
         let mut output = Buffer::filled(count * lanes, 0.0);
         let mut head_wise = vec![0.0; lanes];

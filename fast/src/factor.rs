@@ -10,7 +10,7 @@ use nalgebra::DMatrix;
 
 use crate::simd::Level;
 use crate::simd::syrk::Gram;
-use crate::simd::widen::largest;
+use crate::simd::widen::{largest, power_of_two};
 
 /// A lower triangular `T`, divided by a power of two, with `T T^T = W W^T`: the Gram matrix of some columns of `o_proj.weight`.
 #[derive(Clone, Debug)]
@@ -62,13 +62,6 @@ impl Factor {
     pub fn entry(&self, k: usize, column: usize) -> f32 {
         if column <= k { self.lower[(k, column)] as f32 } else { 0.0 }
     }
-}
-
-/// The largest power of two that is at most `number`. 1 if that is not a normal number.
-#[must_use]
-pub fn power_of_two(number: f64) -> f64 {
-    let power = f64::from_bits(number.to_bits() & f64::INFINITY.to_bits());
-    if power.is_normal() { power } else { 1.0 }
 }
 
 /// The Cholesky factor of a Gram matrix of sums of `terms` products. A matrix without one is shifted.

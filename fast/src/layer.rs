@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
+use laprox_reference::oracle::Stop;
 use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::pool::PoolStage;
 use laprox_reference::{
-    Error, Form, LayerProblem, LayerRetained, LayerScores, LayerShape, Lazy, OutputErrors, Pooling,
-    PreparedLayer, ReferenceLayer, Score, Statistic,
+    Error, Form, LayerIndex, LayerProblem, LayerRetained, LayerScores, LayerShape, Lazy, OutputErrors,
+    Pooling, PreparedLayer, ReferenceLayer, Score, Statistic,
 };
 
 use crate::evaluate;
@@ -47,11 +48,15 @@ impl<'a> FastLayer<'a> {
 }
 
 impl PreparedLayer for FastLayer<'_> {
+    fn index(&self) -> LayerIndex {
+        self.layer.index()
+    }
+
     fn shape(&self) -> LayerShape {
         self.layer.shape()
     }
 
-    fn reference(&self) -> &ReferenceLayer {
+    fn reference(&self) -> Result<&ReferenceLayer, Error> {
         self.layer.reference()
     }
 
@@ -80,11 +85,11 @@ impl PreparedLayer for FastLayer<'_> {
         self.layer.statistic(statistic, queries)
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
+    fn gram(&self, form: Form, rows: Rows, stop: Stop) -> Result<Box<dyn PairGram>, Error> {
         if self.fits() {
-            return Ok(Box::new(FastGram::new(self.reference(), form, rows)?));
+            return Ok(Box::new(FastGram::until(self.reference()?, form, rows, stop)?));
         }
-        self.layer.gram(form, rows)
+        self.layer.gram(form, rows, stop)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {

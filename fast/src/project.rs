@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::factor::Factor;
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, value_scale};
 use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
 
 /// Values per block: they are widened together, and their norms stay in cache.
@@ -53,19 +53,21 @@ pub fn projected_value_norms(
     let shape = problem.shape();
     let of_kv_head = |kv_head: KvHead| {
         let group = &factors[kv_head.0 * shape.group_size()..][..shape.group_size()];
+        let scale = value_scale(problem, kv_head);
         let chunk = |first: usize| {
             let values = Source::range(
                 &problem.activations().value,
                 kv_head,
                 first..(first + CHUNK).min(shape.candidate_len()),
-            );
+            )
+            .over(scale);
             level.run(Norms { group, values, head_dim: shape.head_dim })
         };
         let starts: Vec<usize> = (0..shape.candidate_len()).step_by(CHUNK).collect();
         let chunks: Vec<Vec<Vec<f32>>> = starts.into_par_iter().map(chunk).collect();
         let head = |(head, factor): (usize, &PackedFactor)| {
             let norms: Vec<&[f32]> = chunks.iter().map(|chunk| chunk[head].as_slice()).collect();
-            ValueNorms { norms: norms.concat(), scale: factor.scale }
+            ValueNorms { norms: norms.concat(), scale: factor.scale * scale }
         };
         group.iter().enumerate().map(head).collect::<Vec<_>>()
     };

@@ -7,10 +7,9 @@ use pulp::{Simd, WithSimd};
 
 use crate::attend::BLOCK;
 use crate::columns::Scored;
-use crate::factor::power_of_two;
 use crate::group::GroupFactor;
 use crate::held::{Attention, Chunk};
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, power_of_two};
 use crate::simd::{Buffer, ROWS, Rows};
 
 /// Scores a chunk of candidates. The scores are times the weights' scale and over the factor's.

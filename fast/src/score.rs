@@ -16,7 +16,7 @@ use crate::held::{Chunk, Held, WEIGHT_SCALE};
 use crate::project::{PackedFactor, ValueNorms, projected_value_norms};
 use crate::removed::Removed;
 use crate::simd::Level;
-use crate::simd::widen::Source;
+use crate::simd::widen::{Source, value_scale};
 
 /// The scores that this path computes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,11 +199,13 @@ fn removed(
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {
+    let unit = value_scale(problem, kv_head);
     let score = |(first, chunk): (usize, Chunk<'_>)| {
-        let values = Source::range(&problem.activations().value, kv_head, first..first + chunk.len());
+        let values =
+            Source::range(&problem.activations().value, kv_head, first..first + chunk.len()).over(unit);
         level.run(Removed { chunk, values, factor })
     };
-    let scale = factor.scale / WEIGHT_SCALE;
+    let scale = factor.scale * unit / WEIGHT_SCALE;
     held.chunks().flat_map_iter(score).map(|score| score * scale).collect()
 }
 
@@ -215,12 +217,14 @@ fn centred(
     held: &Held,
     factor: &GroupFactor,
 ) -> Vec<f64> {
-    let centres = Centres::new(level, problem, kv_head, held, factor);
+    let unit = value_scale(problem, kv_head);
+    let centres = Centres::new(level, problem, kv_head, held, factor, unit);
     let score = |(first, chunk): (usize, Chunk<'_>)| {
-        let values = Source::range(&problem.activations().value, kv_head, first..first + chunk.len());
+        let values =
+            Source::range(&problem.activations().value, kv_head, first..first + chunk.len()).over(unit);
         level.run(Centred { chunk, first, values, factor, centres: &centres })
     };
-    let scale = factor.scale / WEIGHT_SCALE;
+    let scale = factor.scale * unit / WEIGHT_SCALE;
     held.chunks().flat_map_iter(score).map(|score| score * scale).collect()
 }
 

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 const FORMS: [Form; 2] = [Form::LayerWise, Form::HeadWise];
 
 fn layer(problem: &Problem) -> Layer {
-    Layer::new(&problem.layer_problem(LayerIndex(0)))
+    Layer::new(&problem.layer_problem(LayerIndex(0))).unwrap()
 }
 
 /// Both operators of each form and kind of rows that the layer has.

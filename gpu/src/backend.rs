@@ -1,7 +1,11 @@
 //! The path that `--path gpu` takes.
 
+use std::f64::consts::LOG2_E;
 use std::sync::{Arc, OnceLock};
 
+use half::f16;
+use laprox_reference::error::finite;
+use laprox_reference::oracle::Stop;
 use laprox_reference::oracle::gram::{PairGram, Rows};
 use laprox_reference::{
     Backend, CandidatesPerHead, Elements, Error, Form, HeadScores, LayerIndex, LayerProblem, LayerRetained,
@@ -120,15 +124,33 @@ struct GpuLayer<'a> {
 /// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
 const LARGEST: f64 = (1_u64 << 24) as f64;
 
-/// Whether f32 holds what the kernels make of a layer.
+/// Squares of smaller numbers lose digits in f32.
+const SMALLEST: f64 = 1.0 / (1_u64 << 40) as f64;
+
+/// f32 holds a query times the scale, and a logit, up to this size.
+const LARGEST_LOGIT: f64 = (1_u128 << 100) as f64;
+
+/// Whether f32 holds what the kernels make of a layer. Nothing is scaled here, so values or weights that are too small are left to
+/// the reference, too.
 fn fits_f32(problem: &LayerProblem<'_>) -> bool {
     let activations = problem.activations();
-    let tensors = [activations.query, activations.key, activations.value].map(|tensor| tensor.elements());
-    tensors.into_iter().chain([activations.output_projection.elements()]).all(|elements| match elements {
-        Elements::F16(_) => true,
-        Elements::F32(numbers) => numbers.iter().all(|number| f64::from(number.abs()) <= LARGEST),
-        Elements::F64(numbers) => numbers.iter().all(|number| number.abs() <= LARGEST),
-    })
+    let [query, key] = [activations.query, activations.key].map(|tensor| largest(tensor.elements()));
+    let values = (0..problem.shape().kv_heads).map(|head| activations.value.outer(head));
+    let multiplied = values.chain([activations.output_projection.elements()]).map(largest);
+    let scaled_query = query * problem.attention_scale() * LOG2_E;
+    let logit = scaled_query * key * problem.shape().head_dim as f64;
+    query.max(key) <= LARGEST
+        && scaled_query.max(logit) <= LARGEST_LOGIT
+        && multiplied.into_iter().all(|largest| largest == 0.0 || (SMALLEST..=LARGEST).contains(&largest))
+}
+
+/// The largest magnitude; of halves, the largest that there is.
+fn largest(elements: Elements<'_>) -> f64 {
+    match elements {
+        Elements::F16(_) => f16::MAX.to_f64(),
+        Elements::F32(numbers) => numbers.iter().fold(0.0, |most, number| f64::from(number.abs()).max(most)),
+        Elements::F64(numbers) => numbers.iter().fold(0.0, |most, number| number.abs().max(most)),
+    }
 }
 
 impl<'a> GpuLayer<'a> {
@@ -143,11 +165,15 @@ impl<'a> GpuLayer<'a> {
 }
 
 impl PreparedLayer for GpuLayer<'_> {
+    fn index(&self) -> LayerIndex {
+        self.layer.index()
+    }
+
     fn shape(&self) -> LayerShape {
         self.layer.shape()
     }
 
-    fn reference(&self) -> &ReferenceLayer {
+    fn reference(&self) -> Result<&ReferenceLayer, Error> {
         self.layer.reference()
     }
 
@@ -165,7 +191,9 @@ impl PreparedLayer for GpuLayer<'_> {
 
     fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
         match self.uploaded()? {
-            Some(layer) if statistic == Statistic::OutputNorm => Ok(evaluate::output_norm(layer)?),
+            Some(layer) if statistic == Statistic::OutputNorm => {
+                finite(self.index(), statistic.name(), evaluate::output_norm(layer)?)
+            }
             _ => self.layer.statistic(statistic, queries),
         }
     }
@@ -179,7 +207,7 @@ impl PreparedLayer for GpuLayer<'_> {
         Ok(Some(PackedRows { keys, values }))
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(DeviceGram::new(&self.device, self.reference(), form, rows)?))
+    fn gram(&self, form: Form, rows: Rows, stop: Stop) -> Result<Box<dyn PairGram>, Error> {
+        Ok(Box::new(DeviceGram::until(&self.device, self.reference()?, form, rows, stop)?))
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use cudarc::driver::CudaSlice;
 use laprox_reference::attend::Attention;
 use laprox_reference::layer::Layer;
+use laprox_reference::oracle::Stop;
 use laprox_reference::oracle::gram::{LayerGram, PairGram, Product, Rows};
 use laprox_reference::rounding::gamma;
-use laprox_reference::{Error, Form, LayerShape};
+use laprox_reference::{Error, Form, LayerIndex, LayerShape};
 use nalgebra::DMatrix;
 
 use crate::device::{Device, Version};
@@ -21,24 +22,40 @@ use crate::error::Result;
 use crate::launch::Grid;
 
 /// One layer's quadratic form, its products on a device.
-pub struct DeviceGram<'a> {
-    host: LayerGram<'a>,
+pub struct DeviceGram {
+    layer: LayerIndex,
+    stop: Stop,
+    host: LayerGram<'static>,
     operator: Operator,
     form: Form,
     /// `sum over the group of norm2(a_{h,i}) norm2(v_i) norm_F(W_h)` of each candidate: what its rounding is measured by.
     reach: Vec<f64>,
 }
 
-impl<'a> DeviceGram<'a> {
+impl DeviceGram {
     /// Uploads what products need.
     ///
     /// # Errors
     /// [`Error::Shape`] when the layer holds no such rows; [`Error::Path`] when the device has no room.
-    pub fn new(device: &Arc<Device>, layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
-        let host = LayerGram::of(layer, form, rows)?;
+    pub fn new(device: &Arc<Device>, layer: &Layer, form: Form, rows: Rows) -> Result<Self, Error> {
+        Self::until(device, layer, form, rows, Stop::NEVER)
+    }
+
+    /// The same, for a search that may have to end.
+    ///
+    /// # Errors
+    /// As [`DeviceGram::new`]; [`Error::Stopped`] when it has to.
+    pub fn until(
+        device: &Arc<Device>,
+        layer: &Layer,
+        form: Form,
+        rows: Rows,
+        stop: Stop,
+    ) -> Result<Self, Error> {
+        let host = LayerGram::kept(layer, form, rows, stop)?;
         let attention = rows.attention(layer)?;
         let operator = Operator::new(device, layer, attention)?;
-        Ok(Self { host, operator, form, reach: reach(layer, attention) })
+        Ok(Self { layer: layer.index, stop, host, operator, form, reach: reach(layer, attention) })
     }
 }
 
@@ -57,7 +74,7 @@ fn reach(layer: &Layer, attention: &Attention) -> Vec<f64> {
     reach
 }
 
-impl PairGram for DeviceGram<'_> {
+impl PairGram for DeviceGram {
     fn candidates(&self) -> usize {
         self.host.candidates()
     }
@@ -68,6 +85,7 @@ impl PairGram for DeviceGram<'_> {
     /// through one for each of `D`, `d`, the rows and the group: rounding takes them no further than `gamma` of that
     /// many times the same expressions in magnitudes, which Cauchy-Schwarz bounds by `reach`.
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        self.stop.check()?;
         let (values, errors) = self.operator.product(x, self.form)?;
         let value: f64 = errors.iter().map(|entry| entry * entry).sum();
         let squared_norm = value * (1.0 + 2.0 * gamma(errors.len()));
@@ -76,14 +94,15 @@ impl PairGram for DeviceGram<'_> {
         let error_terms = self.operator.shape.candidate_len() + MOST_SPLITS + query_heads * head_dim + 16;
         let value_factor = 2.0 * gamma(value_terms) * squared_norm.sqrt();
         let moved: f64 = self.reach.iter().zip(x).map(|(reach, share)| reach * share.abs()).sum();
-        Ok(Product {
+        let product = Product {
             values,
             errors: self.reach.iter().map(|reach| value_factor * reach).collect(),
             value,
             squared_norm,
             drift: 2.0 * gamma(error_terms) * moved,
             root_loss: 0.0,
-        })
+        };
+        product.finite(self.layer)
     }
 
     fn diagonal(&self) -> &[f64] {

@@ -47,7 +47,7 @@ fn halves_on_tensor_cores_are_within_their_bounds() {
             let problem = Problem::alive(sizes, seed).in_halves();
             let lent = problem.layer_problem(LayerIndex(0));
             assert_eq!(DeviceLayer::upload(&device(), &lent).unwrap().format(), Format::F16);
-            let reference = ReferenceLayer::new(&lent);
+            let reference = ReferenceLayer::new(&lent).unwrap();
             let bounds = Bounds::new(&lent, &reference, path.arithmetic);
             hold_scores(&path, &lent, &bounds, &Expected::new(&reference), &mut used);
             let retained = problem.retained(&problem.some_kept(seed));

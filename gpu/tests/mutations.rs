@@ -69,7 +69,7 @@ fn exercise(kernel: &str, device: Device) -> Result<(), Box<dyn Error>> {
             layer.statistic(laprox_reference::Statistic::OutputNorm, sizes.window_len)?;
         }
         "gram" => {
-            let layer = Layer::new(&lent);
+            let layer = Layer::new(&lent).unwrap();
             let gram = DeviceGram::new(&device, &layer, Form::LayerWise, Rows::Window)?;
             gram.product(&[0.5; 112])?;
         }

@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, RowDVector};
 
 /// Attention of consecutive query rows, per query head.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Attention {
     /// `Q_h K^T * scale`, `[rows, keys]`; negative infinity where the causal mask hides the key.
     pub logits: Vec<DMatrix<f64>>,

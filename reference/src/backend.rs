@@ -5,17 +5,17 @@ use std::sync::OnceLock;
 
 use crate::budget::CandidatesPerHead;
 use crate::cut::cut;
-use crate::error::Result;
+use crate::error::{Error, Result, finite};
 use crate::evaluate::{self, OutputNorms};
 use crate::layer::Layer;
-use crate::oracle::{LayerGram, PairGram, Rows, StackedGram, renormalised};
+use crate::oracle::{LayerGram, PairGram, Rows, StackedGram, Stop, renormalised};
 use crate::output_error::{Form, OutputErrors};
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::retained::{LayerRetained, RetainedSet};
 use crate::score::{Family, Score};
 use crate::scored::{LayerScores, Scored};
-use crate::shape::LayerShape;
+use crate::shape::{LayerIndex, LayerShape};
 use crate::statistic::Statistic;
 
 /// An implementation of the stages.
@@ -46,11 +46,17 @@ pub trait Backend: Send + Sync {
 /// One layer, ready to be scored and evaluated any number of times. The reference answers each question that a path does not
 /// answer itself.
 pub trait PreparedLayer: Send + Sync {
+    /// The layer's number in the model.
+    fn index(&self) -> LayerIndex;
+
     /// The layer's sizes.
     fn shape(&self) -> LayerShape;
 
     /// The same layer by definition, widened when it is first needed.
-    fn reference(&self) -> &ReferenceLayer;
+    ///
+    /// # Errors
+    /// As [`Layer::new`].
+    fn reference(&self) -> Result<&ReferenceLayer>;
 
     /// Computes once what these scores have in common, if the path has a use for that. Scores do not depend on it.
     fn share(&mut self, _scores: &[Score]) {}
@@ -58,9 +64,9 @@ pub trait PreparedLayer: Send + Sync {
     /// The scores after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
-    /// [`crate::Error::Score`] names a candidate whose score is NaN or infinite.
+    /// [`Error::Score`] names a candidate whose score is NaN or infinite.
     fn score(&self, score: &Score) -> Result<LayerScores> {
-        score.of(self.reference()).map(LayerScores::Host)
+        score.of(self.reference()?).map(LayerScores::Host)
     }
 
     /// A statistic of the layer, of the attention that the last `queries` rows of the window pay.
@@ -68,21 +74,23 @@ pub trait PreparedLayer: Send + Sync {
     /// # Errors
     /// Whatever the path cannot do.
     fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64> {
-        Ok(statistic.of(self.reference(), queries))
+        finite(self.index(), statistic.name(), statistic.of(self.reference()?, queries))
     }
 
-    /// The quadratic form of the layer's `drop` error, for the oracles.
+    /// The quadratic form of the layer's `drop` error, for the oracles. It outlives the layer, and holds no more of it than it
+    /// needs.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] when the layer holds no such rows.
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>> {
-        Ok(Box::new(LayerGram::of(self.reference(), form, rows)?))
+    /// [`Error::Shape`] when the layer holds no such rows; [`crate::Error::Range`] when f64 does not hold its diagonal;
+    /// [`Error::Stopped`] when the search has to end.
+    fn gram(&self, form: Form, rows: Rows, stop: Stop) -> Result<Box<dyn PairGram>> {
+        Ok(Box::new(LayerGram::kept(self.reference()?, form, rows, stop)?))
     }
 
     /// The retained rows of keys and values, if the path packs them itself; `None` leaves that to the owner of the cache.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] when the set was made for other sizes; [`crate::Error::Path`] when a device fails.
+    /// [`Error::Shape`] when the set was made for other sizes; [`crate::Error::Path`] when a device fails.
     fn gather(&self, _retained: LayerRetained<'_>) -> Result<Option<PackedRows>> {
         Ok(None)
     }
@@ -90,9 +98,9 @@ pub trait PreparedLayer: Send + Sync {
     /// The three objectives for one retained set.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] when the set was made for other sizes.
+    /// [`Error::Shape`] when the set was made for other sizes.
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
-        self.reference().errors(retained)
+        self.reference()?.errors(retained)
     }
 }
 
@@ -115,24 +123,34 @@ pub struct ReferenceLayer {
 
 impl ReferenceLayer {
     /// Widens a problem and attends.
-    #[must_use]
-    pub fn new(problem: &LayerProblem<'_>) -> Self {
-        Self { layer: Layer::new(problem), output_norms: OnceLock::new() }
+    ///
+    /// # Errors
+    /// As [`Layer::new`].
+    pub fn new(problem: &LayerProblem<'_>) -> Result<Self> {
+        Ok(Self { layer: Layer::new(problem)?, output_norms: OnceLock::new() })
     }
 
-    /// The three objectives for one retained set.
-    fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
+    /// The three objectives for one retained set, in f64 by definition.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the set was made for other sizes.
+    pub fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
         evaluate::evaluate(self, self.output_norms.get_or_init(|| OutputNorms::new(self)), retained)
     }
 
-    /// The candidates that each KV head retains, ascending, once no promising swap lowers the layer's `renormalised`
-    /// error any further.
+    /// A set whose `renormalised` error no swap among the most promising candidates lowers, unless the search had to end before.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] when the start was made for other sizes.
-    pub fn improve(&self, form: Form, start: LayerRetained<'_>) -> Result<Vec<Vec<u32>>> {
+    /// [`Error::Shape`] when the start was made for other sizes.
+    pub fn improve(
+        &self,
+        form: Form,
+        start: LayerRetained<'_>,
+        stop: Stop,
+    ) -> Result<renormalised::Improved> {
         start.check(self.index, self.shape)?;
-        Ok(renormalised::improve(self, form, start))
+        let limits = renormalised::Limits { stop, ..renormalised::Limits::default() };
+        Ok(renormalised::improve_within(self, form, start, limits))
     }
 }
 
@@ -145,19 +163,23 @@ impl Deref for ReferenceLayer {
 }
 
 impl PreparedLayer for ReferenceLayer {
+    fn index(&self) -> LayerIndex {
+        self.layer.index
+    }
+
     fn shape(&self) -> LayerShape {
         self.layer.shape
     }
 
-    fn reference(&self) -> &Self {
-        self
+    fn reference(&self) -> Result<&Self> {
+        Ok(self)
     }
 }
 
 /// A layer that the reference widens when it is first needed.
 pub struct Lazy<'a> {
     problem: LayerProblem<'a>,
-    layer: OnceLock<ReferenceLayer>,
+    layer: OnceLock<Result<ReferenceLayer, Error>>,
 }
 
 impl<'a> Lazy<'a> {
@@ -181,12 +203,16 @@ impl<'a> Lazy<'a> {
 }
 
 impl PreparedLayer for Lazy<'_> {
+    fn index(&self) -> LayerIndex {
+        self.problem.layer()
+    }
+
     fn shape(&self) -> LayerShape {
         self.problem.shape()
     }
 
-    fn reference(&self) -> &ReferenceLayer {
-        self.layer.get_or_init(|| ReferenceLayer::new(&self.problem))
+    fn reference(&self) -> Result<&ReferenceLayer> {
+        self.layer.get_or_init(|| ReferenceLayer::new(&self.problem)).as_ref().map_err(Clone::clone)
     }
 
     fn score(&self, score: &Score) -> Result<LayerScores> {
@@ -194,7 +220,7 @@ impl PreparedLayer for Lazy<'_> {
             let unseen = Layer::unseen(self.problem.layer(), self.problem.shape());
             return score.of(&unseen).map(LayerScores::Host);
         }
-        self.reference().score(score)
+        self.reference()?.score(score)
     }
 }
 

@@ -51,6 +51,19 @@ pub enum Error {
         /// The score.
         value: f64,
     },
+    /// A quantity of a layer that f64 does not hold.
+    #[error("{quantity} of layer {layer} is {value:e}, beyond the range of f64")]
+    Range {
+        /// The layer.
+        layer: LayerIndex,
+        /// The quantity.
+        quantity: &'static str,
+        /// Its value as computed.
+        value: f64,
+    },
+    /// A search that had to end before it had a result.
+    #[error("the search was stopped")]
+    Stopped,
     /// A budget that cannot be read, or that leaves no room beyond the window.
     #[error("budget {budget}: {reason}")]
     Budget {
@@ -85,4 +98,24 @@ impl Error {
     pub(crate) fn shape(what: &'static str, expected: impl Display, found: impl Display) -> Self {
         Self::Shape { what, expected: expected.to_string(), found: found.to_string() }
     }
+}
+
+/// A number that f64 holds.
+///
+/// # Errors
+/// [`Error::Range`] when it is NaN or infinite.
+pub fn finite(layer: LayerIndex, quantity: &'static str, value: f64) -> Result<f64> {
+    if value.is_finite() { Ok(value) } else { Err(Error::Range { layer, quantity, value }) }
+}
+
+/// The same for many numbers.
+///
+/// # Errors
+/// [`Error::Range`] carries the first one that is NaN or infinite.
+pub fn all_finite<'a>(
+    layer: LayerIndex,
+    quantity: &'static str,
+    values: impl IntoIterator<Item = &'a f64>,
+) -> Result<()> {
+    values.into_iter().try_for_each(|&value| finite(layer, quantity, value).map(drop))
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use nalgebra::DMatrix;
 
 use crate::attend::{self, Attention};
+use crate::error::{Error, all_finite};
 use crate::problem::LayerProblem;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
 use crate::tensor::{Elements, TensorView};
@@ -30,15 +31,17 @@ pub struct Layer {
 
 impl Layer {
     /// Widens a problem exactly and computes its attention.
-    #[must_use]
-    pub fn new(problem: &LayerProblem<'_>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Range`] when f64 does not hold a product of a query and a key, or the square of any projected value.
+    pub fn new(problem: &LayerProblem<'_>) -> Result<Self, Error> {
         let shape = problem.shape();
         let activations = problem.activations();
         let keys = matrices(&activations.key);
         let attend = |query: &TensorView<'_, 3>, first_row| {
             attend::attend(&matrices(query), &keys, first_row, problem.attention_scale())
         };
-        Self {
+        let layer = Self {
             index: problem.layer(),
             shape,
             attention: attend(&activations.query, shape.candidate_len()),
@@ -46,13 +49,31 @@ impl Layer {
             keys,
             values: matrices(&activations.value),
             output_projection: head_blocks(&activations.output_projection, shape),
+        };
+        // A logit beyond f64 makes the weights of its row NaN.
+        let attentions = std::iter::once(&layer.attention).chain(&layer.future_attention);
+        let weights = attentions.flat_map(|attention| &attention.weights).flatten();
+        all_finite(layer.index, "an attention weight", weights)?;
+        layer.check_squares()?;
+        Ok(layer)
+    }
+
+    /// Checks that the largest projected value has a square, unless it is zero.
+    fn check_squares(&self) -> Result<(), Error> {
+        let largest = |matrices: &[DMatrix<f64>]| matrices.iter().map(DMatrix::amax).fold(0.0, f64::max);
+        let (value, weight) = (largest(&self.values), largest(&self.output_projection));
+        let square = (value * weight).powi(2);
+        if value > 0.0 && weight > 0.0 && !square.is_normal() {
+            let quantity = "the square of the largest projected value";
+            return Err(Error::Range { layer: self.index, quantity, value: square });
         }
+        Ok(())
     }
 
     /// A layer with its number and sizes only, for policies that read nothing else.
     #[must_use]
     pub fn unseen(index: LayerIndex, shape: LayerShape) -> Self {
-        let attention = Attention { logits: Vec::new(), weights: Vec::new() };
+        let attention = Attention::default();
         Self {
             index,
             shape,

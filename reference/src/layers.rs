@@ -27,11 +27,14 @@ pub trait Layers: Tasks {
         visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T> + Sync,
     ) -> Result<Vec<T>, Self::Error>;
 
-    /// Visits all layers at once.
+    /// Visits each layer once, several at the same time. The results are in the order of the layers.
     ///
     /// # Errors
     /// As [`Layers::each`].
-    fn together<T>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<T>) -> Result<T, Self::Error>;
+    fn at_once<T: Send>(
+        &self,
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T> + Sync,
+    ) -> Result<Vec<T>, Self::Error>;
 }
 
 /// Layers that are in memory together, prepared at the first visit.
@@ -93,7 +96,10 @@ impl<T: Tasks> Layers for InMemory<'_, T> {
         tasks::all(&self.tasks, layers.len(), |index| visit(LayerOrdinal(index), layers[index]))
     }
 
-    fn together<R>(&self, visit: impl FnOnce(&[&dyn PreparedLayer]) -> Result<R>) -> Result<R> {
-        visit(&self.prepared(&[])?)
+    fn at_once<R: Send>(
+        &self,
+        visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        self.each(&[], visit)
     }
 }

@@ -82,7 +82,7 @@ pub use layers::{InMemory, Layers};
 pub use options::{Base, GroupRule, OptionKey, OptionList, PolicyOptions};
 pub use output_error::{Form, ObjectiveError, OutputError, OutputErrors};
 pub use parameter::{Parameter, Parameters};
-pub use pipeline::Searched;
+pub use pipeline::{Searched, Searching};
 pub use policies::POLICIES;
 pub use policy::{Oracle, Policy, PolicyEntry, Rule};
 pub use pool::{Pool, PoolStage, Pooling};

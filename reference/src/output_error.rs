@@ -2,6 +2,9 @@
 
 use std::ops::Add;
 
+use crate::error::{Error, finite};
+use crate::shape::LayerIndex;
+
 /// Whether the errors of different query heads may cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -81,6 +84,20 @@ impl Add for OutputErrors {
 }
 
 impl OutputErrors {
+    /// The same errors, if f64 holds them and they are relative to something.
+    ///
+    /// # Errors
+    /// [`Error::Range`] names the first quantity that is NaN or infinite.
+    pub fn finite(self, layer: LayerIndex) -> Result<Self, Error> {
+        let objectives = [Some(self.drop), Some(self.renormalised), self.future];
+        for error in objectives.into_iter().flatten().flat_map(|error| [error.layer_wise, error.head_wise]) {
+            finite(layer, "the squared norm of the output", error.squared_norm)?;
+            finite(layer, "the squared error of the output", error.squared_error)?;
+            finite(layer, "the relative error of the output", error.relative())?;
+        }
+        Ok(self)
+    }
+
     /// The sum over layers, in order; `None` without a layer.
     pub fn total(layers: impl IntoIterator<Item = Self>) -> Option<Self> {
         layers.into_iter().reduce(Add::add)

@@ -3,21 +3,27 @@
 //! Every command goes through [`evict`], [`search`] and [`evaluate`]. A [`Backend`] computes the stages, and [`Layers`]
 //! provides the layers.
 
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
 use crate::allocations::Allocation;
 use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
-use crate::error::Result;
+use crate::cut::cut;
+use crate::error::{Error, Result};
 use crate::layers::Layers;
-use crate::oracle::branch::{Certified, Limits, certify};
+use crate::oracle::branch::{Certified, Limits, MOST_CANDIDATES, certify};
 use crate::oracle::exhaustive::exhaustive;
-use crate::oracle::gram::Rows;
+use crate::oracle::gram::{PairGram, Rows};
 use crate::oracle::relax::Effort;
+use crate::oracle::renormalised::Improved;
+use crate::oracle::stop::Stop;
 use crate::output_error::OutputErrors;
 use crate::policy::{Oracle, Policy, Rule};
-use crate::retained::RetainedSet;
+use crate::retained::{LayerRetained, RetainedSet};
 use crate::score::Score;
 use crate::scored::Scored;
-use crate::scores::ModelScores;
+use crate::scores::{HeadScores, ModelScores};
 use crate::shape::{LayerOrdinal, LayerShape};
 use crate::statistic::Statistic;
 use crate::tasks;
@@ -29,6 +35,26 @@ pub struct Searched {
     pub retained: RetainedSet,
     /// One proof per layer, or one for the model; `None` if the oracle proves nothing.
     pub certified: Vec<Option<Certified>>,
+    /// For each of them, whether the search ended by itself and not at a limit.
+    pub ended: Vec<bool>,
+}
+
+/// How long oracles search, and the receivers of what they find.
+#[derive(Clone, Copy)]
+pub struct Searching<'a> {
+    /// The time of each search.
+    pub limit: Option<Duration>,
+    /// Ends all searches when it is set.
+    pub interrupted: Option<&'static AtomicBool>,
+    /// Receives every new bound.
+    pub watch: Watch<'a>,
+    /// Receives the result of every search that is part of an eviction.
+    pub found: &'a (dyn Fn(&Policy, &Searched) + Sync),
+}
+
+impl Searching<'static> {
+    /// Each search goes as far as its own limits.
+    pub const FREE: Self = Self { limit: None, interrupted: None, watch: &|_, _| true, found: &|_, _| {} };
 }
 
 /// Receives the state of each independent part of a search, a layer or the model, and ends that part by returning false.
@@ -44,6 +70,7 @@ pub fn evict<L: Layers>(
     layers: &L,
     policies: &[Policy],
     per_heads: &[CandidatesPerHead],
+    searching: &Searching<'_>,
 ) -> Result<Vec<Vec<RetainedSet>>, L::Error> {
     let shape = layers.shapes()[0];
     let mut asked: Vec<Asked> = Vec::new();
@@ -60,7 +87,11 @@ pub fn evict<L: Layers>(
                 let place = asked.iter().position(|asked| asked.score == score);
                 Ok(backend.cut(policy, &scored[place.expect("every score was asked for")], per_head)?)
             }
-            (None, Rule::Oracle(_)) => Ok(search(backend, layers, policy, per_head, &|_, _| true)?.retained),
+            (None, Rule::Oracle(_)) => {
+                let searched = search(backend, layers, policy, per_head, searching)?;
+                (searching.found)(policy, &searched);
+                Ok(searched.retained)
+            }
             (None, _) => {
                 let layers = layers.shapes().len();
                 Ok(RetainedSet::everything(layers, shape.kv_heads, shape.context_len)?)
@@ -74,7 +105,7 @@ pub fn evict<L: Layers>(
 /// One policy's scores over all layers.
 ///
 /// # Errors
-/// [`crate::Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
+/// [`Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
         return Err(policy.refused("it does not rank, so it has no scores").into());
@@ -90,12 +121,41 @@ pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::
 /// The errors of every retained set, layer by layer: `[set][layer]`.
 ///
 /// # Errors
-/// When a layer or a set is refused.
+/// When a layer or a set is refused; [`Error::Range`] when f64 does not hold an error.
 pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
+    evaluate_by(layers, sets, |layer, retained| layer.evaluate(retained))
+}
+
+/// The same in f64 on every path: the errors to compare with a proven bound.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_exactly<L: Layers>(
+    layers: &L,
+    sets: &[RetainedSet],
+) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
+    evaluate_by(layers, sets, |layer, retained| layer.reference()?.errors(retained))
+}
+
+fn evaluate_by<L: Layers>(
+    layers: &L,
+    sets: &[RetainedSet],
+    errors: impl Fn(&dyn PreparedLayer, LayerRetained<'_>) -> Result<OutputErrors> + Sync,
+) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
     let by_layer = layers.each(&[], |ordinal, layer| {
-        tasks::all(layers, sets.len(), |set| layer.evaluate(sets[set].layer(ordinal)))
+        let errors = |set: usize| errors(layer, sets[set].layer(ordinal))?.finite(layer.index());
+        Ok((layer.index(), tasks::all(layers, sets.len(), errors)?))
     })?;
-    Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
+    let of_set = |set: usize| -> Result<Vec<OutputErrors>> {
+        let errors = by_layer.iter().map(|(_, errors)| errors[set]);
+        // Squares may be too large together: the layer that is one too many.
+        let mut sum: Option<OutputErrors> = None;
+        for ((layer, _), errors) in by_layer.iter().zip(errors.clone()) {
+            sum = Some(sum.map_or(errors, |sum| sum + errors).finite(*layer)?);
+        }
+        Ok(errors.collect())
+    };
+    Ok((0..sets.len()).map(of_set).collect::<Result<_, _>>()?)
 }
 
 /// The retained rows of every layer's keys and values, if the path packs them itself.
@@ -109,6 +169,8 @@ pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<Pac
 
 /// Runs an oracle: layer by layer, or over the whole model, as its allocation says.
 ///
+/// A layer is in memory only while it is visited. Of each, a search over the model keeps the quadratic form.
+///
 /// # Errors
 /// When the policy is not an oracle, or a layer or the problem is refused.
 pub fn search<L: Layers>(
@@ -116,25 +178,29 @@ pub fn search<L: Layers>(
     layers: &L,
     policy: &Policy,
     per_head: CandidatesPerHead,
-    watch: Watch<'_>,
+    searching: &Searching<'_>,
 ) -> Result<Searched, L::Error> {
     let LayerShape { kv_heads, context_len, window_len, .. } = layers.shapes()[0];
-    let found = layers.together(|prepared| {
-        let is_by_layer = policy.options().allocation == Allocation::LAYER;
-        let parts: Vec<_> = prepared.chunks(if is_by_layer { 1 } else { prepared.len() }).collect();
-        tasks::all(layers, parts.len(), |part| {
-            search_together(backend, parts[part], policy, per_head, &mut |state| watch(part, state))
-        })
-    })?;
+    let search = Search::new(policy, per_head, Stop::after(searching.limit, searching.interrupted))?;
+    let watch = |part: usize| move |state: &Certified| (searching.watch)(part, state);
+    let found = if policy.options().allocation == Allocation::LAYER {
+        layers.at_once(|ordinal, layer| {
+            search.over(backend, vec![search.start(layer)?], &mut watch(ordinal.0))
+        })?
+    } else {
+        let starts = layers.at_once(|_, layer| search.start(layer))?;
+        vec![search.over(backend, starts, &mut watch(0))?]
+    };
     let heads: Vec<Vec<u32>> = found.iter().flat_map(|found| found.retained.iter().cloned()).collect();
     let retained = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads)?;
-    Ok(Searched { retained, certified: found.into_iter().map(|found| found.certified).collect() })
+    let ended = found.iter().map(|found| found.ended).collect();
+    Ok(Searched { retained, certified: found.into_iter().map(|found| found.certified).collect(), ended })
 }
 
 /// The score of a policy that ranks.
 ///
 /// # Errors
-/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
+/// [`Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
 /// needs tensors that no dump holds.
 fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>> {
     policy.check()?;
@@ -208,6 +274,8 @@ pub struct Found {
     pub retained: Vec<Vec<u32>>,
     /// The set with its proof; `None` for an oracle that proves nothing.
     pub certified: Option<Certified>,
+    /// Whether the search ended by itself and not at a limit.
+    pub ended: bool,
 }
 
 /// Searches for the best `per_head` candidates per KV head on average, over `layers` under one budget.
@@ -215,8 +283,8 @@ pub struct Found {
 /// `watch` receives every new bound and ends the search by returning false.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries;
-/// [`crate::Error::Score`]; [`crate::Error::Policy`] when the policy is not an oracle; [`crate::Error::Path`] when a
+/// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`crate::Error::Score`];
+/// [`Error::Policy`] when the policy is not an oracle; [`crate::Error::Range`] when f64 does not hold an error; [`crate::Error::Path`] when a
 /// device fails.
 pub fn search_together(
     backend: &dyn Backend,
@@ -225,59 +293,154 @@ pub fn search_together(
     per_head: CandidatesPerHead,
     watch: &mut dyn FnMut(&Certified) -> bool,
 ) -> Result<Found> {
-    let Rule::Oracle(oracle) = policy.rule() else {
-        return Err(policy.refused("it is not an oracle"));
-    };
-    let form = policy.options().form;
-    let start = laprox_set(layers, per_head)?;
-    if oracle == Oracle::Renormalised {
-        let improve = |(index, layer): (usize, &&dyn PreparedLayer)| {
-            layer.reference().improve(form, start.layer(LayerOrdinal(index)))
+    let search = Search::new(policy, per_head, Stop::NEVER)?;
+    let starts = layers.iter().map(|&layer| search.start(layer)).collect::<Result<_, _>>()?;
+    search.over(backend, starts, watch)
+}
+
+/// An oracle's search under one budget.
+struct Search<'a> {
+    oracle: Oracle,
+    policy: &'a Policy,
+    per_head: CandidatesPerHead,
+    /// The policy whose set the search starts from: unpooled LaProx scores, cut over all the layers.
+    laprox: Policy,
+    score: Score,
+    stop: Stop,
+}
+
+/// One layer, ready to be searched.
+struct Start {
+    shape: LayerShape,
+    scores: HeadScores,
+    state: State,
+}
+
+/// What a search keeps of a layer.
+enum State {
+    /// The quadratic form.
+    Form(Box<dyn PairGram>),
+    /// The result of a search that goes layer by layer.
+    Improved(Improved),
+    /// Nothing: the search had to end before.
+    Unmeasured,
+}
+
+impl<'a> Search<'a> {
+    fn new(policy: &'a Policy, per_head: CandidatesPerHead, stop: Stop) -> Result<Self> {
+        let Rule::Oracle(oracle) = policy.rule() else {
+            return Err(policy.refused("it is not an oracle"));
         };
-        let retained = layers.iter().enumerate().map(improve).collect::<Result<Vec<_>, _>>()?.concat();
-        return Ok(Found { retained, certified: None });
+        let laprox: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
+        let score = laprox.score().expect("laprox ranks");
+        Ok(Self { oracle, policy, per_head, laprox, score, stop })
     }
-    let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
-    let grams = layers.iter().map(|layer| layer.gram(form, rows)).collect::<Result<Vec<_>, _>>()?;
-    let gram = backend.stack(grams);
-    let candidate_len = layers[0].shape().candidate_len();
-    let evicted = start.evicted(candidate_len);
-    let certified = if oracle == Oracle::Exhaustive {
-        let (eviction, bound) = exhaustive(gram.as_ref(), evicted.len())?;
-        let squared_lower_bound = bound.value.min(eviction.squared_error);
-        Certified { eviction, squared_lower_bound, nodes: 1 }
-    } else {
-        let limits = limits(oracle, policy, layers.len());
-        certify(gram.as_ref(), evicted.len(), &evicted, limits, watch)?
-    };
-    let heads = layers.len() * layers[0].shape().kv_heads;
-    let retained = retained_candidates(&certified.eviction.evicted, heads, candidate_len);
-    Ok(Found { retained, certified: Some(certified) })
-}
 
-fn limits(oracle: Oracle, policy: &Policy, layers: usize) -> Limits {
-    // A working set of a few hundred candidates per layer costs less than one product of the layer.
-    let block = 256 * layers.min(8);
-    match oracle {
-        Oracle::BranchAndBound => Limits::exact(block),
-        _ => Limits {
+    /// Takes of a layer what the search needs.
+    fn start(&self, layer: &dyn PreparedLayer) -> Result<Start> {
+        let (shape, scores) = (layer.shape(), layer.score(&self.score)?.into_host()?);
+        let form = self.policy.options().form;
+        let state = match self.oracle {
+            Oracle::Renormalised => {
+                let retained = self.laprox_set(vec![scores.clone()], shape)?;
+                State::Improved(layer.reference()?.improve(
+                    form,
+                    retained.layer(LayerOrdinal(0)),
+                    self.stop,
+                )?)
+            }
+            oracle => {
+                let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
+                match self.stop.check().and_then(|()| layer.gram(form, rows, self.stop)) {
+                    Ok(gram) => State::Form(gram),
+                    Err(Error::Stopped) => State::Unmeasured,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        Ok(Start { shape, scores, state })
+    }
+
+    fn laprox_set(&self, scores: Vec<HeadScores>, shape: LayerShape) -> Result<RetainedSet> {
+        cut(&self.laprox, &ModelScores::new(scores)?, self.per_head, shape.window_len)
+    }
+
+    fn over(
+        &self,
+        backend: &dyn Backend,
+        starts: Vec<Start>,
+        watch: &mut dyn FnMut(&Certified) -> bool,
+    ) -> Result<Found> {
+        let (layers, shape) = (starts.len(), starts[0].shape);
+        let (mut scores, mut grams, mut improved) = (Vec::new(), Vec::new(), Vec::new());
+        for start in starts {
+            scores.push(start.scores);
+            match start.state {
+                State::Form(gram) => grams.push(gram),
+                State::Improved(of_layer) => improved.push(of_layer),
+                State::Unmeasured => {}
+            }
+        }
+        if self.oracle == Oracle::Renormalised {
+            let ended = improved.iter().all(|improved| improved.ended);
+            let retained = improved.into_iter().flat_map(|improved| improved.retained).collect();
+            return Ok(Found { retained, certified: None, ended });
+        }
+        let evicted = self.laprox_set(scores, shape)?.evicted(shape.candidate_len());
+        let certified = if grams.len() < layers {
+            Certified::unmeasured(&evicted)
+        } else {
+            self.certify(backend.stack(grams).as_ref(), &evicted, layers, watch)?
+        };
+        let heads = layers * shape.kv_heads;
+        let retained = retained_candidates(&certified.eviction.evicted, heads, shape.candidate_len());
+        Ok(Found { retained, ended: certified.ended, certified: Some(certified) })
+    }
+
+    fn certify(
+        &self,
+        gram: &dyn PairGram,
+        evicted: &[usize],
+        layers: usize,
+        watch: &mut dyn FnMut(&Certified) -> bool,
+    ) -> Result<Certified> {
+        if self.oracle != Oracle::Exhaustive {
+            let limits = self.limits(gram.candidates(), layers)?;
+            return certify(gram, evicted.len(), evicted, limits, watch);
+        }
+        match exhaustive(gram, evicted.len()) {
+            Err(Error::Stopped) => Ok(Certified::unmeasured(evicted)),
+            found => {
+                let (eviction, bound) = found?;
+                let squared_lower_bound = bound.value.min(eviction.squared_error);
+                Ok(Certified { eviction, squared_lower_bound, nodes: 1, ended: true })
+            }
+        }
+    }
+
+    fn limits(&self, candidates: usize, layers: usize) -> Result<Limits> {
+        // A working set of a few hundred candidates per layer costs less than one product of the layer.
+        let (stop, block) = (self.stop, 256 * layers.min(8));
+        if self.oracle == Oracle::BranchAndBound {
+            if candidates > MOST_CANDIDATES {
+                return Err(Error::Shape {
+                    what: "candidates of a search to the optimum (oracle:certified takes any number)",
+                    expected: format!("at most {MOST_CANDIDATES}"),
+                    found: candidates.to_string(),
+                });
+            }
+            let exact = Limits::exact(block);
+            return Ok(Limits { effort: Effort { stop, ..exact.effort }, ..exact });
+        }
+        Ok(Limits {
             gap: 1e-3,
-            nodes: policy.options().nodes,
+            nodes: self.policy.options().nodes,
             leaf_sets: 4096,
-            effort: Effort { tolerance: 1e-4, products: 200, block },
-            convexify: policy.options().convexify,
+            effort: Effort { tolerance: 1e-4, products: 200, block, stop },
+            convexify: self.policy.options().convexify,
             swap_rounds: 20,
-        },
+        })
     }
-}
-
-/// The set from which the searches start: unpooled LaProx scores, cut over all the layers.
-fn laprox_set(layers: &[&dyn PreparedLayer], per_head: CandidatesPerHead) -> Result<RetainedSet> {
-    let policy: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
-    let score = policy.score().expect("laprox ranks");
-    let heads = layers.iter().map(|layer| layer.score(&score)?.into_host());
-    let scores = ModelScores::new(heads.collect::<Result<_, _>>()?)?;
-    crate::cut::cut(&policy, &scores, per_head, layers[0].shape().window_len)
 }
 
 /// The candidates that each of `heads` KV heads retains, ascending.

@@ -17,7 +17,7 @@ pub enum Oracle {
     BranchAndBound,
     /// The optimum, by trying every set.
     Exhaustive,
-    /// A local optimum of the `renormalised` objective.
+    /// A set whose `renormalised` error no swap among the most promising candidates lowers.
     Renormalised,
     /// `Certified` for the later queries.
     Future,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finite};
 use crate::shape::{KvHead, LayerIndex, Position};
 use crate::statistic::Statistic;
 
@@ -275,14 +275,18 @@ impl ModelScores {
     /// `sum` adds magnitudes: the plain sum for non-negative scores, and a positive divisor for negative ones.
     ///
     /// # Errors
-    /// [`Error::Score`] when a layer's output norm is zero but its scores are not; [`Error::Shape`] when a norm is missing.
+    /// [`Error::Score`] when a layer's output norm is zero but its scores are not; [`Error::Range`] when f64 does not hold
+    /// the sum of a layer's scores; [`Error::Shape`] when a norm is missing.
     pub fn normalised(&self, normaliser: Normaliser) -> Result<Self> {
         let divisors: Vec<f64> = match normaliser {
             Normaliser::None => return Ok(self.clone()),
             Normaliser::Output => self.statistic(Statistic::OutputNorm)?.to_vec(),
             Normaliser::Sum => self.layers.iter().map(|layer| layer.values().map(f64::abs).sum()).collect(),
         };
-        let layers = self.layers.iter().zip(divisors).map(|(layer, divisor)| layer.divided_by(divisor));
+        let divide = |(layer, divisor): (&HeadScores, f64)| {
+            layer.divided_by(finite(layer.layer, "the sum of the scores", divisor)?)
+        };
+        let layers = self.layers.iter().zip(divisors).map(divide);
         Ok(Self { layers: layers.collect::<Result<_, _>>()?, ..self.clone() })
     }
 }

@@ -15,6 +15,16 @@ pub enum Statistic {
 }
 
 impl Statistic {
+    /// The name in refusals.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OutputNorm => "the norm of the output",
+            Self::AttentionEntropy => "the entropy of the attention",
+            Self::AttentionVariance => "the variance of the attention",
+        }
+    }
+
     /// The statistic of a layer. Attention is read from the last `queries` rows of the window, the output from all rows.
     #[must_use]
     pub fn of(self, layer: &Layer, queries: usize) -> f64 {

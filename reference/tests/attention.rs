@@ -12,7 +12,7 @@ use common::problem::{Problem, Sizes, problems};
 use common::statement::{Rows, plain, weights};
 
 fn layer(problem: &Problem) -> Layer {
-    Layer::new(&problem.layer_problem(LayerIndex(0)))
+    Layer::new(&problem.layer_problem(LayerIndex(0))).unwrap()
 }
 
 /// The crate's attention of one kind of rows, `[H][rows][keys]`; no rows where there is no future.
@@ -206,5 +206,5 @@ fn half_and_single_precision_are_widened_exactly() {
     activations.query = TensorView::new(activations.query.shape(), Elements::F16(&halves)).unwrap();
     activations.key = TensorView::new(activations.key.shape(), Elements::F32(&singles)).unwrap();
     let narrow = LayerProblem::new(LayerIndex(0), problem.scale, activations).unwrap();
-    assert_eq!(Layer::new(&narrow).attention.weights, layer(&problem).attention.weights);
+    assert_eq!(Layer::new(&narrow).unwrap().attention.weights, layer(&problem).attention.weights);
 }

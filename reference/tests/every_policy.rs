@@ -5,7 +5,7 @@ mod common;
 use laprox_reference::pipeline;
 use laprox_reference::{
     Allocation, CandidatesPerHead, Error, InMemory, InTurn, LayerIndex, LayerOrdinal, OutputErrors, POLICIES,
-    Reference, ReferenceLayer, RetainedSet, Rule,
+    Reference, ReferenceLayer, RetainedSet, Rule, Searching,
 };
 use proptest::prelude::*;
 
@@ -50,7 +50,7 @@ fn least_drop_error(layers: &[Problem], per_head: usize) -> f64 {
         layers.iter().enumerate().map(|(index, layer)| layer.layer_problem(LayerIndex(index))).collect();
     let in_memory = InMemory::new(&Reference, problems, InTurn).unwrap();
     let (oracle, per_head) = (policy("oracle:exhaustive"), CandidatesPerHead(per_head));
-    let found = pipeline::search(&Reference, &in_memory, &oracle, per_head, &|_, _| true).unwrap();
+    let found = pipeline::search(&Reference, &in_memory, &oracle, per_head, &Searching::FREE).unwrap();
     drop_error(&errors(layers, &found.retained))
 }
 
@@ -153,7 +153,7 @@ proptest! {
     ) {
         let mut problem = Problem::alive(sizes, seed).sharpened(sharpness);
         problem.value.iter_mut().for_each(|value| *value *= scale);
-        let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)));
+        let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0))).unwrap();
         for entry in ranking_policies() {
             match scored(&layer, &policy(entry.name)) {
                 Ok(scores) => {

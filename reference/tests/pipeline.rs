@@ -5,11 +5,11 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use laprox_reference::oracle::{PairGram, Rows};
+use laprox_reference::oracle::{PairGram, Rows, Stop};
 use laprox_reference::{
     Backend, CandidatesPerHead, Error, Form, InMemory, InTurn, LayerIndex, LayerProblem, LayerRetained,
     LayerScores, LayerShape, Lazy, OutputErrors, Policy, PreparedLayer, Reference, ReferenceLayer, Score,
-    Statistic, pipeline,
+    Searching, Statistic, pipeline,
 };
 
 use common::policy;
@@ -61,6 +61,10 @@ impl Drop for Counted<'_> {
 }
 
 impl PreparedLayer for Counted<'_> {
+    fn index(&self) -> LayerIndex {
+        self.inner.index()
+    }
+
     fn shape(&self) -> LayerShape {
         self.inner.shape()
     }
@@ -75,15 +79,15 @@ impl PreparedLayer for Counted<'_> {
         self.inner.statistic(statistic, queries)
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        self.inner.gram(form, rows)
+    fn gram(&self, form: Form, rows: Rows, stop: Stop) -> Result<Box<dyn PairGram>, Error> {
+        self.inner.gram(form, rows, stop)
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
         self.inner.evaluate(retained)
     }
 
-    fn reference(&self) -> &ReferenceLayer {
+    fn reference(&self) -> Result<&ReferenceLayer, Error> {
         self.inner.reference()
     }
 }
@@ -97,7 +101,7 @@ fn asked(policies: &[&str]) -> [usize; 3] {
     let budgets = [2, 5, 9].map(CandidatesPerHead);
     let path = Counting(Arc::clone(&counts));
     let layers = InMemory::new(&path, lent.collect(), InTurn).unwrap();
-    let sets = pipeline::evict(&path, &layers, &policies, &budgets).unwrap();
+    let sets = pipeline::evict(&path, &layers, &policies, &budgets, &Searching::FREE).unwrap();
     assert!(sets.len() == policies.len() && sets.iter().all(|sets| sets.len() == budgets.len()));
     drop(layers);
     let counts = [&counts.scores, &counts.statistics, &counts.widened];

@@ -1,6 +1,6 @@
 use laprox_reference::{
-    Activations, Budget, Elements, InMemory, InTurn, LayerIndex, LayerProblem, Reference, TensorView,
-    pipeline,
+    Activations, Budget, Elements, InMemory, InTurn, LayerIndex, LayerProblem, Reference, Searching,
+    TensorView, pipeline,
 };
 
 fn main() -> Result<(), laprox_reference::Error> {
@@ -19,7 +19,9 @@ fn main() -> Result<(), laprox_reference::Error> {
 
     let budget: Budget = "50%".parse()?;
     let per_head = budget.candidates_per_head(8, 2)?;
-    let sets = pipeline::evict(&Reference, &layers, &["laprox:pool=none".parse()?], &[per_head])?.concat();
+    let sets =
+        pipeline::evict(&Reference, &layers, &["laprox:pool=none".parse()?], &[per_head], &Searching::FREE)?
+            .concat();
     assert_eq!(sets[0].positions().len(), 4);
 
     let errors = pipeline::evaluate(&layers, &sets)?;

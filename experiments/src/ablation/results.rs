@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
-use laprox_reference::Backend;
+use laprox_reference::{Backend, Searching};
 
 use super::comparison::Comparison;
 use super::unit::{self, Unit};
@@ -20,6 +20,7 @@ pub struct Results<'a> {
     samples: Vec<Sample<'a>>,
     groups: Vec<Vec<usize>>,
     seed: u64,
+    searching: Searching<'static>,
 }
 
 impl<'a> Results<'a> {
@@ -27,7 +28,14 @@ impl<'a> Results<'a> {
     #[must_use]
     pub fn new(comparison: &'a Comparison, dumps: &'a [Dump], backend: &'a dyn Backend, seed: u64) -> Self {
         let samples = unit::samples(dumps, comparison, backend);
-        Self { comparison, samples, groups: unit::groups(&comparison.policies), seed }
+        let groups = unit::groups(&comparison.policies);
+        Self { comparison, samples, groups, seed, searching: Searching::FREE }
+    }
+
+    /// The same with limits to the oracles' searches.
+    #[must_use]
+    pub fn searching(self, searching: Searching<'static>) -> Self {
+        Self { searching, ..self }
     }
 
     /// The budgets that do not exceed a sample's window, in words; one line per sample that lacks some.
@@ -111,6 +119,7 @@ impl<'a> Results<'a> {
 
     fn rows_of(&self, unit: Unit, progress: &Progress) -> Result<Vec<AblationRow>> {
         let (sample, group) = (&self.samples[unit.sample], &self.groups[unit.group]);
-        unit::rows(self.comparison, sample, group, self.seed, progress).context(sample.name().to_owned())
+        let rows = unit::rows(self.comparison, sample, group, self.seed, &self.searching, progress);
+        rows.context(sample.name().to_owned())
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use laprox_fixtures::Dump;
-use laprox_reference::{Backend, Policy, pipeline};
+use laprox_reference::{Backend, Policy, Searching, pipeline};
 
 use super::comparison::Comparison;
 use crate::progress::Progress;
@@ -67,6 +67,7 @@ pub fn rows(
     sample: &Sample<'_>,
     group: &[usize],
     seed: u64,
+    searching: &Searching<'_>,
     progress: &Progress,
 ) -> Result<Vec<AblationRow>> {
     let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
@@ -74,7 +75,7 @@ pub fn rows(
     let budgets = comparison.budgets_of(sample);
     let per_heads: Vec<_> = budgets.iter().map(|(_, per_head)| *per_head).collect();
     let layers = sample.layers(progress);
-    let sets = pipeline::evict(sample.backend, &layers, &seeded, &per_heads)?.concat();
+    let sets = pipeline::evict(sample.backend, &layers, &seeded, &per_heads, searching)?.concat();
     let errors = pipeline::evaluate(&layers, &sets)?;
     let settings = policies.iter().flat_map(|policy| budgets.iter().map(move |&budget| (policy, budget)));
     let rows = settings.zip(&errors);

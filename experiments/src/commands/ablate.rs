@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::Backend;
+use laprox_reference::{Backend, Searching};
 use serde::Serialize;
 use toml::Value;
 
@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
         backend: backend.as_ref(),
         common,
         jobs: arguments.jobs,
+        searching: arguments.search.searching(),
     };
     if let Some(path) = &arguments.results {
         return run.in_folder(path);
@@ -105,6 +106,7 @@ struct Run<'a> {
     backend: &'a dyn Backend,
     common: &'a Common,
     jobs: u16,
+    searching: Searching<'static>,
 }
 
 impl Run<'_> {
@@ -129,7 +131,8 @@ impl Run<'_> {
 
     /// Computes the units that the journal lacks, and puts the results together.
     fn document(&self, journal: &Journal<'_, AblationRow>, provenance: Provenance) -> Result<Document> {
-        let results = Results::new(self.comparison, self.dumps, self.backend, self.common.seed);
+        let results = Results::new(self.comparison, self.dumps, self.backend, self.common.seed)
+            .searching(self.searching);
         results.compute(journal, self.jobs.into())?;
         let rows = results.rows(journal)?;
         let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);

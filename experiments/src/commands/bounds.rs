@@ -108,7 +108,9 @@ impl<'a> Evictions<'a> {
         let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
         let per_heads = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         let policy = arguments.policy.reseeded(seed);
-        let retained = pipeline::evict(sample.backend, &sample.layers(progress), &[policy], &per_heads)?;
+        let layers = sample.layers(progress);
+        let searching = arguments.search.searching();
+        let retained = pipeline::evict(sample.backend, &layers, &[policy], &per_heads, &searching)?;
         let budgets = arguments.budgets.iter().zip(per_heads);
         let set = |((&budget, per_head), retained): ((&Budget, CandidatesPerHead), RetainedSet)| {
             (budget, per_head.with_window(window_len), retained)
@@ -124,7 +126,7 @@ impl<'a> Evictions<'a> {
     /// Budget by budget, layer by layer within it, each row with its strain; one layer is in memory at a time.
     fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<(BoundRow, f64)>> {
         let layers = self.sample.layers(progress);
-        let by_layer = layers.each(&[], |ordinal, layer| self.bounds(ordinal, layer.reference(), checks))?;
+        let by_layer = layers.each(&[], |ordinal, layer| self.bounds(ordinal, layer.reference()?, checks))?;
         let mut rows = vec![Vec::new(); self.sets.len()];
         for (&number, bounds) in self.sample.dump.manifest().layers.iter().zip(by_layer) {
             for (set, bound) in bounds {
@@ -152,9 +154,10 @@ impl<'a> Evictions<'a> {
             .flat_map(|task| checks.iter().map(move |&check| (task, check)))
             .collect();
         let evaluate = |((set, case), check): ((usize, &Case<'_>), Check)| -> Vec<_> {
-            check(case).into_iter().map(|bound| (set, bound)).collect()
+            check(case).into_iter().map(|bound| Ok((set, bound.finite(layer.index)?))).collect()
         };
-        Ok(tasks.into_par_iter().flat_map_iter(evaluate).collect())
+        let bounds: Vec<Result<_, Error>> = tasks.into_par_iter().flat_map_iter(evaluate).collect();
+        bounds.into_iter().collect()
     }
 
     fn row(&self, set: usize, layer: usize, bound: &Bound) -> BoundRow {

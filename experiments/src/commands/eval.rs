@@ -82,7 +82,8 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let request = request(arguments, common)?;
     let units = all_units(arguments, &texts, &request, &model)?;
     let evaluation = Evaluation {
-        evictions: Evictions::new(&model, backend.as_ref(), &policies)?,
+        evictions: Evictions::new(&model, backend.as_ref(), &policies)?
+            .searching(arguments.search.searching()),
         budgets: &arguments.budgets,
         window_len: arguments.window,
         future_len: arguments.future,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpDigest, DumpLayer};
 use laprox_reference::{
-    Backend, Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, pipeline,
+    Backend, Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, Searching, pipeline,
 };
 use ndarray::ArrayView1;
 use ndarray_npy::{WritableElement, WriteNpyExt};
@@ -61,7 +61,9 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
         let layers = sample.layers(&progress).read_by(&hash);
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let (retained, errors) = evict(backend.as_ref(), &layers, policy, per_head, &mut seconds)?;
+        let searching = arguments.search.searching();
+        let (retained, errors) =
+            evict(backend.as_ref(), &layers, policy, per_head, &searching, &mut seconds)?;
         rows.extend(of_eviction(&sample, &arguments.policy, (arguments.budget, per_head), &errors));
         sets.push((sample.name().to_owned(), retained));
     }
@@ -95,10 +97,11 @@ fn evict(
     layers: &Streamed<'_>,
     policy: Policy,
     per_head: CandidatesPerHead,
+    searching: &Searching<'_>,
     seconds: &mut [f64; 2],
 ) -> Result<(RetainedSet, Vec<OutputErrors>)> {
     let start = Instant::now();
-    let retained = pipeline::evict(backend, layers, &[policy], &[per_head])?.concat();
+    let retained = pipeline::evict(backend, layers, &[policy], &[per_head], searching)?.concat();
     let cut = Instant::now();
     let errors = pipeline::evaluate(layers, &retained)?.concat();
     seconds[0] += (cut - start).as_secs_f64();

@@ -1,15 +1,13 @@
 //! `laprox oracle`
 
-use std::iter::Sum;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::Certified;
 use laprox_reference::{
-    Allocation, Budget, EntriesPerHead, Oracle, OutputError, OutputErrors, Policy, Rule, Searched, pipeline,
+    Allocation, Budget, EntriesPerHead, Oracle, OutputError, OutputErrors, Policy, Rule, Searched, Searching,
+    pipeline,
 };
 use serde::Serialize;
 
@@ -52,22 +50,22 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
-    let interrupted = interrupted()?;
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("waiting for Ctrl-C")?;
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
     let dump = open_dump(&folder)?;
 
     let mut rows = Vec::new();
-    for index in 0..dump.manifest().samples.len() {
-        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
-        for &budget in &arguments.budgets {
-            let problem = Problem { sample, budget, oracle: arguments.oracle, seed: common.seed };
-            let deadline = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-            let go_on = || {
-                !interrupted.load(Ordering::Relaxed)
-                    && deadline.is_none_or(|deadline| Instant::now() < deadline)
-            };
-            rows.extend(problem.rows(&policies, &go_on)?);
+    let searching = Searching { interrupted: Some(&INTERRUPTED), ..arguments.search.searching() };
+    let samples = 0..dump.manifest().samples.len();
+    let problems = samples.flat_map(|index| arguments.budgets.iter().map(move |&budget| (index, budget)));
+    for (index, budget) in problems {
+        if !rows.is_empty() && INTERRUPTED.load(Ordering::Relaxed) {
+            eprintln!("laprox: interrupted: the samples and budgets after the last row are left out");
+            break;
         }
+        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
+        let problem = Problem { sample, budget, oracle: arguments.oracle, seed: common.seed };
+        rows.extend(problem.rows(&policies, &searching)?);
     }
     let provenance = Provenance::new(common, backend.name(), &[&dump])?;
     let budgets = arguments.budgets.clone();
@@ -76,12 +74,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
 }
 
 /// Set by Ctrl-C.
-fn interrupted() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("waiting for Ctrl-C")?;
-    Ok(interrupted)
-}
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// The policies to compare with; within layers, if the oracle is.
 fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
@@ -109,49 +102,66 @@ struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn rows(&self, policies: &[Policy], go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<OracleRow>> {
+    fn rows(&self, policies: &[Policy], searching: &Searching<'_>) -> Result<Vec<OracleRow>> {
         let (context_len, window_len) = (self.sample.context_len(), self.sample.window_len());
         let per_head = self.budget.candidates_per_head(context_len, window_len)?;
         let status = Status::new(&format!("{} {} at {}", self.oracle, self.sample.name(), self.budget));
         let layers = self.sample.dump.manifest().layers.len() as u64;
         let progress = Progress::new("comparing", 2 * layers);
         let (backend, layers) = (self.sample.backend, self.sample.layers(&progress));
-        let searched = pipeline::search(backend, &layers, &self.oracle, per_head, &|part, state| {
+        let watch = |part: usize, state: &Certified| {
             status.say(&format!("part {part}: gap {:.3} %, {} nodes", 100.0 * state.gap(), state.nodes));
-            go_on()
-        })?;
+            true
+        };
+        let watched = Searching { watch: &watch, ..*searching };
+        let searched = pipeline::search(backend, &layers, &self.oracle, per_head, &watched)?;
         drop(status);
 
         let seeded: Vec<Policy> =
             policies.iter().map(|policy| policy.reseeded(self.sample.seed(self.seed))).collect();
         let mut sets = vec![searched.retained.clone()];
-        sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head])?.concat());
-        let errors = pipeline::evaluate(&layers, &sets)?;
-        // The oracle for the later queries proves nothing about `drop`.
-        let proves_drop = !matches!(self.oracle.rule(), Rule::Oracle(Oracle::Future));
-        let bound = |certified: &Certified| proves_drop.then_some(certified.squared_lower_bound);
-        let bounds = each_and_all(&searched, errors[0].len(), bound);
-        let nodes = each_and_all(&searched, errors[0].len(), |certified| Some(certified.nodes));
-        let named = std::iter::once((&self.oracle, nodes.clone()));
-        let named = named.chain(policies.iter().map(|policy| (policy, vec![None; nodes.len()])));
-        let rows = named.zip(&errors).map(|((policy, nodes), errors)| {
-            self.rows_of(policy, errors, &bounds, &nodes, per_head.with_window(window_len))
+        sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head], searching)?.concat());
+        // In f64 on every path, as the bound is: an error in f32 may be below it.
+        let errors = pipeline::evaluate_exactly(&layers, &sets)?;
+        let proofs = self.proofs(&searched, &errors[0]);
+        let named = std::iter::once(&self.oracle).chain(policies);
+        let rows = named.zip(&errors).enumerate().map(|(place, (policy, errors))| {
+            let is_oracle = place == 0;
+            self.rows_of((policy, is_oracle), errors, &proofs, per_head.with_window(window_len))
         });
         Ok(rows.collect::<Vec<_>>().concat())
     }
 
+    /// The proof of each layer, if each has its own, then that of all layers together.
+    fn proofs(&self, searched: &Searched, errors: &[OutputErrors]) -> Vec<Proof> {
+        // The oracle for the later queries proves nothing about `drop`.
+        let proves_drop = !matches!(self.oracle.rule(), Rule::Oracle(Oracle::Future));
+        let own = errors.iter().map(|errors| in_form(errors.drop, self.oracle.options().form).squared_error);
+        let own: Vec<f64> =
+            if searched.ended.len() == errors.len() { own.collect() } else { vec![own.sum()] };
+        let part = |((certified, &ended), own): ((&Option<Certified>, &bool), f64)| Proof {
+            // Rounding may leave the set's own error, added up in another order, a unit below the bound.
+            bound: certified.as_ref().filter(|_| proves_drop).map(|part| part.squared_lower_bound.min(own)),
+            nodes: certified.as_ref().map(|part| part.nodes),
+            ended: Some(ended),
+        };
+        let parts: Vec<Proof> = searched.certified.iter().zip(&searched.ended).zip(own).map(part).collect();
+        let all = parts.iter().copied().reduce(Proof::and).unwrap_or_default();
+        let each = if parts.len() == errors.len() { parts } else { vec![Proof::default(); errors.len()] };
+        each.into_iter().chain([all]).collect()
+    }
+
     fn rows_of(
         &self,
-        policy: &Policy,
+        (policy, is_oracle): (&Policy, bool),
         errors: &[OutputErrors],
-        bounds: &[Option<f64>],
-        nodes: &[Option<usize>],
+        proofs: &[Proof],
         EntriesPerHead(entries_per_head): EntriesPerHead,
     ) -> Vec<OracleRow> {
         let layers = each_layer_and_all(&self.sample.dump.manifest().layers, errors);
-        let row = |(index, (layer, errors)): (usize, (Option<usize>, OutputErrors))| {
+        let row = |((layer, errors), proof): ((Option<usize>, OutputErrors), &Proof)| {
             let error = in_form(errors.drop, self.oracle.options().form);
-            let bound = bounds[index];
+            let over_bound = proof.bound.map(|bound| OutputError { squared_norm: bound, ..error }.relative());
             OracleRow {
                 model: self.sample.dump.manifest().model.name.clone(),
                 sample: self.sample.name().to_owned(),
@@ -160,29 +170,40 @@ impl Problem<'_> {
                 policy: policy.into(),
                 layer,
                 relative_error: error.relative(),
-                relative_lower_bound: bound
+                relative_lower_bound: proof
+                    .bound
                     .map(|bound| OutputError { squared_error: bound, ..error }.relative()),
-                over_bound: bound.map(|bound| OutputError { squared_norm: bound, ..error }.relative()),
-                nodes: nodes[index],
+                // Nothing is a multiple of a bound of zero.
+                over_bound: over_bound.filter(|ratio| ratio.is_finite()),
+                nodes: proof.nodes.filter(|_| is_oracle),
+                ended: proof.ended.filter(|_| is_oracle),
                 layer_wise: errors.drop.layer_wise.relative(),
                 renormalised: errors.renormalised.layer_wise.relative(),
                 future: errors.future.map(|error| error.layer_wise.relative()),
             }
         };
-        layers.enumerate().map(row).collect()
+        layers.zip(proofs).map(row).collect()
     }
 }
 
-/// A number of each layer's proof, if each layer has its own, then their sum.
-fn each_and_all<T: Copy + Sum>(
-    searched: &Searched,
-    layers: usize,
-    number: impl Fn(&Certified) -> Option<T>,
-) -> Vec<Option<T>> {
-    let parts: Vec<Option<T>> = searched.certified.iter().map(|part| number(part.as_ref()?)).collect();
-    let all = parts.iter().copied().sum();
-    let each = if parts.len() == layers { parts } else { vec![None; layers] };
-    each.into_iter().chain([all]).collect()
+/// What is known of the part of a search that a row is about.
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    /// No squared error is below this.
+    bound: Option<f64>,
+    nodes: Option<usize>,
+    ended: Option<bool>,
+}
+
+impl Proof {
+    /// What is known of two parts together.
+    fn and(self, other: Self) -> Self {
+        Self {
+            bound: self.bound.zip(other.bound).map(|(one, two)| one + two),
+            nodes: self.nodes.zip(other.nodes).map(|(one, two)| one + two),
+            ended: self.ended.zip(other.ended).map(|(one, two)| one && two),
+        }
+    }
 }
 
 /// For each sample and budget: the oracle and the policies over all layers, then the oracle layer by layer.
@@ -209,7 +230,7 @@ fn text(dump: &Dump, results: &Results) -> String {
 }
 
 fn table(label: &str, rows: &[&OracleRow], name: impl Fn(&OracleRow) -> String) -> Table {
-    let columns = ["error", "bound", "error / bound", "nodes", "layer-wise", "renorm", "future"];
+    let columns = ["error", "bound", "error / bound", "nodes", "ended", "layer-wise", "renorm", "future"];
     let mut table = Table::of_labels([label].into_iter().chain(columns));
     for row in rows {
         let cells = [
@@ -218,6 +239,7 @@ fn table(label: &str, rows: &[&OracleRow], name: impl Fn(&OracleRow) -> String) 
             number(row.relative_lower_bound, 4),
             number(row.over_bound, 4),
             row.nodes.map_or("-".into(), |nodes| nodes.to_string()),
+            row.ended.map_or("-", |ended| if ended { "yes" } else { "no" }).into(),
             number(Some(row.layer_wise), 4),
             number(Some(row.renormalised), 4),
             number(row.future, 4),

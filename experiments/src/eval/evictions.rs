@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use laprox_reference::{Backend, Budget, InMemory, LayerIndex, OutputErrors, Policy, pipeline};
+use laprox_reference::{Backend, Budget, InMemory, LayerIndex, OutputErrors, Policy, Searching, pipeline};
 use ndarray::Array2;
 
 use super::evicted::Evicted;
@@ -21,6 +21,8 @@ pub struct Evictions<'a> {
     pub backend: &'a dyn Backend,
     /// The policies.
     pub policies: &'a [Policy],
+    /// How long oracles search.
+    searching: Searching<'static>,
 }
 
 impl<'a> Evictions<'a> {
@@ -32,7 +34,13 @@ impl<'a> Evictions<'a> {
         let layers = (0..model.config().layers).map(LayerIndex);
         let output_projections =
             layers.map(|layer| model.output_projection(layer)).collect::<Result<_, _>>()?;
-        Ok(Self { model, output_projections, backend, policies })
+        Ok(Self { model, output_projections, backend, policies, searching: Searching::FREE })
+    }
+
+    /// The same with limits to the oracles' searches.
+    #[must_use]
+    pub fn searching(self, searching: Searching<'static>) -> Self {
+        Self { searching, ..self }
     }
 
     /// The sets that each policy retains of a context at each budget, policy by policy. The queries of `later` tokens give the
@@ -53,7 +61,7 @@ impl<'a> Evictions<'a> {
         let seeded: Vec<Policy> = self.policies.iter().map(|policy| policy.reseeded(seed)).collect();
         let captured = prefilled.captured(later)?.layers()?;
         let layers = self.layers(&captured)?;
-        let sets = pipeline::evict(self.backend, &layers, &seeded, &per_heads)?.concat();
+        let sets = pipeline::evict(self.backend, &layers, &seeded, &per_heads, &self.searching)?.concat();
         let errors = pipeline::evaluate(&layers, &sets)?;
         let packed = sets.iter().map(|set| pipeline::gather(&layers, set)).collect::<Result<Vec<_>, _>>()?;
         let asked = self.policies.iter().flat_map(|&policy| {
@@ -81,7 +89,7 @@ impl<'a> Evictions<'a> {
         let captured = prefilled.captured(&[])?.layers()?;
         let layers = self.layers(&captured)?;
         let start = Instant::now();
-        pipeline::evict(self.backend, &layers, std::slice::from_ref(policy), &[per_head])?;
+        pipeline::evict(self.backend, &layers, std::slice::from_ref(policy), &[per_head], &self.searching)?;
         Ok(start.elapsed().as_secs_f64())
     }
 

@@ -31,6 +31,9 @@ pub struct OracleRow {
     pub over_bound: Option<f64>,
     /// Relaxations that the proof took; only beside the oracle.
     pub nodes: Option<usize>,
+    /// Whether the search ended by itself, and not at a limit or by Ctrl-C; only beside the oracle.
+    #[serde(default)]
+    pub ended: Option<bool>,
     /// The `drop` error of the layer's output, layer-wise, whatever the oracle's form.
     pub layer_wise: f64,
     /// The `renormalised` error, layer-wise.

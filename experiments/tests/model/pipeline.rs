@@ -11,10 +11,11 @@ use laprox_experiments::progress::Progress;
 use laprox_experiments::sample::Sample;
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::gram::Product;
-use laprox_reference::oracle::{PairGram, Rows};
+use laprox_reference::oracle::{PairGram, Rows, Stop};
 use laprox_reference::{
-    Backend, CandidatesPerHead, Error, Form, KvHead, LayerProblem, LayerRetained, LayerScores, LayerShape,
-    OutputErrors, PackedRows, Policy, PreparedLayer, Reference, ReferenceLayer, Score, Statistic, pipeline,
+    Backend, CandidatesPerHead, Error, Form, KvHead, LayerIndex, LayerProblem, LayerRetained, LayerScores,
+    LayerShape, OutputErrors, PackedRows, Policy, PreparedLayer, Reference, ReferenceLayer, Score, Searching,
+    Statistic, pipeline,
 };
 use nalgebra::DMatrix;
 
@@ -42,6 +43,10 @@ impl Backend for Counting {
 }
 
 impl PreparedLayer for Counted<'_> {
+    fn index(&self) -> LayerIndex {
+        self.0.index()
+    }
+
     fn shape(&self) -> LayerShape {
         self.0.shape()
     }
@@ -57,7 +62,7 @@ impl PreparedLayer for Counted<'_> {
 
     /// As a device does, from the layer's own numbers.
     fn gather(&self, retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
-        let layer = self.0.reference();
+        let layer = self.0.reference()?;
         let pack = |matrices: &[DMatrix<f64>]| {
             let heads = matrices.iter().enumerate().flat_map(|(head, matrix)| {
                 retained.head(KvHead(head)).iter().map(move |&position| matrix.row(position as usize))
@@ -67,15 +72,15 @@ impl PreparedLayer for Counted<'_> {
         Ok(Some(PackedRows { keys: pack(&layer.keys), values: pack(&layer.values) }))
     }
 
-    fn gram(&self, form: Form, rows: Rows) -> Result<Box<dyn PairGram + '_>, Error> {
-        Ok(Box::new(Failing(self.0.gram(form, rows)?)))
+    fn gram(&self, form: Form, rows: Rows, stop: Stop) -> Result<Box<dyn PairGram>, Error> {
+        Ok(Box::new(Failing(self.0.gram(form, rows, stop)?)))
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
         self.0.evaluate(retained)
     }
 
-    fn reference(&self) -> &ReferenceLayer {
+    fn reference(&self) -> Result<&ReferenceLayer, Error> {
         self.0.reference()
     }
 }
@@ -153,7 +158,7 @@ fn a_device_that_fails_in_a_product_ends_the_oracle_with_code_3_and_one_line() {
     for oracle in ["oracle:certified", "oracle:certified:allocation=layer", "oracle:future"] {
         let policy = oracle.parse().unwrap();
         let failure =
-            pipeline::search(&path, &layers, &policy, CandidatesPerHead(20), &|_, _| true).unwrap_err();
+            pipeline::search(&path, &layers, &policy, CandidatesPerHead(20), &Searching::FREE).unwrap_err();
         assert_eq!(exit::code(&failure), 3, "{failure:#}");
         let line = format!("{failure:#}");
         assert!(line.contains("the device is gone") && line.lines().count() == 1, "{line}");

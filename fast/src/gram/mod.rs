@@ -22,11 +22,12 @@ use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
+use laprox_reference::error::all_finite;
 use laprox_reference::layer::Layer;
-use laprox_reference::oracle::convexify;
 use laprox_reference::oracle::gram::{PairGram, Product, Rows};
+use laprox_reference::oracle::{Stop, convexify};
 use laprox_reference::rounding::gamma;
-use laprox_reference::{Error, Form, KvHead, LayerShape, QueryHead};
+use laprox_reference::{Error, Form, KvHead, LayerIndex, LayerShape, QueryHead};
 use nalgebra::DMatrix;
 
 use self::group::{Group, row_dots};
@@ -37,6 +38,8 @@ const MOST_CANDIDATES: usize = 8192;
 
 /// One layer's `M`.
 pub struct FastGram {
+    layer: LayerIndex,
+    stop: Stop,
     shape: LayerShape,
     form: Form,
     /// Query rows per head.
@@ -56,8 +59,16 @@ impl FastGram {
     /// The quadratic form of one layer.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the layer holds no such rows.
+    /// [`Error::Shape`] when the layer holds no such rows; [`Error::Range`] when f64 does not hold its diagonal.
     pub fn new(layer: &Layer, form: Form, rows: Rows) -> Result<Self, Error> {
+        Self::until(layer, form, rows, Stop::NEVER)
+    }
+
+    /// The same, for a search that may have to end.
+    ///
+    /// # Errors
+    /// As [`FastGram::new`]; [`Error::Stopped`] when it has to.
+    pub fn until(layer: &Layer, form: Form, rows: Rows, stop: Stop) -> Result<Self, Error> {
         let attention = rows.attention(layer)?;
         let shape = layer.shape;
         let (width, head_dim) = (shape.query_heads * shape.head_dim, shape.head_dim);
@@ -68,10 +79,23 @@ impl FastGram {
         let rows = attention.weights[0].nrows();
         let projection_gram = product(weight.transpose(), weight.as_ref());
         let projection_norms = layer.output_projection.iter().map(DMatrix::norm).collect();
-        let diagonal = Vec::new();
-        let mut gram =
-            Self { shape, form, rows, groups, weight, projection_norms, projection_gram, diagonal };
-        gram.diagonal = shape.kv_heads().flat_map(|head| gram.group_diagonal(head)).collect();
+        let mut gram = Self {
+            layer: layer.index,
+            stop,
+            shape,
+            form,
+            rows,
+            groups,
+            weight,
+            projection_norms,
+            projection_gram,
+            diagonal: Vec::new(),
+        };
+        for head in shape.kv_heads() {
+            stop.check()?;
+            gram.diagonal.extend(gram.group_diagonal(head));
+        }
+        all_finite(layer.index, "the squared drop error of a slot", &gram.diagonal)?;
         Ok(gram)
     }
 
@@ -219,6 +243,7 @@ impl PairGram for FastGram {
     }
 
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
+        self.stop.check()?;
         let errors = self.errors(x);
         let entries = errors.len() * errors[0].nrows() * errors[0].ncols();
         let value = errors.iter().map(Mat::squared_norm_l2).sum::<f64>();
@@ -234,7 +259,7 @@ impl PairGram for FastGram {
         for kv_head in self.shape.kv_heads() {
             self.group_values(kv_head, &pulled, &magnitudes, &mut product);
         }
-        Ok(product)
+        product.finite(self.layer)
     }
 
     fn diagonal(&self) -> &[f64] {
@@ -271,7 +296,7 @@ impl PairGram for FastGram {
         if self.candidates() > MOST_CANDIDATES {
             return vec![0.0; self.candidates()];
         }
-        convexify::diagonal(self, &Faer)
+        convexify::diagonal(self, &Faer, self.stop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Captured numbers as f32: halves exactly, doubles rounded, singles as they are. The loops are plain: the compiler vectorises
 //! them for the kernel that inlines them.
 
+use std::f64::consts::LOG2_E;
 use std::ops::Range;
 
 use half::f16;
@@ -13,12 +14,24 @@ use super::prefetch::prefetch;
 /// 2^120.
 const LARGEST: f64 = (1_u64 << 24) as f64;
 
+/// The least largest magnitude whose squares keep their digits in f32, and those of numbers `2^-23` times as large.
+const SMALLEST: f64 = 1.0 / (1_u64 << 40) as f64;
+
+/// The largest logit, and the largest number of a scaled query: their differences and products stay in f32's range.
+const LARGEST_LOGIT: f64 = (1_u128 << 100) as f64;
+
+/// The least product of the largest value and the largest weight: f64 holds the square of its scale.
+const SMALLEST_PRODUCT: f64 =
+    1.0 / ((1_u128 << 120) as f64 * (1_u128 << 120) as f64 * (1_u128 << 120) as f64);
+
 /// Rows of one KV head's keys or values, `[Hkv, rows, width]`, as they were captured: a range, or those at some positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     numbers: Elements<'a>,
     width: usize,
     places: Places<'a>,
+    /// A power of two that the numbers are multiplied by.
+    factor: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -32,13 +45,20 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn range(tensor: &TensorView<'a, 3>, kv_head: KvHead, range: Range<usize>) -> Self {
         let places = Places::From { first: range.start, len: range.len() };
-        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places }
+        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places, factor: 1.0 }
     }
 
     /// The rows at `positions`.
     #[must_use]
     pub fn at(tensor: &TensorView<'a, 3>, kv_head: KvHead, positions: &'a [u32]) -> Self {
-        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places: Places::At(positions) }
+        let places = Places::At(positions);
+        Self { numbers: tensor.outer(kv_head.0), width: tensor.shape()[2], places, factor: 1.0 }
+    }
+
+    /// The same rows, divided by a power of two.
+    #[must_use]
+    pub fn over(self, scale: f64) -> Self {
+        Self { factor: 1.0 / scale, ..self }
     }
 
     /// The number of rows.
@@ -81,7 +101,7 @@ impl<'a> Source<'a> {
                 Places::At(positions) => positions[row] as usize,
             };
             let numbers = self.numbers.slice(place * self.width..(place + 1) * self.width);
-            widen_into(simd, numbers, &mut wide[row * stride..][..self.width]);
+            widen_times(simd, numbers, self.factor, &mut wide[row * stride..][..self.width]);
         }
     }
 }
@@ -114,6 +134,54 @@ pub fn widen_into<S: Simd>(simd: S, numbers: Elements<'_>, wide: &mut [f32]) {
             wide.iter_mut().zip(doubles).for_each(|(wide, &double)| *wide = double as f32);
         }
     }
+}
+
+/// Writes the numbers times a power of two to `wide`.
+///
+/// # Panics
+/// When the lengths differ.
+#[inline(always)]
+pub(crate) fn widen_times<S: Simd>(simd: S, numbers: Elements<'_>, factor: f64, wide: &mut [f32]) {
+    if factor == 1.0 {
+        return widen_into(simd, numbers, wide);
+    }
+    assert_eq!(numbers.len(), wide.len(), "lengths differ");
+    // In f64, which holds a factor for every f32.
+    match numbers {
+        Elements::F16(halves) => {
+            let scaled = halves.iter().map(|&half| f64::from(widen_half(half)) * factor);
+            wide.iter_mut().zip(scaled).for_each(|(wide, number)| *wide = number as f32);
+        }
+        Elements::F32(singles) => {
+            let scaled = singles.iter().map(|&single| f64::from(single) * factor);
+            wide.iter_mut().zip(scaled).for_each(|(wide, number)| *wide = number as f32);
+        }
+        Elements::F64(doubles) => {
+            wide.iter_mut().zip(doubles).for_each(|(wide, &double)| *wide = (double * factor) as f32);
+        }
+    }
+}
+
+/// The power of two by which numbers are divided before they meet in f32: 1, unless their squares would vanish there. Those of
+/// halves do not.
+#[must_use]
+pub(crate) fn scale_of(numbers: Elements<'_>) -> f64 {
+    let is_half = matches!(numbers, Elements::F16(_));
+    let largest = if is_half { 0.0 } else { largest(numbers) };
+    if largest == 0.0 || largest >= SMALLEST { 1.0 } else { power_of_two(largest) }
+}
+
+/// The power of two by which the values of one KV head are divided.
+#[must_use]
+pub(crate) fn value_scale(problem: &LayerProblem<'_>, kv_head: KvHead) -> f64 {
+    scale_of(problem.activations().value.outer(kv_head.0))
+}
+
+/// The largest power of two that is at most `number`. 1 if that is not a normal number.
+#[must_use]
+pub(crate) fn power_of_two(number: f64) -> f64 {
+    let power = f64::from_bits(number.to_bits() & f64::INFINITY.to_bits());
+    if power.is_normal() { power } else { 1.0 }
 }
 
 /// Widens halves by AVX-512's own instruction, sixteen at a time, and returns how many. 0 without AVX-512.
@@ -208,17 +276,24 @@ pub(crate) fn largest(numbers: Elements<'_>) -> f64 {
     }
 }
 
-/// Whether f32 holds the layer's numbers and all that the stages compute from them. It always does for halves.
+/// Whether f32 holds the layer's numbers and all that the stages compute from them, values and weights being scaled. The numbers
+/// of halves always are small enough, and large enough.
 #[must_use]
 pub(crate) fn fits_f32(problem: &LayerProblem<'_>) -> bool {
     let activations = problem.activations();
-    let tensors = [
-        Some(activations.query.elements()),
-        Some(activations.key.elements()),
-        Some(activations.value.elements()),
-        Some(activations.output_projection.elements()),
-        activations.future_query.map(|query| query.elements()),
-    ];
-    let fits = |numbers| matches!(numbers, Elements::F16(_)) || largest(numbers) <= LARGEST;
-    tensors.into_iter().flatten().all(fits)
+    let most = |numbers| match numbers {
+        Elements::F16(_) => f64::from(f16::MAX),
+        _ => largest(numbers),
+    };
+    let future = activations.future_query.map_or(0.0, |query| most(query.elements()));
+    let query = most(activations.query.elements()).max(future);
+    let key = most(activations.key.elements());
+    let (value, weight) =
+        (most(activations.value.elements()), most(activations.output_projection.elements()));
+    let scaled_query = query * problem.attention_scale() * LOG2_E;
+    let logit = scaled_query * key * problem.shape().head_dim as f64;
+    let product = value * weight;
+    [query, key, value, weight].iter().all(|&number| number <= LARGEST)
+        && scaled_query.max(logit) <= LARGEST_LOGIT
+        && (value == 0.0 || weight == 0.0 || product >= SMALLEST_PRODUCT)
 }

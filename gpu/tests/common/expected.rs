@@ -22,7 +22,7 @@ impl Expected {
     /// `format` is how the device holds the activations.
     #[must_use]
     pub fn new(problem: &Problem, format: Format) -> Self {
-        let layer = Layer::new(&problem.layer_problem());
+        let layer = Layer::new(&problem.layer_problem()).unwrap();
         let shape = layer.shape;
         let per_head = |numbers: &[f32], len: usize| -> Vec<Vec<f64>> {
             numbers.chunks_exact(len).map(|head| head.iter().copied().map(f64::from).collect()).collect()

@@ -1,6 +1,7 @@
 //! Stage evaluate: the output's norm from the device, everything else from the reference.
 
 use laprox_gpu::Format;
+use laprox_reference::oracle::Stop;
 use laprox_reference::{Backend, Form, LayerOrdinal, QueryHead, Reference, RetainedSet, Statistic};
 
 use crate::common::bounds::{Bounded, U, assert_within, drift};
@@ -51,8 +52,8 @@ fn errors_of_a_retained_set_are_the_reference_s() {
     );
     for form in [Form::LayerWise, Form::HeadWise] {
         assert_eq!(
-            layer.reference().improve(form, set.layer(LayerOrdinal(0))).unwrap(),
-            reference.reference().improve(form, set.layer(LayerOrdinal(0))).unwrap()
+            layer.reference().unwrap().improve(form, set.layer(LayerOrdinal(0)), Stop::NEVER).unwrap(),
+            reference.reference().unwrap().improve(form, set.layer(LayerOrdinal(0)), Stop::NEVER).unwrap()
         );
     }
     let other = RetainedSet::everything(1, 2, 60).unwrap();

@@ -8,7 +8,7 @@ use laprox_reference::layer::Layer;
 use laprox_reference::oracle::Rows;
 use laprox_reference::oracle::gram::{LayerGram, PairGram, Product};
 use laprox_reference::{
-    Backend, CandidatesPerHead, Error, Form, InMemory, InTurn, Policy, Reference, pipeline,
+    Backend, CandidatesPerHead, Error, Form, InMemory, InTurn, Policy, Reference, Searching, pipeline,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -47,7 +47,7 @@ fn products_agree_with_the_reference_within_their_bounds() {
         let sizes =
             Sizes { kv_heads, group_size, head_dim, hidden_dim, context_len, window_len, future_len: 3 };
         let problem = Problem::alive(sizes, Format::F32, seed);
-        let layer = Layer::new(&problem.layer_problem());
+        let layer = Layer::new(&problem.layer_problem()).unwrap();
         for form in [Form::LayerWise, Form::HeadWise] {
             for rows in [Rows::Window, Rows::Future] {
                 let host = LayerGram::of(&layer, form, rows).unwrap();
@@ -68,7 +68,7 @@ fn products_agree_with_the_reference_within_their_bounds() {
 #[test]
 fn the_bounds_of_a_product_are_small() {
     let problem = Problem::alive(Sizes::with_context(100), Format::Bf16, 3);
-    let layer = Layer::new(&problem.layer_problem());
+    let layer = Layer::new(&problem.layer_problem()).unwrap();
     let gram = DeviceGram::new(&device(), &layer, Form::LayerWise, Rows::Window).unwrap();
     let product = gram.product(&shares(gram.candidates(), 1)).unwrap();
     let (errors, values) = (product.errors.iter().sum::<f64>(), product.values.iter().sum::<f64>());
@@ -81,7 +81,7 @@ fn the_bounds_of_a_product_are_small() {
 #[test]
 fn a_layer_without_later_queries_has_no_future_form() {
     let problem = Problem::alive(Sizes::with_context(40), Format::Bf16, 3);
-    let layer = Layer::new(&problem.layer_problem());
+    let layer = Layer::new(&problem.layer_problem()).unwrap();
     assert!(DeviceGram::new(&device(), &layer, Form::LayerWise, Rows::Future).is_err());
 }
 
@@ -97,7 +97,8 @@ fn oracles_prove_the_same_on_either_path() {
     let proven = |backend: &dyn Backend| {
         let lent = problems.each_ref().map(Problem::layer_problem);
         let layers = InMemory::new(backend, lent.to_vec(), InTurn).unwrap();
-        let found = pipeline::search(backend, &layers, &policy, CandidatesPerHead(10), &|_, _| true).unwrap();
+        let found =
+            pipeline::search(backend, &layers, &policy, CandidatesPerHead(10), &Searching::FREE).unwrap();
         found.certified[0].clone().unwrap()
     };
     let (device, reference) = (proven(&gpu), proven(&Reference));
@@ -122,7 +123,7 @@ fn a_product_that_fails_ends_the_oracle() {
     for oracle in ["oracle:certified", "oracle:branch-and-bound"] {
         let policy = oracle.parse().unwrap();
         let failure =
-            pipeline::search(&gpu, &layers, &policy, CandidatesPerHead(3), &|_, _| true).unwrap_err();
+            pipeline::search(&gpu, &layers, &policy, CandidatesPerHead(3), &Searching::FREE).unwrap_err();
         assert!(matches!(failure, Error::Path { path: "gpu", .. }), "{failure}");
         assert!(failure.to_string().contains("gram_pull"), "{failure}");
         assert_eq!(failure.to_string().lines().count(), 1);

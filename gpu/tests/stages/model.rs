@@ -3,7 +3,7 @@
 use laprox_gpu::{DeviceLayer, Format, Gpu};
 use laprox_reference::{
     Backend, CandidatesPerHead, InMemory, InTurn, LayerOrdinal, LayerProblem, ModelScores, Policy, Reference,
-    RetainedSet, cut, pipeline,
+    RetainedSet, Searching, cut, pipeline,
 };
 
 use crate::common::bounds::{Bounded, U, assert_within, drift, wide};
@@ -66,7 +66,8 @@ fn normalised(layers: &[Vec<Bounded>]) -> Vec<Bounded> {
 fn kept(backend: &dyn Backend, problems: &[LayerProblem<'_>], policy: &str, per_head: usize) -> RetainedSet {
     let layers = InMemory::new(backend, problems.to_vec(), InTurn).unwrap();
     let policies = [policy.parse().unwrap()];
-    let sets = pipeline::evict(backend, &layers, &policies, &[CandidatesPerHead(per_head)]).unwrap();
+    let sets = pipeline::evict(backend, &layers, &policies, &[CandidatesPerHead(per_head)], &Searching::FREE)
+        .unwrap();
     sets.concat().remove(0)
 }
 

@@ -34,7 +34,7 @@ fn a_factor_keeps_every_norm_and_is_triangular() {
     for hidden_dim in [1, 5, 16, 40] {
         let sizes = Sizes { head_dim: 16, hidden_dim, ..Sizes::with_context(40) };
         let problem = Problem::alive(sizes, Format::F32, 3);
-        let layer = Layer::new(&problem.layer_problem());
+        let layer = Layer::new(&problem.layer_problem()).unwrap();
         let weight = problem.layer_problem().activations().output_projection;
         for (head, factor) in Factor::of_heads(&weight, problem.shape).iter().enumerate() {
             assert_eq!((factor.width(), factor.rank()), (16, hidden_dim.min(16)));
@@ -68,7 +68,7 @@ fn a_projection_without_full_rank_has_a_factor() {
 #[test]
 fn one_bf16_part_would_not_pass() {
     let problem = Problem::alive(Sizes::with_context(100), Format::Bf16, 11);
-    let layer = Layer::new(&problem.layer_problem());
+    let layer = Layer::new(&problem.layer_problem()).unwrap();
     let weight = problem.layer_problem().activations().output_projection;
     let factor = &Factor::of_heads(&weight, problem.shape)[0];
     let bounds = &Expected::new(&problem, Format::Bf16).norms[0];

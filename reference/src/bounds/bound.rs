@@ -1,5 +1,8 @@
 //! One evaluated bound: its two sides, and the evidence for its verdict.
 
+use crate::error::{Error, all_finite};
+use crate::shape::LayerIndex;
+
 /// One of the statements B1 to B9 about a layer, with the numbers of both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
@@ -40,7 +43,7 @@ pub enum Evidence {
         /// An upper bound on that probability that assumes nothing about how the draws are distributed. It decides.
         p_bound: f64,
         /// How wrong the right side could be without being noticed, relative to it, by draws about its true value: for a
-        /// smaller difference, `p_bound` stays at or above [`FALSE_ALARM_RATE`]. `None` for frequencies.
+        /// smaller difference, `p_bound` stays at or above [`FALSE_ALARM_RATE`]. `None` for frequencies, and if nothing would be noticed.
         resolution: Option<f64>,
     },
 }
@@ -51,6 +54,21 @@ pub enum Evidence {
 pub const FALSE_ALARM_RATE: f64 = 1e-6;
 
 impl Bound {
+    /// The same bound, if f64 holds its numbers.
+    ///
+    /// # Errors
+    /// [`Error::Range`] carries one that is NaN or infinite.
+    pub fn finite(self, layer: LayerIndex) -> Result<Self, Error> {
+        let evidence = match self.evidence {
+            Evidence::AtMost { rounding } => [rounding, 0.0],
+            Evidence::Equal { distance, rounding } => [distance, rounding],
+            Evidence::Chance { p_value, p_bound, .. } => [p_value, p_bound],
+        };
+        let numbers = [self.left, self.right, self.slack()];
+        all_finite(layer, self.id, numbers.iter().chain(&evidence))?;
+        Ok(self)
+    }
+
     /// `right / left`, how loose the bound is: 1 is tight. It is 1 if both sides are 0.
     #[must_use]
     pub fn ratio(&self) -> f64 {

@@ -2,7 +2,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::error::Error;
+use crate::error::{Error, finite};
 use crate::evaluate::{OutputNorms, evaluate};
 use crate::layer::Layer;
 use crate::oracle::{LayerGram, Rows};
@@ -65,18 +65,21 @@ impl<'a> LayerPairs<'a> {
     /// Projects, measures and adds up a layer's pairs, one query head in memory at a time.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the layer has no quadratic form.
+    /// [`Error::Shape`] when the layer has no quadratic form; [`Error::Range`] when f64 does not hold the squares of its pairs.
     pub fn new(layer: &'a Layer) -> Result<Self, Error> {
         let shape = layer.shape;
         let zero = DMatrix::zeros(shape.window_len, shape.hidden_dim);
         let output = |head: QueryHead| head_output(layer, head, &layer.attention.weights[head.0]);
-        Ok(Self {
+        let pairs = Self {
             layer,
             gram: LayerGram::of(layer, Form::LayerWise, Rows::Window)?,
             output_norms: OutputNorms::new(layer),
             output: shape.query_heads().map(output).fold(zero, |sum, head| sum + head),
             heads: shape.query_heads().map(|head| HeadPairs::new(layer, head)).collect(),
-        })
+        };
+        let magnitude: f64 = pairs.heads.iter().map(|head| head.magnitudes.sum()).sum();
+        finite(layer.index, "the squared sum of the pairs' norms", magnitude * magnitude)?;
+        Ok(pairs)
     }
 
     /// `sum over h of (A_h diag y_h) V_{h/G} W_h`, `[w, D]`: the sum of all pairs with weights `y_{h,i}`, `n` per head.
@@ -170,9 +173,9 @@ impl<'a> Case<'a> {
     /// Evaluates an eviction.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the set was made for other sizes.
+    /// [`Error::Shape`] when the set was made for other sizes; [`Error::Range`] when f64 does not hold an error.
     pub fn new(pairs: &'a LayerPairs<'a>, retained: LayerRetained<'_>, draws: Draws) -> Result<Self, Error> {
-        let errors = evaluate(pairs.layer, &pairs.output_norms, retained)?;
+        let errors = evaluate(pairs.layer, &pairs.output_norms, retained)?.finite(pairs.layer.index)?;
         let keeps = pairs.layer.shape.kv_heads().map(|head| retained.keeps(head)).collect();
         Ok(Self { pairs, errors, keeps, draws })
     }

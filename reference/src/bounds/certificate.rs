@@ -2,10 +2,10 @@
 
 use super::bound::{Bound, Evidence};
 use super::case::Case;
-use crate::oracle::PairGram;
 use crate::oracle::bound::{Decision, lower_bound};
 use crate::oracle::gram::indicator;
 use crate::oracle::relax::{Effort, relax};
+use crate::oracle::{PairGram, Stop};
 
 /// B9, at three points.
 #[must_use]
@@ -37,7 +37,7 @@ pub fn at_evicted_set(case: &Case<'_>) -> Bound {
 }
 
 /// A short relaxation: enough to be near the best bound on most layers.
-const EFFORT: Effort = Effort { tolerance: 1e-2, products: 8, block: 256 };
+const EFFORT: Effort = Effort { tolerance: 1e-2, products: 8, block: 256, stop: Stop::NEVER };
 
 /// The same with `x` near the minimum of `f` over `0 <= x <= 1, sum x = m`, where the tangent is highest. It bounds the
 /// part of the policy's error that no set of this size can avoid.

@@ -214,7 +214,7 @@ pub fn unbiased(pairs: &LayerPairs<'_>, trials: &Trials) -> Bound {
         evidence: Evidence::Chance {
             p_value: student_p_value(&trials.projections, distance),
             p_bound: p_bound(distance),
-            resolution: Some(least_visible(FALSE_ALARM_RATE, p_bound) / right),
+            resolution: resolution(right, [&p_bound]),
         },
     }
 }
@@ -261,8 +261,7 @@ pub fn mean_error(
     let (left, count) = (mean(&trials.squared_errors), trials.squared_errors.len() as f64);
     let distance = distance(&trials.squared_errors, right, rounding);
     let spread = trials.spread(pairs);
-    let visible = [false, true]
-        .map(|above| least_visible(FALSE_ALARM_RATE, |distance| spread.p_bound(above, distance, count)));
+    let p_bound = |above| move |distance| spread.p_bound(above, distance, count);
     Bound {
         id,
         statement,
@@ -270,10 +269,16 @@ pub fn mean_error(
         right,
         evidence: Evidence::Chance {
             p_value: student_p_value(&trials.squared_errors, distance),
-            p_bound: spread.p_bound(left > right, distance, count),
-            resolution: Some(visible[0].max(visible[1]) / right),
+            p_bound: p_bound(left > right)(distance),
+            resolution: resolution(right, [&p_bound(false), &p_bound(true)]),
         },
     }
+}
+
+/// The largest least visible distance of some bounds on a chance, relative to the right side; `None` if it is infinite.
+fn resolution<const N: usize>(right: f64, p_bounds: [&dyn Fn(f64) -> f64; N]) -> Option<f64> {
+    let visible = p_bounds.map(|p_bound| least_visible(FALSE_ALARM_RATE, p_bound) / right);
+    Some(visible.into_iter().fold(0.0, f64::max)).filter(|resolution| resolution.is_finite())
 }
 
 /// `((sum p)^2 - norm_F(O)^2) / c <= sum_k p_k^2 / (c P_k) - norm_F(O)^2 / c`, for the uniform `P`

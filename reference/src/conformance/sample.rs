@@ -1,8 +1,7 @@
 //! Paths on one sample, layer by layer: scores and errors within their bounds, and the sets that all layers' scores lead to.
 
-use super::body::{Expected, Margins, Used, hold_errors, hold_scores, policies};
+use super::body::{Expected, Margins, Used, definition, hold_errors, hold_scores, policies};
 use super::{Bounds, Path};
-use crate::backend::ReferenceLayer;
 use crate::backend::{Backend, Reference};
 use crate::budget::CandidatesPerHead;
 use crate::policy::Policy;
@@ -50,7 +49,7 @@ impl Sample {
 
     /// Holds every path's scores and errors of one layer against the reference's.
     pub fn hold_layer(&mut self, problem: &LayerProblem<'_>) {
-        let reference = ReferenceLayer::new(problem);
+        let reference = definition(problem);
         let expected = Expected::new(&reference);
         let set = every_fifth(problem.shape());
         for Shown { path, of_scores, of_errors, scored } in &mut self.shown {

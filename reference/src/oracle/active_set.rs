@@ -20,6 +20,7 @@ use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::block::Block;
 use super::relax::keep_first;
+use super::stop::Stop;
 
 /// How many candidates become free at once, on either side.
 const ENTERING: usize = 4;
@@ -46,10 +47,10 @@ impl<'a> ActiveSet<'a> {
     }
 
     /// Improves the shares until no gradient of a candidate that can fall exceeds that of one that can rise by more
-    /// than the threshold; false if nothing moved.
-    pub fn solve(&mut self, threshold: f64) -> bool {
-        let approached = self.pairwise_steps(threshold);
-        self.newton_steps(threshold) || approached
+    /// than the threshold, or the search has to end; false if nothing moved.
+    pub fn solve(&mut self, threshold: f64, stop: Stop) -> bool {
+        let approached = self.pairwise_steps(threshold, stop);
+        self.newton_steps(threshold, stop) || approached
     }
 
     /// The least gradient of a candidate that can rise, and the largest of one that can fall; at the optimum they do not
@@ -68,14 +69,14 @@ impl<'a> ActiveSet<'a> {
     }
 
     /// Exact steps between two candidates: the one with the least gradient rises, the one that then gains most falls.
-    fn pairwise_steps(&mut self, threshold: f64) -> bool {
+    fn pairwise_steps(&mut self, threshold: f64, stop: Stop) -> bool {
         let mut moved = false;
         for _ in 0..2 * self.x.len() {
             let Some((rising, falling)) = self.steepest_pair(threshold) else { break };
             let slope = self.gradient[falling] - self.gradient[rising];
             let curvature = self.block.curvature(rising, falling).max(f64::MIN_POSITIVE);
             let step = (slope / curvature).min(1.0 - self.x[rising]).min(self.x[falling]);
-            if step <= 0.0 {
+            if step <= 0.0 || stop.is_due() {
                 break;
             }
             self.x[rising] = if step == 1.0 - self.x[rising] { 1.0 } else { self.x[rising] + step };
@@ -102,11 +103,14 @@ impl<'a> ActiveSet<'a> {
         (best.1 > 0.0).then_some((rising, best.0))
     }
 
-    fn newton_steps(&mut self, threshold: f64) -> bool {
+    fn newton_steps(&mut self, threshold: f64, stop: Stop) -> bool {
         self.free = (0..self.x.len()).filter(|&i| self.x[i] > 0.0 && self.x[i] < 1.0).collect();
         let (mut moved, mut before) = (false, f64::INFINITY);
         // Every step lowers the value or shortens the list of free candidates; the limit guards against rounding.
         for _ in 0..8 * self.x.len() + 16 {
+            if stop.is_due() {
+                break;
+            }
             if let Some(step) = self.newton_step() {
                 moved |= step.length > 0.0;
                 if step.blocked {

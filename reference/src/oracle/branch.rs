@@ -13,6 +13,7 @@ use super::convexify::Convexified;
 use super::exhaustive::{best_set, set_count};
 use super::gram::{PairGram, indicator};
 use super::relax::{Effort, Relaxed, relax};
+use super::stop::Stop;
 use super::swap::{Eviction, round, swap};
 use crate::error::Error;
 
@@ -33,6 +34,12 @@ pub struct Limits {
     pub swap_rounds: usize,
 }
 
+/// The most candidates of a search to the optimum.
+pub const MOST_CANDIDATES: usize = 512;
+
+/// The nodes after which a search to the optimum gives up: minutes, at the most candidates that it takes on.
+pub const MOST_NODES: usize = 20_000;
+
 impl Limits {
     /// To the optimum, up to rounding, with `block` candidates in the small problems.
     #[must_use]
@@ -40,9 +47,9 @@ impl Limits {
         Self {
             // Rounding keeps bound and error apart, and sets that tie would all be searched.
             gap: 1e-9,
-            nodes: usize::MAX,
+            nodes: MOST_NODES,
             leaf_sets: 4096,
-            effort: Effort { tolerance: 1e-10, products: 10_000, block },
+            effort: Effort { tolerance: 1e-10, products: 10_000, block, stop: Stop::NEVER },
             convexify: true,
             swap_rounds: 100,
         }
@@ -58,9 +65,18 @@ pub struct Certified {
     pub squared_lower_bound: f64,
     /// The nodes visited: relaxed, or with all their sets tried.
     pub nodes: usize,
+    /// Whether the search ended by itself: the gap is closed as far as it should be. If not, a limit or a [`Stop`] ended it.
+    pub ended: bool,
 }
 
 impl Certified {
+    /// A set of which nothing is known yet: not its error, and no bound but zero.
+    #[must_use]
+    pub fn unmeasured(evicted: &[usize]) -> Self {
+        let eviction = Eviction { evicted: evicted.to_vec(), squared_error: f64::INFINITY };
+        Self { eviction, squared_lower_bound: 0.0, nodes: 0, ended: false }
+    }
+
     /// `norm(Delta) / bound - 1`, in norms; 0 if both are 0.
     #[must_use]
     pub fn gap(&self) -> f64 {
@@ -107,7 +123,8 @@ impl Ord for Node {
 
 /// Searches for the best `count` candidates to evict, from the set `start`, and proves how good the result is.
 ///
-/// `watch` receives every new bound and ends the search by returning false; the result is then still valid.
+/// `watch` receives every new bound and ends the search by returning false, as [`Effort::stop`] does; the result is then
+/// still valid.
 ///
 /// # Errors
 /// As [`PairGram::product`].
@@ -123,7 +140,10 @@ pub fn certify(
 ) -> Result<Certified, Error> {
     assert_eq!(start.len(), count, "the start evicts as many candidates as it should");
     let decisions = vec![Decision::Open; gram.candidates()];
-    let best = swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds)?;
+    let best = match swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds) {
+        Err(Error::Stopped) => return Ok(Certified::unmeasured(start)),
+        best => best?,
+    };
     let x = indicator(gram.candidates(), &best.evicted);
     let mut search = Search {
         gram,
@@ -139,10 +159,11 @@ pub fn certify(
         stopped: false,
         watch,
     };
-    search.solve(Vec::new(), x, 0.0)?;
-    search.pending = f64::INFINITY;
-    while search.step()? {}
-    Ok(search.state())
+    match search.run(x) {
+        // What was being split keeps its bound.
+        Ok(()) | Err(Error::Stopped) => Ok(search.state()),
+        Err(error) => Err(error),
+    }
 }
 
 struct Search<'a> {
@@ -165,15 +186,29 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn run(&mut self, x: Vec<f64>) -> Result<(), Error> {
+        self.solve(Vec::new(), x, 0.0)?;
+        self.pending = f64::INFINITY;
+        while self.step()? {}
+        Ok(())
+    }
+
     fn state(&self) -> Certified {
         let least = self.open.peek().map_or(f64::INFINITY, Node::bound);
         let bound = least.min(self.settled).min(self.pending).min(self.best.squared_error);
-        Certified { eviction: self.best.clone(), squared_lower_bound: bound, nodes: self.nodes }
+        let (eviction, nodes) = (self.best.clone(), self.nodes);
+        let state = Certified { eviction, squared_lower_bound: bound, nodes, ended: false };
+        let searched = self.open.is_empty() && self.pending == f64::INFINITY && !self.stopped;
+        Certified { ended: searched || state.gap() <= self.limits.gap, ..state }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped || self.limits.effort.stop.is_due()
     }
 
     /// Splits the node with the least bound; false when the search is over.
     fn step(&mut self) -> Result<bool, Error> {
-        if self.stopped || self.nodes >= self.limits.nodes || self.state().gap() <= self.limits.gap {
+        if self.is_stopped() || self.nodes >= self.limits.nodes || self.state().gap() <= self.limits.gap {
             return Ok(false);
         }
         let Some(node) = self.open.pop() else { return Ok(false) };
@@ -209,9 +244,14 @@ impl Search<'_> {
         }
         let mut relaxed = self.relax(&decided, &decisions, x, parent_bound)?;
         relaxed.lower_bound.value = relaxed.lower_bound.value.max(parent_bound);
-        self.start_swaps(round(&relaxed, self.count))?;
+        let swapped = self.start_swaps(round(&relaxed, self.count));
         if relaxed.lower_bound.value < self.best.squared_error {
             self.open.push(Node { decided, relaxed });
+        }
+        match swapped {
+            // The node's bound is known all the same.
+            Err(Error::Stopped) => self.stopped = true,
+            swapped => swapped?,
         }
         Ok(())
     }

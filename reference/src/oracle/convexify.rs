@@ -26,9 +26,12 @@
 //! error, `N gamma_{N+1}` for a matrix of unit diagonal (Rump 2006), and the rounding of the matrix's entries, row sum
 //! by row sum (Gershgorin). If it fails, `lambda` is zero.
 
+use std::time::Duration;
+
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
 use super::gram::{PairGram, Product};
+use super::stop::Stop;
 use crate::error::Error;
 use crate::rounding::gamma;
 
@@ -81,13 +84,16 @@ pub fn summary(diagonal: Vec<f64>, inverse_times: impl Fn(&[f64]) -> Vec<f64>) -
 }
 
 /// A `lambda` for which `M - Diag(lambda)` is proven positive semidefinite. It forms `M`, so the candidates must be few
-/// enough for a dense factorisation.
+/// enough for a dense factorisation. Zeros if the search has to end before that is done.
 #[must_use]
-pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
+pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor, stop: Stop) -> Vec<f64> {
     let candidates = gram.candidates();
     // A candidate that weighs nothing has nothing to move, and would make the matrix singular.
     let heavy: Vec<usize> = (0..candidates).filter(|&candidate| gram.diagonal()[candidate] > 0.0).collect();
     let mut lambda = vec![0.0; candidates];
+    if stop.is_within(factorisation_time(heavy.len())) {
+        return lambda;
+    }
     let Some(matrix) = gram.blocks(&heavy).into_iter().next().filter(|_| !heavy.is_empty()) else {
         return lambda;
     };
@@ -97,6 +103,9 @@ pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
     let Some((inverse, largest)) = factor.inverse(&matrix) else { return lambda };
     let unit = matrix.diagonal();
     for share in [0.98, 0.9, 0.75, 0.5] {
+        if stop.is_due() {
+            break;
+        }
         let moved: Vec<f64> = inverse.iter().map(|entry| share / (entry * largest)).collect();
         moved.iter().enumerate().for_each(|(i, moved)| matrix[(i, i)] = unit[i] - moved);
         if factor.succeeds(&matrix) {
@@ -107,6 +116,11 @@ pub fn diagonal(gram: &dyn PairGram, factor: &dyn Factor) -> Vec<f64> {
         }
     }
     lambda
+}
+
+/// About the time of an inverse, which cannot be stopped: `2 N^3` operations, a few in a nanosecond.
+fn factorisation_time(candidates: usize) -> Duration {
+    Duration::from_nanos((candidates as u64).saturating_pow(3))
 }
 
 /// A matrix scaled to a unit diagonal, less the allowance for rounding.

@@ -11,18 +11,20 @@
 //! One product `M x` costs two attention-sized products, `4 H w n d` multiply-adds. The head-wise form drops the terms
 //! between different query heads: `E` is then one matrix per head, and norms and inner products add over heads.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use nalgebra::{DMatrix, DMatrixView};
 
 use crate::attend::Attention;
-use crate::error::Error;
+use crate::error::{Error, all_finite, finite};
 use crate::layer::Layer;
 use crate::output_error::Form;
 use crate::rounding::gamma;
-use crate::shape::{KvHead, QueryHead};
+use crate::shape::{KvHead, LayerIndex, QueryHead};
 
 use super::convexify;
+use super::stop::Stop;
 
 /// The query rows whose attention weighs the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +71,18 @@ pub struct Product {
     pub root_loss: f64,
 }
 
+impl Product {
+    /// The same product, if f64 holds its values.
+    ///
+    /// # Errors
+    /// [`Error::Range`]
+    pub fn finite(self, layer: LayerIndex) -> Result<Self, Error> {
+        finite(layer, "the squared drop error", self.value)?;
+        all_finite(layer, "the gradient of the squared drop error", &self.values)?;
+        Ok(self)
+    }
+}
+
 /// The quadratic form of evicting candidates. They are indexed in the order (layer, KV head, position).
 pub trait PairGram: Send + Sync {
     /// How many candidates there are.
@@ -77,7 +91,8 @@ pub trait PairGram: Send + Sync {
     /// `M x`.
     ///
     /// # Errors
-    /// [`Error::Path`] when a device that computes it fails.
+    /// [`Error::Path`] when a device that computes it fails; [`Error::Range`] when f64 does not hold it; [`Error::Stopped`]
+    /// when the search has to end.
     fn product(&self, x: &[f64]) -> Result<Product, Error>;
 
     /// `M_ii` for every candidate.
@@ -100,9 +115,10 @@ pub trait PairGram: Send + Sync {
 /// One layer's `M`, in f64.
 #[derive(Clone, Debug)]
 pub struct LayerGram<'a> {
-    layer: &'a Layer,
+    layer: Cow<'a, Layer>,
     form: Form,
-    attention: &'a Attention,
+    rows: Rows,
+    stop: Stop,
     diagonal: Vec<f64>,
     /// `norm2(a_{h,i})` of the candidates, per query head.
     attention_norms: Vec<Vec<f64>>,
@@ -116,19 +132,30 @@ impl<'a> LayerGram<'a> {
     /// # Errors
     /// [`Error::Shape`] when the layer holds no such rows.
     pub fn of(layer: &'a Layer, form: Form, rows: Rows) -> Result<Self, Error> {
-        let attention = rows.attention(layer)?;
+        Self::new(Cow::Borrowed(layer), form, rows, Stop::NEVER)
+    }
+
+    fn new(layer: Cow<'a, Layer>, form: Form, rows: Rows, stop: Stop) -> Result<Self, Error> {
+        let attention = rows.attention(&layer)?;
         let candidate_len = layer.shape.candidate_len();
         let columns = |weights: &DMatrix<f64>| (0..candidate_len).map(|i| weights.column(i).norm()).collect();
         let value_norms = |values: &DMatrix<f64>| (0..candidate_len).map(|i| values.row(i).norm()).collect();
         let mut gram = Self {
-            layer,
-            form,
-            attention,
-            diagonal: Vec::new(),
             attention_norms: attention.weights.iter().map(columns).collect(),
             value_norms: layer.values.iter().map(value_norms).collect(),
+            layer,
+            form,
+            rows,
+            stop,
+            diagonal: Vec::new(),
         };
-        gram.diagonal = layer.query_groups().flat_map(|(_, group)| gram.group_diagonal(&group)).collect();
+        let mut diagonal = Vec::new();
+        for (_, group) in gram.layer.query_groups() {
+            stop.check()?;
+            diagonal.extend(gram.group_diagonal(&group));
+        }
+        all_finite(gram.layer.index, "the squared drop error of a slot", &diagonal)?;
+        gram.diagonal = diagonal;
         Ok(gram)
     }
 
@@ -157,8 +184,13 @@ impl<'a> LayerGram<'a> {
         self.layer.shape.candidate_len()
     }
 
+    /// `A_h` of the rows.
+    fn weights(&self) -> &[DMatrix<f64>] {
+        &self.rows.attention(&self.layer).expect("looked at when the form was made").weights
+    }
+
     fn attention(&self, head: QueryHead) -> DMatrixView<'_, f64> {
-        self.attention.weights[head.0].columns(0, self.candidate_len())
+        self.weights()[head.0].columns(0, self.candidate_len())
     }
 
     fn values(&self, head: QueryHead) -> DMatrixView<'_, f64> {
@@ -253,7 +285,8 @@ impl PairGram for LayerGram<'_> {
     }
 
     fn product(&self, x: &[f64]) -> Result<Product, Error> {
-        Ok(Self::product(self, x))
+        self.stop.check()?;
+        Self::product(self, x).finite(self.layer.index)
     }
 
     fn diagonal(&self) -> &[f64] {
@@ -280,7 +313,7 @@ impl PairGram for LayerGram<'_> {
     /// An entry is a sum of products of inner products of `w`, and of `D` after `d`, terms.
     fn magnitudes(&self) -> Vec<f64> {
         let shape = self.layer.shape;
-        let terms = shape.window_len.max(self.attention.weights[0].nrows())
+        let terms = shape.window_len.max(self.weights()[0].nrows())
             + shape.hidden_dim
             + 2 * shape.head_dim
             + shape.query_heads * shape.query_heads
@@ -301,7 +334,29 @@ impl PairGram for LayerGram<'_> {
         if self.candidates() > convexify::MOST_CANDIDATES {
             return vec![0.0; self.candidates()];
         }
-        convexify::diagonal(self, &convexify::Nalgebra)
+        convexify::diagonal(self, &convexify::Nalgebra, self.stop)
+    }
+}
+
+impl LayerGram<'static> {
+    /// The form of a layer, with its own copy of the numbers that it needs.
+    ///
+    /// # Errors
+    /// As [`LayerGram::of`]; [`Error::Stopped`] when the search has to end.
+    pub fn kept(layer: &Layer, form: Form, rows: Rows, stop: Stop) -> Result<Self, Error> {
+        let attention = Attention { logits: Vec::new(), weights: rows.attention(layer)?.weights.clone() };
+        let (attention, future_attention) = match rows {
+            Rows::Window => (attention, None),
+            Rows::Future => (Attention::default(), Some(attention)),
+        };
+        let kept = Layer {
+            attention,
+            future_attention,
+            values: layer.values.clone(),
+            output_projection: layer.output_projection.clone(),
+            ..Layer::unseen(layer.index, layer.shape)
+        };
+        Self::new(Cow::Owned(kept), form, rows, stop)
     }
 }
 

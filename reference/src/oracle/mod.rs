@@ -28,9 +28,11 @@ pub mod exhaustive;
 pub mod gram;
 pub mod relax;
 pub mod renormalised;
+pub mod stop;
 pub mod swap;
 
 pub use branch::{Certified, Limits, certify};
 pub use exhaustive::exhaustive;
 pub use gram::{LayerGram, PairGram, Rows, StackedGram};
+pub use stop::Stop;
 pub use swap::Eviction;

@@ -12,6 +12,7 @@ use super::active_set::ActiveSet;
 use super::block::Block;
 use super::bound::{Decision, LowerBound, lower_bound};
 use super::gram::{PairGram, Product};
+use super::stop::Stop;
 use crate::error::Error;
 
 /// The limits of the work on a relaxation.
@@ -23,6 +24,8 @@ pub struct Effort {
     pub products: usize,
     /// The most candidates in a small problem.
     pub block: usize,
+    /// Ends the work early.
+    pub stop: Stop,
 }
 
 /// A point of the relaxation, with the best lower bound seen on the way to it.
@@ -40,7 +43,7 @@ pub struct Relaxed {
 /// candidates must have their values in `start`.
 ///
 /// # Errors
-/// As [`PairGram::product`].
+/// As [`PairGram::product`]; a relaxation that has to end after its start is measured returns the bound proven by then.
 pub fn relax(
     gram: &dyn PairGram,
     decisions: &[Decision],
@@ -58,7 +61,12 @@ pub fn relax(
         if !watch(bound.value) || near || !relaxed.improve(gram, decisions, effort) {
             break;
         }
-        relaxed.product = gram.product(&relaxed.x)?;
+        relaxed.product = match gram.product(&relaxed.x) {
+            Ok(product) => product,
+            // The bound holds, whatever the point.
+            Err(Error::Stopped) => break,
+            Err(error) => return Err(error),
+        };
         relaxed.lower_bound = bound.max(lower_bound(&relaxed.product, decisions, count));
         if relaxed.product.value >= value && relaxed.lower_bound == bound {
             // Only rounding is left to gain.
@@ -77,7 +85,7 @@ impl Relaxed {
         let mut active = ActiveSet::new(&block, of(&self.x), of(&self.product.values));
         // The gradients' mean is `value / sum x`. A threshold that is a share of it leaves a gap of that share of the value.
         let mean = self.product.value / self.x.iter().sum::<f64>();
-        let moved = active.solve(0.1 * effort.tolerance * mean);
+        let moved = active.solve(0.1 * effort.tolerance * mean, effort.stop);
         for (&candidate, &share) in candidates.iter().zip(&active.x) {
             self.x[candidate] = share;
         }

@@ -1,4 +1,4 @@
-//! A local optimum of the `renormalised` objective: swaps until no promising one lowers the error.
+//! A good set for the `renormalised` objective: swaps until none among the most promising slots lowers the error.
 //!
 //! Dividing by the retained mass makes the objective a ratio, so there is no quadratic form and no bound to prove. The
 //! search can only make good moves. In shares `q_{h,i}[t]` of the retained mass (see the module `state`), evicting slot
@@ -16,7 +16,8 @@
 //!
 //! (module `change`); head-wise, `R` and the norm are taken head by head and added. A round ranks all slots by the
 //! change that flipping each alone makes, and tries every pair of the best on either side. It applies the best swaps
-//! one by one, each only if the error, computed anew from the logits, falls.
+//! one by one, each only if the error, computed anew from the logits, falls. Other swaps may still lower it: the result need not
+//! be a local optimum.
 
 mod change;
 mod state;
@@ -26,6 +27,7 @@ use crate::retained::LayerRetained;
 use crate::shape::KvHead;
 
 use super::relax::keep_first;
+use super::stop::Stop;
 use crate::output_error::Form;
 use change::{ChosenPairs, GroupGrams, flip_changes};
 use state::State;
@@ -49,11 +51,13 @@ pub struct Limits {
     pub slots: usize,
     /// The most rounds.
     pub rounds: usize,
+    /// Ends the search early.
+    pub stop: Stop,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { slots: 32, rounds: 200 }
+        Self { slots: 32, rounds: 200, stop: Stop::NEVER }
     }
 }
 
@@ -61,21 +65,35 @@ impl Default for Limits {
 /// the layer; swaps may cross its KV heads. The error is never above the start's.
 #[must_use]
 pub fn improve(layer: &Layer, form: Form, start: LayerRetained<'_>) -> Vec<Vec<u32>> {
-    improve_within(layer, form, start, Limits::default())
+    improve_within(layer, form, start, Limits::default()).retained
+}
+
+/// The set in which a search ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Improved {
+    /// The candidates that each KV head retains, ascending.
+    pub retained: Vec<Vec<u32>>,
+    /// Whether no promising swap was left. If not, the limit of rounds or a [`Stop`] ended the search.
+    pub ended: bool,
 }
 
 /// [`improve`] within given limits.
 #[must_use]
-pub fn improve_within(layer: &Layer, form: Form, start: LayerRetained<'_>, limits: Limits) -> Vec<Vec<u32>> {
+pub fn improve_within(layer: &Layer, form: Form, start: LayerRetained<'_>, limits: Limits) -> Improved {
+    let Some(grams) = GroupGrams::new(layer, form, limits.stop) else {
+        let retained = layer.shape.kv_heads().map(|head| candidates(layer, start.head(head))).collect();
+        return Improved { retained, ended: false };
+    };
     let keeps = layer.shape.kv_heads().map(|head| start.keeps(head)).collect();
-    let mut search =
-        Search { state: State::new(layer, form, keeps), grams: GroupGrams::new(layer, form), limits };
-    for _ in 0..limits.rounds {
-        if !search.round() {
-            break;
-        }
-    }
-    search.state.retained()
+    let mut search = Search { state: State::new(layer, form, keeps), grams, limits };
+    let exhausted = (0..limits.rounds).any(|_| limits.stop.is_due() || !search.round());
+    Improved { retained: search.state.retained(), ended: exhausted && !limits.stop.is_due() }
+}
+
+/// Those of some positions that are candidates.
+fn candidates(layer: &Layer, positions: &[u32]) -> Vec<u32> {
+    let len = layer.shape.candidate_len();
+    positions.iter().copied().filter(|&position| (position as usize) < len).collect()
 }
 
 struct Search<'a> {
@@ -89,6 +107,9 @@ impl Search<'_> {
     fn round(&mut self) -> bool {
         let mut used = Vec::new();
         for (evict, retain) in self.improving_swaps() {
+            if self.limits.stop.is_due() {
+                break;
+            }
             if used.contains(&evict) || used.contains(&retain) {
                 continue;
             }

@@ -35,7 +35,7 @@ pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
 /// A round chooses up to `most` candidates by their own changes and then tries all swaps among them in full.
 ///
 /// # Errors
-/// As [`PairGram::product`].
+/// As [`PairGram::product`]; a search that has to end after the start is measured returns its best set.
 pub fn swap(
     gram: &dyn PairGram,
     decisions: &[Decision],
@@ -45,6 +45,7 @@ pub fn swap(
 ) -> Result<Eviction, Error> {
     let mut x = indicator(gram.candidates(), start);
     let mut product = gram.product(&x)?;
+    let mut measured = x.clone();
     for _ in 0..rounds {
         let candidates = promising(gram, decisions, &x, &product.values, most);
         let block = Block::new(gram.blocks(&candidates));
@@ -65,9 +66,15 @@ pub fn swap(
         for (&candidate, &evicted) in candidates.iter().zip(&swaps.evicted) {
             x[candidate] = f64::from(u8::from(evicted));
         }
-        product = gram.product(&x)?;
+        match gram.product(&x) {
+            Ok(next) => product = next,
+            // The last set whose error is known.
+            Err(Error::Stopped) => break,
+            Err(error) => return Err(error),
+        }
+        measured.clone_from(&x);
     }
-    let evicted = (0..x.len()).filter(|&candidate| x[candidate] == 1.0).collect();
+    let evicted = (0..x.len()).filter(|&candidate| measured[candidate] == 1.0).collect();
     Ok(Eviction { evicted, squared_error: product.value })
 }
 

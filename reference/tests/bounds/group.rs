@@ -52,7 +52,7 @@ fn the_attention_form_pairs_one_heads_attention_with_anothers_values() {
     problem.projection = vec![1.0, 0.0];
     let (form, cost) = attention_form_and_cost(&problem);
     assert_eq!((form, cost), (4.0, 8.0));
-    let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)));
+    let layer = ReferenceLayer::new(&problem.layer_problem(LayerIndex(0))).unwrap();
     let score = |rule: &str| {
         scored(&layer, &policy(&format!("laprox:pool=none,gqa={rule}"))).unwrap().values().next().unwrap()
     };

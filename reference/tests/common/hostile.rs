@@ -49,7 +49,7 @@ pub fn hostile(sizes: Sizes, seed: u64) -> Problem {
 
 #[must_use]
 pub fn layer(problem: &Problem) -> ReferenceLayer {
-    ReferenceLayer::new(&problem.layer_problem(LayerIndex(0)))
+    ReferenceLayer::new(&problem.layer_problem(LayerIndex(0))).unwrap()
 }
 
 #[must_use]

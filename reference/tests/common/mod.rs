@@ -90,7 +90,7 @@ pub fn with_options(name: &str, options: &str) -> String {
 #[must_use]
 pub fn model_scores(layers: &[Problem], policy: &Policy) -> ModelScores {
     let problems = layers.iter().enumerate().map(|(index, layer)| layer.layer_problem(LayerIndex(index)));
-    let prepared: Vec<_> = problems.map(|problem| ReferenceLayer::new(&problem)).collect();
+    let prepared: Vec<_> = problems.map(|problem| ReferenceLayer::new(&problem).unwrap()).collect();
     let scores = prepared.iter().map(|layer| scored(layer, policy).unwrap()).collect();
     let queries = policy.queries_read(layers[0].sizes.window_len).unwrap();
     let statistics = [Statistic::OutputNorm, Statistic::AttentionEntropy, Statistic::AttentionVariance];

@@ -3,7 +3,7 @@
 use laprox_reference::Form;
 use laprox_reference::layer::Layer;
 use laprox_reference::oracle::relax::Effort;
-use laprox_reference::oracle::{Certified, Limits, PairGram, Rows};
+use laprox_reference::oracle::{Certified, Limits, PairGram, Rows, Stop};
 use laprox_reference::{OutputError, OutputErrors};
 
 use crate::common::compare::gamma;
@@ -22,7 +22,7 @@ pub fn to_the_end(leaf_sets: usize) -> Limits {
 /// Limits under which a search ends early.
 #[must_use]
 pub fn early(nodes: usize) -> Limits {
-    let effort = Effort { tolerance: 1e-4, products: 20, block: 8 };
+    let effort = Effort { tolerance: 1e-4, products: 20, block: 8, stop: Stop::NEVER };
     Limits { gap: 0.0, nodes, leaf_sets: 4, effort, convexify: true, swap_rounds: 2 }
 }
 

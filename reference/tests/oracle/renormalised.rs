@@ -76,7 +76,10 @@ impl Case {
 
     fn improved(&self, limits: Limits) -> Vec<usize> {
         let start = without(&self.layer, &self.start);
-        evicted(&self.layer, &improve_within(&self.layer, self.form, start.layer(LayerOrdinal(0)), limits))
+        evicted(
+            &self.layer,
+            &improve_within(&self.layer, self.form, start.layer(LayerOrdinal(0)), limits).retained,
+        )
     }
 
     fn error(&self, evicted: &[usize]) -> f64 {

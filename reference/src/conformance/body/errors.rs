@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Used, output_norm, prepare, report, run};
+use super::{Used, definition, output_norm, prepare, report, run};
 use crate::backend::PreparedLayer;
 use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
@@ -20,9 +20,8 @@ pub fn whole_number_errors_are_equal_to_the_bit(paths: &[Path]) {
     run(96, &whole_problems(60), |whole| {
         let problem = whole.problem.layer_problem(LayerIndex(0));
         let retained = whole.problem.retained(&whole.keeps);
-        let expected = ReferenceLayer::new(&problem)
-            .evaluate(retained.layer(LayerOrdinal(0)))
-            .expect("a set of these sizes");
+        let expected =
+            definition(&problem).evaluate(retained.layer(LayerOrdinal(0))).expect("a set of these sizes");
         for path in paths {
             let found = prepare(path, &problem)
                 .evaluate(retained.layer(LayerOrdinal(0)))
@@ -73,7 +72,7 @@ fn hold_errors_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
     let mut used = vec![Used::default(); paths.len()];
     run(cases, strategy, |problem| {
         let layer_problem = problem.layer_problem(LayerIndex(0));
-        let reference = ReferenceLayer::new(&layer_problem);
+        let reference = definition(&layer_problem);
         let seed = problem.seed.unwrap_or_default();
         for keeps in [problem.some_kept(seed), problem.all_kept(), problem.all_evicted()] {
             let retained = problem.retained(&keeps);

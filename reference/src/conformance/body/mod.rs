@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::Path;
 use super::compare::{Stated, assert_agrees};
-use crate::backend::PreparedLayer;
+use crate::backend::{PreparedLayer, ReferenceLayer};
 use crate::policies::POLICIES;
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
@@ -18,6 +18,11 @@ use crate::score::Score;
 use crate::scored::LayerScores;
 use crate::scores::HeadScores;
 use crate::statistic::Statistic;
+
+/// The layer that paths are held against.
+pub fn definition(problem: &LayerProblem<'_>) -> ReferenceLayer {
+    ReferenceLayer::new(problem).expect("f64 holds the numbers of a problem to agree on")
+}
 
 pub use errors::{
     a_set_of_another_size_is_refused, errors_are_within_their_bounds,

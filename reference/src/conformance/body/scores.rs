@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Used, heads, output_norm, policies, prepare, report, run, score, scored};
+use super::{Used, definition, heads, output_norm, policies, prepare, report, run, score, scored};
 use crate::backend::ReferenceLayer;
 use crate::conformance::Path;
 use crate::conformance::problem::{Problem, around_tiles, problems, sharp_problems};
@@ -17,7 +17,7 @@ use crate::shape::LayerIndex;
 pub fn whole_number_scores_are_equal_to_the_bit(paths: &[Path]) {
     run(96, &whole_problems(60), |whole| {
         let problem = whole.problem.layer_problem(LayerIndex(2));
-        let reference = ReferenceLayer::new(&problem);
+        let reference = definition(&problem);
         for path in paths {
             let layer = prepare(path, &problem);
             for policy in policies().iter().filter(|policy| is_whole(policy, &whole)) {
@@ -84,7 +84,7 @@ fn hold_scores_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strat
     let mut used = vec![Used::default(); paths.len()];
     run(cases, strategy, |problem| {
         let layer_problem = problem.layer_problem(LayerIndex(1));
-        let reference = ReferenceLayer::new(&layer_problem);
+        let reference = definition(&layer_problem);
         let expected = Expected::new(&reference);
         for (path, used) in paths.iter().zip(&mut used) {
             let bounds = Bounds::new(&layer_problem, &reference, path.arithmetic);

@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{heads, policies, prepare, run, score, scored};
-use crate::backend::ReferenceLayer;
+use super::{definition, heads, policies, prepare, run, score, scored};
 use crate::backend::{Backend, Reference};
 use crate::budget::CandidatesPerHead;
 use crate::conformance::Path;
@@ -19,7 +18,7 @@ use crate::shape::{KvHead, LayerIndex, LayerOrdinal};
 pub fn retained_sets_agree_up_to_near_ties(paths: &[Path]) {
     run(64, &(problems_with_candidates(), any::<u64>()), |(problem, seed)| {
         let layer_problem = problem.layer_problem(LayerIndex(0));
-        let reference = ReferenceLayer::new(&layer_problem);
+        let reference = definition(&layer_problem);
         let per_head = CandidatesPerHead((seed % (problem.sizes.candidate_len as u64 + 1)) as usize);
         for path in paths {
             let layer = prepare(path, &layer_problem);

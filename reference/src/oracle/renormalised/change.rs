@@ -16,7 +16,7 @@ use crate::output_error::Form;
 use crate::shape::{KvHead, QueryHead};
 
 use super::state::State;
-use super::{LEAST_SHARE, Slot};
+use super::{LEAST_SHARE, Slot, Stop};
 
 /// The data for the flips of all candidates that no round changes: per KV head, pairs of query heads of its group.
 pub(super) struct GroupGrams<'a> {
@@ -34,13 +34,14 @@ struct PairOfHeads {
 }
 
 impl<'a> GroupGrams<'a> {
-    pub fn new(layer: &'a Layer, form: Form) -> Self {
+    /// `None` if the search has to end.
+    pub fn new(layer: &'a Layer, form: Form, stop: Stop) -> Option<Self> {
         let pairs = |(_, group): (KvHead, Vec<QueryHead>)| {
             let pairs = group.iter().flat_map(|&one| group.iter().map(move |&two| (one, two)));
             let pairs = pairs.filter(|(one, two)| form == Form::LayerWise || one == two);
-            pairs.map(|(one, two)| PairOfHeads::new(layer, one, two)).collect()
+            (!stop.is_due()).then(|| pairs.map(|(one, two)| PairOfHeads::new(layer, one, two)).collect())
         };
-        Self { layer, groups: layer.query_groups().map(pairs).collect() }
+        Some(Self { layer, groups: layer.query_groups().map(pairs).collect::<Option<_>>()? })
     }
 }
 
