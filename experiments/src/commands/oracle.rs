@@ -1,11 +1,10 @@
 //! `laprox oracle`
 
 use std::iter::Sum;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::Certified;
 use laprox_reference::{
@@ -18,6 +17,7 @@ use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
 use crate::group::distinct;
+use crate::interrupt;
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
-    let interrupted = interrupted()?;
+    let interrupted = interrupt::stop();
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
     let dump = open_dump(&folder)?;
 
@@ -73,14 +73,6 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let budgets = arguments.budgets.clone();
     let results = Results { provenance, oracle: arguments.oracle, budgets, rows };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))
-}
-
-/// Set by Ctrl-C.
-fn interrupted() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("waiting for Ctrl-C")?;
-    Ok(interrupted)
 }
 
 /// The policies to compare with; within layers, if the oracle is.
