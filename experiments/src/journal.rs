@@ -157,7 +157,12 @@ impl Folder {
             replace(path, config)?;
             lock = hold(path)?;
         }
-        let folder = Self { path: path.to_owned(), run, staging: Staging::within(path)?, _lock: lock };
+        let folder = Self {
+            path: path.to_owned(),
+            run,
+            staging: Staging::within(path).with_context(name)?,
+            _lock: lock,
+        };
         if !replaces && found.as_deref() != Some(config) {
             folder.put(CONFIG, config)?;
         }
@@ -174,7 +179,10 @@ impl Folder {
         let of_run = digests.get(CONFIG) == Some(&self.run);
         let name = misfit.map_or(mark::NAME, |(name, _)| name);
         if misfit.is_some() || !of_run {
-            note(format_args!("{}: not as it was written, the results are made anew", self.path.join(name).display()));
+            note(format_args!(
+                "{}: not as it was written, the results are made anew",
+                self.path.join(name).display()
+            ));
         }
         misfit.is_none() && of_run
     }
@@ -265,7 +273,8 @@ fn is_run(path: &Path) -> bool {
     let config = fs::read(path.join(CONFIG)).ok();
     let config: Option<Value> = config.and_then(|text| serde_json::from_slice(&text).ok());
     let describes = |config: Value| {
-        config["config"].is_object() && ["version", "commit", "path", "seed"].iter().all(|key| !config["provenance"][key].is_null())
+        config["config"].is_object()
+            && ["version", "commit", "path", "seed"].iter().all(|key| !config["provenance"][key].is_null())
     };
     config.is_some_and(describes) && holds_only_results(path)
 }
@@ -284,7 +293,8 @@ fn is_recorded(path: &Path, run: &str) -> bool {
 
 /// Whether every entry of a folder is one that a run leaves.
 fn holds_only_results(path: &Path) -> bool {
-    let is_units = |entry: &DirEntry| entry.file_name() == UNITS && entries(&entry.path()).all(|unit| is_unit(&unit));
+    let is_units =
+        |entry: &DirEntry| entry.file_name() == UNITS && entries(&entry.path()).all(|unit| is_unit(&unit));
     let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
     entries(path).all(|entry| {
         let is_result = FILES.iter().any(|name| entry.file_name() == *name) && is_file(&entry);

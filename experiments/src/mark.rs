@@ -65,6 +65,7 @@ pub fn fits(folder: &Path, name: &str, digest: &str) -> bool {
 #[must_use]
 pub fn is_ours(folder: &Path) -> bool {
     let (Some(digests), Ok(entries)) = (read(folder), fs::read_dir(folder)) else { return false };
-    let is_known = |name: &str| name == NAME || digests.get(name).is_some_and(|digest| fits(folder, name, digest));
+    let is_known =
+        |name: &str| name == NAME || digests.get(name).is_some_and(|digest| fits(folder, name, digest));
     entries.into_iter().all(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_known)))
 }

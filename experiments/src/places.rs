@@ -7,11 +7,12 @@ use laprox_fixtures::staging::Staging;
 
 use crate::cli::Command;
 use crate::printed::{Printed, config_beside};
+use crate::tables::runs::Runs;
 
 /// The paths of a command.
 #[derive(Default)]
 struct Paths<'a> {
-    inputs: Vec<&'a Path>,
+    inputs: Vec<PathBuf>,
     outputs: Vec<PathBuf>,
     /// The folder that a stopped run goes on in.
     results: Option<&'a Path>,
@@ -23,63 +24,52 @@ struct Paths<'a> {
 /// # Errors
 /// One line that names both paths, or the folder.
 pub fn check(command: &Command) -> Result<()> {
-    let Paths { inputs, mut outputs, results } = paths(command);
-    outputs.extend(results.map(Path::to_owned));
+    let Paths { inputs, outputs, results } = paths(command)?;
     for (index, output) in outputs.iter().enumerate() {
-        for input in &inputs {
-            require_apart(output, input, "read")?;
-        }
-        for other in &outputs[..index] {
-            require_apart(output, other, "written")?;
-        }
+        inputs.iter().try_for_each(|input| require_apart(output, input, "read"))?;
+        outputs[..index].iter().try_for_each(|other| require_apart(output, other, "written"))?;
     }
     results.map_or(Ok(()), require_writable)
 }
 
-fn paths(command: &Command) -> Paths<'_> {
-    fn all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a Path> {
-        paths.into_iter().map(PathBuf::as_path).collect()
-    }
-    match command {
-        Command::Inspect(_) | Command::Tasks | Command::Policies | Command::Completions(_) => Paths::default(),
-        Command::Synth(synth) => Paths { outputs: vec![synth.out.clone()], ..Paths::default() },
-        Command::Capture(capture) => Paths {
-            inputs: all(capture.texts.iter().chain([&capture.model])),
-            outputs: vec![capture.out.clone()],
-            results: None,
-        },
-        Command::Score(score) => {
-            Paths { inputs: all([&score.dump]), outputs: vec![score.out.clone()], results: None }
+fn paths(command: &Command) -> Result<Paths<'_>> {
+    let (inputs, outputs, results) = match command {
+        Command::Inspect(_) | Command::Tasks | Command::Policies | Command::Completions(_) => {
+            return Ok(Paths::default());
         }
-        Command::Evict(evict) => {
-            Paths { inputs: all([&evict.dump]), outputs: evict.out.iter().cloned().collect(), results: None }
+        Command::Synth(synth) => (vec![], vec![synth.out.clone()], None),
+        Command::Capture(capture) => {
+            (all(capture.texts.iter().chain([&capture.model])), vec![capture.out.clone()], None)
         }
-        Command::Bounds(bounds) => {
-            Paths { inputs: all(&bounds.dump), outputs: printed(&bounds.printed), results: None }
+        Command::Score(score) => (all([&score.dump]), vec![score.out.clone()], None),
+        Command::Evict(evict) => (all([&evict.dump]), all(&evict.out), None),
+        Command::Bounds(bounds) => (all(&bounds.dump), printed(&bounds.printed), None),
+        Command::Oracle(oracle) => (all(&oracle.dump), printed(&oracle.printed), None),
+        Command::Ablate(ablate) => {
+            let outputs = printed(&ablate.printed).into_iter().chain(ablate.results.clone());
+            (all(ablate.dumps.iter().chain(&ablate.config)), outputs.collect(), ablate.results.as_deref())
         }
-        Command::Oracle(oracle) => {
-            Paths { inputs: all(&oracle.dump), outputs: printed(&oracle.printed), results: None }
+        Command::Eval(eval) => {
+            let inputs = eval.texts.iter().chain([&eval.model]).chain(&eval.haystack).chain(&eval.data);
+            let outputs = printed(&eval.printed).into_iter().chain(eval.results.clone());
+            (all(inputs), outputs.collect(), eval.results.as_deref())
         }
-        Command::Ablate(ablate) => Paths {
-            inputs: all(ablate.dumps.iter().chain(&ablate.config)),
-            outputs: printed(&ablate.printed),
-            results: ablate.results.as_deref(),
-        },
-        Command::Eval(eval) => Paths {
-            inputs: all(eval.texts.iter().chain([&eval.model]).chain(&eval.haystack).chain(&eval.data)),
-            outputs: printed(&eval.printed),
-            results: eval.results.as_deref(),
-        },
         Command::Tables(tables) => {
-            let read = tables.results.as_ref().filter(|_| tables.quick);
-            let given = [&tables.models, &tables.dumps, &tables.texts].into_iter().flatten();
-            Paths {
-                inputs: all(given.chain(&tables.data).chain(read)),
-                outputs: tables.out.iter().chain(&tables.html).cloned().collect(),
-                results: tables.results.as_deref().filter(|_| !tables.quick),
-            }
+            let given =
+                [&tables.models, &tables.dumps, &tables.texts].into_iter().flatten().chain(&tables.data);
+            let runs = Runs::committed()?;
+            let folders =
+                tables.results.iter().flat_map(|results| runs.iter().map(|(run, _)| results.join(run)));
+            let inputs = given.cloned().chain(folders).collect();
+            let outputs = all(tables.out.iter().chain(&tables.html));
+            (inputs, outputs, tables.results.as_deref().filter(|_| !tables.quick))
         }
-    }
+    };
+    Ok(Paths { inputs, outputs, results })
+}
+
+fn all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
+    paths.into_iter().cloned().collect()
 }
 
 fn printed(printed: &Printed) -> Vec<PathBuf> {
@@ -94,7 +84,11 @@ fn require_apart(output: &Path, other: &Path, verb: &str) -> Result<()> {
         (true, false) => "one inside it",
         (false, true) => "one around it",
     };
-    bail!("{}: expected a path apart from {}, which is {verb}, found {found}", output.display(), other.display())
+    bail!(
+        "{}: expected a path apart from {}, which is {verb}, found {found}",
+        output.display(),
+        other.display()
+    )
 }
 
 /// The path without links, as far as it exists.

@@ -77,7 +77,8 @@ impl<'a> Results<'a> {
             Ok(())
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs.clamp(1, missing.len().max(1))).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> =
+                (0..jobs.clamp(1, missing.len().max(1))).map(|_| scope.spawn(work)).collect();
             let outcomes = workers.into_iter().map(|worker| worker.join().expect("a panic is a bug"));
             outcomes.collect::<Vec<_>>().into_iter().collect()
         })

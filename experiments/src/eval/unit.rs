@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use super::task::EvalTask;
 use crate::mark::sha256;
 use crate::model::Model;
 use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};
+use anyhow::{Context, Result, ensure};
 
 /// A text in a model's tokens.
 #[derive(Clone, Debug)]

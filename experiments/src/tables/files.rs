@@ -27,9 +27,7 @@ struct TidyCell<'a> {
 /// # Errors
 /// When one cannot be written.
 pub fn write(folder: &Path, chapter: &Chapter) -> Result<()> {
-    let put = |ending: &str, text: &str| {
-        create_text(&folder.join(format!("{}{ending}", chapter.name)), text)
-    };
+    let put = |ending: &str, text: &str| create_text(&folder.join(format!("{}{ending}", chapter.name)), text);
     put(".md", &markdown::page(chapter))?;
     put(".csv", &csv(&tidy(chapter))?)?;
     put(".json", &pretty(chapter)?)?;
