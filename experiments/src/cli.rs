@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use laprox_fixtures::Precision;
 use laprox_reference::{Budget, Policy};
@@ -13,6 +13,11 @@ use crate::printed::Printed;
 use crate::search::SearchLimit;
 use crate::tasks::Depth;
 use crate::unread;
+
+/// The largest `--threads` and `--jobs`.
+const MOST_THREADS: i64 = 1024;
+/// The most layers of a synthetic dump.
+const MOST_LAYERS: u64 = 65_536;
 
 /// Which cached keys and values must stay so that the layers' outputs change least?
 ///
@@ -60,7 +65,7 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t = PathChoice::Fast)]
     pub path: PathChoice,
     /// Number of threads; all cores by default. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
     /// Seed of all random draws.
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
@@ -141,7 +146,7 @@ pub struct Synth {
     #[arg(long)]
     pub out: PathBuf,
     /// L, layers.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_LAYERS))]
     pub layers: usize,
     /// H, query heads per layer.
     #[arg(long, default_value_t = 9)]
@@ -333,7 +338,7 @@ pub struct Ablate {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "format", "json"])]
     pub results: Option<PathBuf>,
     /// Number of samples computed at a time, each with one layer in memory. Results do not depend on it.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub jobs: u16,
 }
 

@@ -7,14 +7,12 @@ use std::env;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context, Result};
 use include_dir::{Dir, include_dir};
-use tempfile::TempDir;
+use laprox_fixtures::staging::Staging;
 
 use crate::exit::Missing;
-use crate::output::TEMPORARY;
 
 /// The environment variable that takes the place of `--data-dir`.
 pub const VARIABLE: &str = "LAPROX_DATA";
@@ -44,7 +42,7 @@ pub static ABLATIONS: Part =
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    _copy: Option<TempDir>,
+    _copy: Option<Staging>,
 }
 
 impl DataFolder {
@@ -70,14 +68,8 @@ impl DataFolder {
     }
 
     fn unpack(part: &Part) -> Result<Self> {
-        let copy = tempfile::Builder::new().prefix(TEMPORARY).tempdir()?;
+        let copy = Staging::within(&env::temp_dir())?;
         let path = copy.path().join(part.name);
-        // Ctrl-C removes the copy, too, unless the command has its own use for it.
-        let removed = copy.path().to_owned();
-        let _ = ctrlc::try_set_handler(move || {
-            let _ = fs::remove_dir_all(&removed);
-            process::exit(130);
-        });
         fs::create_dir(&path)?;
         part.embedded.extract(&path).with_context(|| path.display().to_string())?;
         Ok(Self { path, _copy: Some(copy) })

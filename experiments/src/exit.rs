@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::progress::note;
+
 /// A claim that was checked and does not hold.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -32,7 +34,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("laprox: {}", one_line(&format!("{error:#}")));
+    note(format_args!("laprox: {}", one_line(&format!("{error:#}"))));
     ExitCode::from(code(error))
 }
 
@@ -67,7 +69,7 @@ fn report_arguments(error: &clap::Error) -> ExitCode {
     // clap explains in several paragraphs; the first one names the error.
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
-    eprintln!("laprox: {}", one_line(first.trim_start_matches("error: ")));
+    note(format_args!("laprox: {}", one_line(first.trim_start_matches("error: "))));
     ExitCode::from(2)
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | modules | contents |
 //! |---|---|
-//! | [`cli`], [`unread`], [`printed`], [`exit`] | arguments, refused options, the output of rows, exit codes |
+//! | [`cli`], [`unread`], [`places`], [`printed`], [`exit`] | arguments, refused options and paths, the output of rows, exit codes |
 //! | [`commands`] | a file per command |
 //! | [`data`] | the default dump and the committed results, embedded in the binary |
 //! | [`model`] | a GGUF file on the CPU: tokenizer, forward pass, KV cache, capture of a dump |
@@ -18,11 +18,14 @@
 //! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
 //! | [`rows`] | a row type per results file |
 //! | [`pivot`], [`table`], [`group`], [`statistics`] | rows as a grid, its text, and intervals and tests over samples |
-//! | [`output`], [`journal`], [`provenance`], [`progress`] | whole files, resumable runs, the origin of a result, progress |
+//! | [`output`], [`mark`], [`journal`], [`interrupt`] | whole files, their digests, resumable runs, signals |
+//! | [`provenance`], [`progress`] | the origin of a result, progress and notes |
 //! | [`seed`], [`threads`], [`search`] | seeds of what is named, the threads of `--threads`, the time of `--seconds` |
 //! | [`tables`] | every table and figure of the project from the results of runs, with its claims |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// A closed stderr or stdout is no bug: `progress::note` and `output::Sink` take the place of these macros.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod ablation;
 pub mod backend;
@@ -32,11 +35,14 @@ pub mod data;
 pub mod eval;
 pub mod exit;
 pub mod group;
+pub mod interrupt;
 pub mod journal;
+pub mod mark;
 pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod pivot;
+pub mod places;
 pub mod policies;
 pub mod printed;
 pub mod progress;

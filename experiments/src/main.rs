@@ -3,13 +3,18 @@
 use std::process::ExitCode;
 
 use laprox_experiments::cli::Cli;
-use laprox_experiments::{commands, exit};
+use laprox_experiments::{commands, exit, interrupt};
 
 fn main() -> ExitCode {
-    let outcome =
-        Cli::read(std::env::args_os()).map_err(anyhow::Error::from).and_then(|cli| commands::run(&cli));
+    let outcome = run();
+    interrupt::rest_if_ending();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }
+}
+
+fn run() -> anyhow::Result<()> {
+    interrupt::handle()?;
+    commands::run(&Cli::read(std::env::args_os())?)
 }

@@ -1,51 +1,35 @@
-//! Outputs appear whole or not at all: they are written beside their place and then renamed.
+//! Outputs appear whole or not at all: their places are claimed before the work, and taken when they are complete.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use laprox_fixtures::place::{Place, Replace, publish};
 use serde::Serialize;
 
-use crate::printed::Format;
+use crate::mark;
+use crate::printed::{Format, config_beside};
 use crate::rows::csv;
 
-/// The first part of the names of unfinished and temporary files.
-pub const TEMPORARY: &str = ".laprox-";
-
 /// The place of a text result.
-#[derive(Clone, Copy, Debug)]
-pub enum Sink<'a> {
+#[derive(Debug)]
+pub enum Sink {
     /// Standard output.
     Stdout,
-    /// A file.
-    File {
-        /// Its path.
-        path: &'a Path,
-        /// Whether an existing file is replaced.
-        force: bool,
-    },
+    /// A file, and a second one for what is no row, if the first one holds rows alone.
+    File(Place, Option<Place>),
 }
 
-impl<'a> Sink<'a> {
-    /// A file if a path is given, otherwise stdout.
-    #[must_use]
-    pub fn new(path: Option<&'a Path>, force: bool) -> Self {
-        path.map_or(Self::Stdout, |path| Self::File { path, force })
-    }
-
-    /// Refuses, before anything is computed, a place where the document cannot be written.
+impl Sink {
+    /// A file if a path is given, otherwise stdout. With `force`, regular files are replaced.
     ///
     /// # Errors
-    /// When a file exists and may not be replaced.
-    pub fn check(&self, format: Format) -> Result<()> {
-        if let Self::File { path, force } = *self {
-            refuse_existing(path, force)?;
-            if format == Format::Csv {
-                refuse_existing(&config_beside(path), force)?;
-            }
-        }
-        Ok(())
+    /// When a file, or the one beside a CSV file, cannot be written there.
+    pub fn open(path: Option<&Path>, format: Format, force: bool) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::Stdout) };
+        let beside = (format == Format::Csv).then(|| file(&config_beside(path), force));
+        Ok(Self::File(file(path, force)?, beside.transpose()?))
     }
 
     /// Writes a document as JSON, as its `rows` alone in CSV, or as a text. The rest of the document is written beside a
@@ -54,23 +38,21 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// When the document cannot be serialised or written.
     pub fn write_document<R: Serialize>(
-        &self,
+        self,
         format: Format,
         document: &impl Serialize,
         rows: &[R],
         text: impl FnOnce() -> String,
     ) -> Result<()> {
+        if let Self::File(_, Some(beside)) = &self {
+            let mut config = serde_json::to_value(document)?;
+            config.as_object_mut().and_then(|document| document.remove("rows"));
+            create_text(&beside.unfinished(), &pretty(&config)?).with_context(|| name(beside))?;
+        }
         match format {
             Format::Json => self.write(&pretty(document)?),
             Format::Markdown => self.write(&text()),
-            Format::Csv => {
-                if let Self::File { path, force } = *self {
-                    let mut config = serde_json::to_value(document)?;
-                    config.as_object_mut().and_then(|document| document.remove("rows"));
-                    Sink::File { path: &config_beside(path), force }.write(&pretty(&config)?)?;
-                }
-                self.write(&csv(rows)?)
-            }
+            Format::Csv => self.write(&csv(rows)?),
         }
     }
 
@@ -78,19 +60,20 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, text: &str) -> Result<()> {
-        match *self {
-            Self::Stdout => Ok(io::stdout().lock().write_all(text.as_bytes())?),
-            Self::File { path, force } => {
-                write_file(path, force, |file| Ok(file.write_all(text.as_bytes())?))
+    pub fn write(self, text: &str) -> Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes())?;
+                Ok(stdout.flush()?)
+            }
+            Self::File(place, beside) => {
+                create_text(&place.unfinished(), text).with_context(|| name(&place))?;
+                let places: Vec<Place> = beside.into_iter().chain([place]).collect();
+                Ok(publish(&places)?)
             }
         }
     }
-}
-
-/// `NAME.config.json` beside `NAME.csv`.
-fn config_beside(rows: &Path) -> PathBuf {
-    rows.with_extension("config.json")
 }
 
 /// One JSON document with a line break at its end.
@@ -101,69 +84,62 @@ pub fn pretty(document: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
-/// Refuses a path that exists, without `force`.
+/// Claims the place of a file. With `force`, a regular file is replaced.
 ///
 /// # Errors
-/// When it exists.
-pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
-    if !force && path.symlink_metadata().is_ok() {
-        bail!("{}: exists, expected a new path (or --force)", path.display());
-    }
-    Ok(())
+/// When no file can be written there.
+pub fn file(path: &Path, force: bool) -> Result<Place> {
+    Ok(Place::claim(path, if force { Replace::File } else { Replace::Nothing })?)
 }
 
-/// Writes a file beside `path` and renames it when it is complete.
+/// Claims the place of a folder. With `force`, a folder that [`fill`] has filled, or an empty one, is replaced.
 ///
 /// # Errors
-/// When `write` or the file system fails; nothing is left behind then.
-pub fn write_file(
-    path: &Path,
-    force: bool,
-    write: impl FnOnce(&mut BufWriter<&mut fs::File>) -> Result<()>,
-) -> Result<()> {
-    refuse_existing(path, force)?;
-    let name = || path.display().to_string();
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .permissions(readable())
-        .tempfile_in(parent(path))
-        .with_context(name)?;
-    let mut writer = BufWriter::new(file.as_file_mut());
-    write(&mut writer).with_context(name)?;
-    writer.flush().with_context(name)?;
-    drop(writer);
+/// When no folder can be written there.
+pub fn folder(path: &Path, force: bool) -> Result<Place> {
+    Ok(Place::claim(path, if force { Replace::Folder(mark::is_ours) } else { Replace::Nothing })?)
+}
+
+/// Writes the file of a place.
+///
+/// # Errors
+/// When `write` or the file system fails; then it does not appear.
+pub fn write(place: Place, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    create(&place.unfinished(), write).with_context(|| name(&place))?;
+    Ok(publish(&[place])?)
+}
+
+/// Fills the folder of a place, and marks it as this project's.
+///
+/// # Errors
+/// When `fill` or the file system fails; then it does not appear.
+pub fn fill(place: Place, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let unfinished = place.unfinished();
+    fs::create_dir(&unfinished).with_context(|| name(&place))?;
+    fill(&unfinished).with_context(|| name(&place))?;
+    mark::write(&unfinished).with_context(|| name(&place))?;
+    Ok(publish(&[place])?)
+}
+
+/// Writes a new file in a folder that is not finished.
+///
+/// # Errors
+/// When `write` or the file system fails.
+pub fn create(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let mut writer = BufWriter::new(File::create_new(path)?);
+    write(&mut writer)?;
     // A full disk may show only now, and a name must not appear before its bytes are on the disk.
-    file.as_file().sync_all().with_context(name)?;
-    file.persist(path).with_context(name)?;
-    Ok(())
+    Ok(writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)
 }
 
-/// Fills a folder beside `path` and renames it when it is complete.
+/// The same for a text.
 ///
 /// # Errors
-/// When `fill` or the file system fails; nothing is left behind then.
-pub fn write_folder(path: &Path, force: bool, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    refuse_existing(path, force)?;
-    let name = || path.display().to_string();
-    let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(path)).with_context(name)?;
-    let filled = folder.path().join("filled");
-    fs::create_dir(&filled).with_context(name)?;
-    fill(&filled)?;
-    if path.symlink_metadata().is_ok() {
-        // The old result is removed together with the temporary folder.
-        fs::rename(path, folder.path().join("replaced")).with_context(name)?;
-    }
-    fs::rename(&filled, path).with_context(name)
+/// As [`create`].
+pub fn create_text(path: &Path, text: &str) -> Result<()> {
+    create(path, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-#[cfg(unix)]
-fn readable() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+fn name(place: &Place) -> String {
+    place.target().display().to_string()
 }

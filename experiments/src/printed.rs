@@ -32,11 +32,11 @@ pub struct Printed {
 }
 
 impl Printed {
-    /// The output, which can be written, and its format: the one that was asked for, else the one that its ending names.
+    /// The output's place and its format: the one that was asked for, else the one that its ending names.
     ///
     /// # Errors
     /// When the file or the configuration beside it exists and may not be replaced, or `--json` and another format are asked for.
-    pub fn open(&self, common: &Common) -> Result<(Sink<'_>, Format)> {
+    pub fn open(&self, common: &Common) -> Result<(Sink, Format)> {
         let ending = self.out.as_deref().and_then(Path::extension).and_then(OsStr::to_str);
         let format = match (common.json, self.format, ending) {
             (true, None | Some(Format::Json), _) => Format::Json,
@@ -46,8 +46,12 @@ impl Printed {
             (false, None, Some("csv")) => Format::Csv,
             (false, None, _) => Format::Markdown,
         };
-        let sink = Sink::new(self.out.as_deref(), common.force);
-        sink.check(format)?;
-        Ok((sink, format))
+        Ok((Sink::open(self.out.as_deref(), format, common.force)?, format))
     }
+}
+
+/// `NAME.config.json` beside `NAME.csv`.
+#[must_use]
+pub fn config_beside(rows: &Path) -> PathBuf {
+    rows.with_extension("config.json")
 }

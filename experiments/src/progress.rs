@@ -1,10 +1,16 @@
-//! Progress on stderr, only if it is a terminal.
+//! Progress on stderr, only if it is a terminal, and lines that are there in any case.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes a line on stderr. It is lost where stderr cannot take it: no result depends on it.
+pub fn note(line: impl Display) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
 
 /// A bar that counts steps, silent unless stderr is a terminal. It also measures the time of reading.
 #[derive(Debug)]
@@ -69,7 +75,7 @@ fn timed<T>(sum: &AtomicU64, run: impl FnOnce() -> T) -> T {
 
 /// `make`'s bar in a style, hidden unless stderr is a terminal.
 fn on_terminal(template: &str, make: impl FnOnce() -> ProgressBar) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     make().with_style(ProgressStyle::with_template(template).expect("a valid template"))

@@ -5,12 +5,15 @@ use std::time::Duration;
 use clap::Args;
 use laprox_reference::{Oracle, Policy, Rule, Searched, Searching};
 
+/// The longest search that can be asked for, in seconds.
+const A_YEAR: u64 = 365 * 24 * 60 * 60;
+
 /// The limit of a command's searches.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct SearchLimit {
     /// Stop an oracle's search after S seconds per budget, with the set and the bound found by then; otherwise it ends at the
     /// limits that `laprox policies` states.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     pub seconds: Option<u64>,
 }
 

@@ -69,7 +69,7 @@ impl<'a> Results<'a> {
     pub fn compute(&self, journal: &Journal<'_, AblationRow>, jobs: usize) -> Result<()> {
         let mut missing = Vec::new();
         for unit in self.units() {
-            if journal.read(&unit.name())?.is_none() {
+            if journal.read(&unit.name()).is_none() {
                 missing.push(unit);
             }
         }
@@ -85,7 +85,8 @@ impl<'a> Results<'a> {
             Ok(())
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> =
+                (0..jobs.clamp(1, missing.len().max(1))).map(|_| scope.spawn(work)).collect();
             let outcomes = workers.into_iter().map(|worker| worker.join().expect("a panic is a bug"));
             outcomes.collect::<Vec<_>>().into_iter().collect()
         })
@@ -100,7 +101,7 @@ impl<'a> Results<'a> {
         for sample in 0..self.samples.len() {
             let mut of_sample = Vec::new();
             for (group, policies) in self.groups.iter().enumerate() {
-                let unit = journal.read(&Unit { sample, group }.name())?;
+                let unit = journal.read(&Unit { sample, group }.name());
                 let unit = unit.with_context(|| format!("unit {sample}-{group}: not computed"))?;
                 // Policy by policy, equally many rows each.
                 let each = (unit.len() / policies.len()).max(1);
@@ -110,6 +111,15 @@ impl<'a> Results<'a> {
             rows.extend(of_sample.into_iter().flat_map(|(_, rows)| rows));
         }
         Ok(rows)
+    }
+
+    /// What each unit computes from, beside the configuration and the contents of the dumps: rows name the dump's folder.
+    pub fn identities(&self) -> impl Iterator<Item = String> {
+        self.units().map(|unit| {
+            let sample = &self.samples[unit.sample];
+            let dump = sample.dump.path().file_name().unwrap_or_default();
+            format!("{} {} {}", unit.name(), dump.display(), sample.name())
+        })
     }
 
     fn units(&self) -> impl Iterator<Item = Unit> {

@@ -113,7 +113,8 @@ impl Run<'_> {
     fn in_folder(&self, path: &Path) -> Result<()> {
         let provenance = self.provenance()?;
         let run = (&provenance, self.comparison);
-        let pivot = finish_in_folder(path, run, self.common.force, |journal| {
+        let units = self.results().identities().collect::<Vec<_>>();
+        let pivot = finish_in_folder(path, run, units, self.common.force, |journal| {
             let document = self.document(journal, provenance.clone())?;
             let files = vec![
                 ("rows.csv", csv(&document.rows)?),
@@ -125,14 +126,17 @@ impl Run<'_> {
         Sink::Stdout.write(&pivot)
     }
 
+    fn results(&self) -> Results<'_> {
+        Results::new(self.comparison, self.dumps, self.backend, self.common.seed).searching(self.searching)
+    }
+
     fn provenance(&self) -> Result<Provenance> {
         Provenance::new(self.common, self.backend.name(), &self.dumps.iter().collect::<Vec<_>>())
     }
 
     /// Computes the units that the journal lacks, and puts the results together.
     fn document(&self, journal: &Journal<'_, AblationRow>, provenance: Provenance) -> Result<Document> {
-        let results = Results::new(self.comparison, self.dumps, self.backend, self.common.seed)
-            .searching(self.searching);
+        let results = self.results();
         results.compute(journal, self.jobs.into())?;
         let rows = results.rows(journal)?;
         let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);

@@ -13,19 +13,19 @@ use crate::cli::{Capture, Common};
 use crate::eval::Text;
 use crate::exit::require_files;
 use crate::model::{self, CaptureShape, CapturedSample, Model, ModelFile};
-use crate::output::refuse_existing;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 
 /// Runs the model over each text and writes its activations.
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
-    refuse_existing(&arguments.out, common.force)?;
+    let place = DumpWriter::claim(&arguments.out, common.force)?;
     require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
     let model = Model::load(&ModelFile::open(&arguments.model)?)?;
     let texts = read_texts(arguments, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 
-    let writer = DumpWriter::create(&arguments.out, &manifest, common.force)?;
     let precision = arguments.precision;
+    let writer = DumpWriter::at(place, &manifest)?;
+    writer.require_space(precision)?;
     for layer in manifest.layers() {
         let weight = model.output_projection(layer)?;
         let weight = Rounded::<2>::new(&format!("layer {layer} o_proj"), precision, &weight)?;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     }
     drop(progress);
     let dump = writer.finish()?;
-    eprintln!("{}: {} bytes", arguments.out.display(), dump.byte_len());
+    note(format_args!("{}: {} bytes", arguments.out.display(), dump.byte_len()));
     if common.json { inspect::print(&dump, false, true) } else { Ok(()) }
 }
 

@@ -195,7 +195,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn in_folder(&self, path: &Path, force: bool) -> Result<()> {
-        let pivot = finish_in_folder(path, (self.provenance, self.config), force, |journal| {
+        let units = self.units.iter().map(Unit::identity);
+        let pivot = finish_in_folder(path, (self.provenance, self.config), units, force, |journal| {
             let document = self.document(journal)?;
             let files = vec![
                 ("rows.csv", csv(&document.rows)?),
@@ -212,7 +213,7 @@ impl Run<'_> {
     fn compute(&self, journal: &Journal<'_, EvalRow>) -> Result<()> {
         let mut missing = Vec::new();
         for (index, unit) in self.units.iter().enumerate() {
-            if journal.read(&name(index))?.is_none() {
+            if journal.read(&name(index)).is_none() {
                 missing.push((index, unit));
             }
         }
@@ -236,7 +237,7 @@ impl Run<'_> {
     fn document(&self, journal: &Journal<'_, EvalRow>) -> Result<Document<'_>> {
         self.compute(journal)?;
         let unit = |index| {
-            let rows = journal.read(&name(index))?;
+            let rows = journal.read(&name(index));
             rows.with_context(|| format!("unit {index}: not computed"))
         };
         let rows: Vec<EvalRow> = (0..self.units.len()).map(unit).collect::<Result<Vec<_>>>()?.concat();

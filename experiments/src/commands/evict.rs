@@ -1,6 +1,5 @@
 //! `laprox evict`
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -17,9 +16,9 @@ use serde::Serialize;
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
-use crate::output::{Sink, pretty, refuse_existing, write_file, write_folder};
+use crate::output::{self, Sink, create, create_text, fill, pretty};
 use crate::policies::caveats;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
 use crate::rows::{AblationRow, Objective, of_eviction, spelling};
 use crate::sample::Sample;
@@ -40,9 +39,7 @@ struct Summary {
 
 /// Evicts every sample of the dump.
 pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
-    if let Some(out) = &arguments.out {
-        refuse_existing(out, common.force)?;
-    }
+    let out = arguments.out.as_deref().map(|out| output::folder(out, common.force)).transpose()?;
     let backend = backend::open(common.path)?;
     let dump = open_dump(&arguments.dump)?;
     let steps = 2 * dump.manifest().samples.len() * dump.manifest().layers.len();
@@ -68,7 +65,8 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         sets.push((sample.name().to_owned(), retained));
     }
     if common.times {
-        eprintln!("{}; scores and cut {:.2} s, errors {:.2} s", progress.times(), seconds[0], seconds[1]);
+        let [cut, errors] = seconds;
+        note(format_args!("{}; scores and cut {cut:.2} s, errors {errors:.2} s", progress.times()));
     }
     drop(progress);
 
@@ -85,8 +83,8 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         rows,
     };
     let json = pretty(&summary)?;
-    if let Some(out) = &arguments.out {
-        write_folder(out, common.force, |folder| write_results(folder, &sets, &json))?;
+    if let Some(out) = out {
+        fill(out, |folder| write_results(folder, &sets, &json))?;
     }
     Sink::Stdout.write(&if common.json { json } else { text(&dump, &summary) })
 }
@@ -116,11 +114,11 @@ fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> R
         write_array(&folder.join(format!("{name}.offsets.npy")), &offsets)?;
         write_array(&folder.join(format!("{name}.positions.npy")), retained.positions())?;
     }
-    write_file(&folder.join("summary.json"), false, |file| Ok(file.write_all(json.as_bytes())?))
+    create_text(&folder.join("summary.json"), json)
 }
 
 fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
-    write_file(path, false, |file| Ok(ArrayView1::from(values).write_npy(file)?))
+    create(path, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
 /// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.

@@ -21,12 +21,14 @@ use laprox_fixtures::Dump;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Missing;
+use crate::places;
 
 /// Runs a command.
 ///
 /// # Errors
 /// Any error of the command; [`crate::exit`] turns it into an exit code.
 pub fn run(cli: &Cli) -> Result<()> {
+    places::check(&cli.command)?;
     if let Some(threads) = cli.common.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
         pool.build_global().context("--threads")?;

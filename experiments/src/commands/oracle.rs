@@ -1,8 +1,8 @@
 //! `laprox oracle`
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::Certified;
 use laprox_reference::{
@@ -16,6 +16,7 @@ use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
 use crate::group::distinct;
+use crate::interrupt;
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
@@ -50,16 +51,16 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("waiting for Ctrl-C")?;
+    let interrupted = interrupt::stop();
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
     let dump = open_dump(&folder)?;
 
     let mut rows = Vec::new();
-    let searching = Searching { interrupted: Some(&INTERRUPTED), ..arguments.search.searching() };
+    let searching = Searching { interrupted: Some(interrupted), ..arguments.search.searching() };
     let samples = 0..dump.manifest().samples.len();
     let problems = samples.flat_map(|index| arguments.budgets.iter().map(move |&budget| (index, budget)));
     for (index, budget) in problems {
-        if !rows.is_empty() && INTERRUPTED.load(Ordering::Relaxed) {
+        if !rows.is_empty() && interrupted.load(Ordering::Relaxed) {
             eprintln!("laprox: interrupted: the samples and budgets after the last row are left out");
             break;
         }
@@ -72,9 +73,6 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let results = Results { provenance, oracle: arguments.oracle, budgets, rows };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))
 }
-
-/// Set by Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// The policies to compare with; within layers, if the oracle is.
 fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Score};
-use crate::output::{Sink, refuse_existing, write_file, write_folder};
-use crate::progress::Progress;
+use crate::output::{self, Sink, create, fill};
+use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
 use crate::sample::Sample;
 
@@ -28,28 +28,28 @@ struct Summary {
 
 /// Scores every sample of the dump.
 pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
-    refuse_existing(&arguments.out, common.force)?;
-    let backend = backend::open(common.path)?;
     let dump = open_dump(&arguments.dump)?;
     let samples = dump.manifest().samples.len();
+    let claim = if samples == 1 { output::file } else { output::folder };
+    let out = claim(&arguments.out, common.force)?;
+    let backend = backend::open(common.path)?;
     let progress = Progress::new("scoring", (samples * dump.manifest().layers.len()) as u64);
-    let write = |index: usize, path: &Path, force: bool| {
+    let write = |index: usize, file: &mut dyn Write| {
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let scores = pipeline::scores(&sample.layers(&progress), &policy)?;
-        write_file(path, force, |file| write_scores(file, &scores))
+        write_scores(file, &pipeline::scores(&sample.layers(&progress), &policy)?)
     };
     let place = |folder: &Path, name| folder.join(format!("{name}.npy"));
     if samples == 1 {
-        write(0, &arguments.out, common.force)?;
+        output::write(out, |file| write(0, file))?;
     } else {
-        write_folder(&arguments.out, common.force, |folder| {
+        fill(out, |folder| {
             let mut names = dump.sample_names().enumerate();
-            names.try_for_each(|(index, name)| write(index, &place(folder, name), false))
+            names.try_for_each(|(index, name)| create(&place(folder, name), |file| write(index, file)))
         })?;
     }
     if common.times {
-        eprintln!("{}", progress.times());
+        note(progress.times());
     }
     if !common.json {
         return Ok(());
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
 }
 
 /// `[layers, Hkv, n - w]`, f64.
-fn write_scores(file: &mut impl Write, scores: &ModelScores) -> Result<()> {
+fn write_scores(file: &mut dyn Write, scores: &ModelScores) -> Result<()> {
     let shape = [scores.layers().len(), scores.kv_heads(), scores.candidate_len()];
     let values: Vec<f64> = scores.layers().iter().flat_map(HeadScores::values).collect();
     Ok(ArrayView3::from_shape(shape, &values)?.write_npy(file)?)

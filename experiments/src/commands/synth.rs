@@ -1,16 +1,14 @@
 //! `laprox synth`
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use laprox_fixtures::{SynthConfig, synthesize};
 
 use super::inspect;
 use crate::cli::{Common, Synth};
-use crate::output::refuse_existing;
 use crate::progress::Progress;
 
 /// Writes a synthetic dump.
 pub(super) fn run(arguments: &Synth, common: &Common) -> Result<()> {
-    refuse_existing(&arguments.out, common.force)?;
     let config = SynthConfig {
         layers: arguments.layers,
         heads: arguments.heads,
@@ -23,8 +21,9 @@ pub(super) fn run(arguments: &Synth, common: &Common) -> Result<()> {
         seed: common.seed,
         precision: arguments.precision,
     };
-    let elements: usize = config.manifest().files().map(|file| file.shape.iter().product::<usize>()).sum();
-    let progress = Progress::new("writing", elements as u64);
+    let manifest = config.manifest();
+    manifest.validate().map_err(|violation| anyhow!("{}: {violation}", arguments.out.display()))?;
+    let progress = Progress::new("writing", u64::try_from(manifest.element_count())?);
     let dump = synthesize(&arguments.out, &config, common.force, |written| progress.advance(written as u64))?;
     drop(progress);
     if common.json { inspect::print(&dump, false, true) } else { Ok(()) }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::cli::{Common, Tables};
 use crate::data::{self, DataFolder};
-use crate::output::{Sink, refuse_existing, write_folder};
+use crate::output::{self, Sink, fill};
+use crate::printed::Format;
 use crate::tables::kinds::{self, KINDS, Kind};
 use crate::tables::runs::{Run, Runner, Runs, Values};
 use crate::tables::{Chapter, files, html, markdown};
@@ -31,9 +32,8 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
             page.display()
         );
     }
-    for path in arguments.out.iter().map(PathBuf::as_path).chain(page) {
-        refuse_existing(path, common.force)?;
-    }
+    let out = arguments.out.as_deref().map(|out| output::folder(out, common.force)).transpose()?;
+    let page = Sink::open(page, Format::Markdown, common.force)?;
     let (runs, data_dir) = (Runs::committed()?, arguments.data_dir.as_deref());
     ensure!(
         data_dir.is_none() || !arguments.quick || arguments.results.is_none(),
@@ -53,13 +53,11 @@ pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
     }
     let chapters = kinds.iter().map(|kind| Chapter::new(kind, &results, &runs, common.seed));
     let chapters: Vec<Chapter> = chapters.collect::<Result<_>>()?;
-    if let Some(out) = &arguments.out {
-        write_folder(out, common.force, |folder| {
-            chapters.iter().try_for_each(|chapter| files::write(folder, chapter))
-        })?;
+    if let Some(out) = out {
+        fill(out, |folder| chapters.iter().try_for_each(|chapter| files::write(folder, chapter)))?;
     }
-    if let Some(path) = page {
-        Sink::File { path, force: common.force }.write(&html::report(&chapters)?)?;
+    if let Sink::File(..) = page {
+        page.write(&html::report(&chapters)?)?;
     }
     Sink::Stdout.write(&text(&chapters, common)?)
 }

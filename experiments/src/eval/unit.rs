@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
-
 use super::task::EvalTask;
+use crate::mark::sha256;
 use crate::model::Model;
 use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};
+use anyhow::{Context, Result, ensure};
 
 /// A text in a model's tokens.
 #[derive(Clone, Debug)]
@@ -28,8 +27,7 @@ impl Text {
     /// When it has no tokens in the model's vocabulary.
     pub fn new(name: &str, text: &str, model: &Model) -> Result<Self> {
         let tokens = model.tokenizer().encode(text).with_context(|| name.to_owned())?;
-        let sha256 = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { name: name.to_owned(), sha256, tokens })
+        Ok(Self { name: name.to_owned(), sha256: sha256(text), tokens })
     }
 
     /// Reads a file.
@@ -74,6 +72,18 @@ pub struct Unit<'a> {
     pub target: usize,
     /// What is done.
     pub work: Work<'a>,
+}
+
+impl Unit<'_> {
+    /// What the unit computes from, in one line: the whole prompt, or a text's digest.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let work = match &self.work {
+            Work::Answer(prompt, asked) => format!("{asked:?} {prompt:?}"),
+            Work::Predict(text) | Work::Time(text) => format!("{} {}", text.name, text.sha256),
+        };
+        format!("{} {} {work}", self.task, self.target)
+    }
 }
 
 /// Which units a task has.

@@ -1,6 +1,5 @@
 //! A chapter's files: Markdown, CSV, JSON, and one picture per figure.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::Chapter;
 use super::{markdown, svg};
-use crate::output::{pretty, write_file};
+use crate::output::{create_text, pretty};
 use crate::rows::csv;
 
 /// One cell of one table.
@@ -28,10 +27,7 @@ struct TidyCell<'a> {
 /// # Errors
 /// When one cannot be written.
 pub fn write(folder: &Path, chapter: &Chapter) -> Result<()> {
-    let put = |ending: &str, text: &str| {
-        let path = folder.join(format!("{}{ending}", chapter.name));
-        write_file(&path, false, |file| Ok(file.write_all(text.as_bytes())?))
-    };
+    let put = |ending: &str, text: &str| create_text(&folder.join(format!("{}{ending}", chapter.name)), text);
     put(".md", &markdown::page(chapter))?;
     put(".csv", &csv(&tidy(chapter))?)?;
     put(".json", &pretty(chapter)?)?;

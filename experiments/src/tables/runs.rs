@@ -16,7 +16,9 @@ use crate::cli::Common;
 use crate::data::VARIABLE;
 use crate::exit::Missing;
 use crate::group::distinct;
-use crate::output::write_file;
+use crate::interrupt;
+use crate::output;
+use crate::progress::note;
 
 /// The command that makes a folder of results.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -126,7 +128,9 @@ impl Runner<'_> {
         let optional = folders(optional).into_iter().filter(|name| !needed.contains(name));
         for name in needed.iter().copied().chain(optional) {
             match self.lacks(name)? {
-                Some(lacking) => eprintln!("{name}: left out, there is no value for {{{lacking}}}"),
+                Some(lacking) => {
+                    note(format_args!("{name}: left out, there is no value for {{{lacking}}}"));
+                }
                 None => self.run_one(name)?,
             }
         }
@@ -150,14 +154,14 @@ impl Runner<'_> {
         let arguments = self.get(name)?.arguments(&self.values_of(name));
         let out = arguments.iter().skip_while(|argument| *argument != "--out").nth(1).map(PathBuf::from);
         if !self.common.force && out.as_deref().is_some_and(Path::exists) {
-            eprintln!("{name}: there already");
+            note(format_args!("{name}: there already"));
             return Ok(());
         }
         let folder = out.as_deref().and_then(Path::parent).unwrap_or(self.results);
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        eprintln!("{name}: laprox {}", arguments.join(" "));
+        note(format_args!("{name}: laprox {}", arguments.join(" ")));
         let start = Instant::now();
-        let status = self.command(&arguments)?.status().with_context(|| format!("run {name}"))?;
+        let status = interrupt::run(&mut self.command(&arguments)?).with_context(|| format!("run {name}"))?;
         self.log(name, start.elapsed().as_secs_f64(), status)?;
         match status.code() {
             // A claim that does not hold is a result.
@@ -203,7 +207,7 @@ impl Runner<'_> {
         let mut writer = csv::WriterBuilder::new().has_headers(before.is_empty()).from_writer(Vec::new());
         writer.serialize(line)?;
         let line = writer.into_inner()?;
-        write_file(&path, true, |file| {
+        output::write(output::file(&path, true)?, |file| {
             file.write_all(before.as_bytes())?;
             Ok(file.write_all(&line)?)
         })

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::runs::Runs;
 use crate::exit::Missing;
 use crate::group::distinct;
+use crate::mark::sha256;
 use crate::rows::{EvalRow, Row};
 
 /// A results file, with the command that made it.
@@ -44,7 +44,7 @@ impl Source {
         let text = fs::read_to_string(&path).with_context(|| name)?;
         Ok(Self {
             file: file.to_owned(),
-            sha256: Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(&text),
             command: runs.of_file(file)?.command.clone(),
             config: config_beside(&path)?,
             path,

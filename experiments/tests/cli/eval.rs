@@ -13,13 +13,13 @@ use crate::synthetic::{KV_HEADS, LAYERS, Synthetic};
 use crate::{laprox, refusal, text};
 
 /// A folder with a tiny model whose tokens are bytes, two texts and a benchmark's file.
-struct Given {
+pub struct Given {
     folder: tempfile::TempDir,
     model: String,
 }
 
 impl Given {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut synthetic = Synthetic::new("llama");
         synthetic.set("llama.context_length", Metadata::U32(4096));
@@ -40,12 +40,12 @@ impl Given {
         Self { model: text(&model).to_owned(), folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Predicts both texts and answers the benchmark's questions.
-    fn arguments(&self, more: &[&str]) -> Vec<String> {
+    pub fn arguments(&self, more: &[&str]) -> Vec<String> {
         let [one, two, data] = ["one.txt", "two.txt", "data"].map(|name| text(&self.path(name)).to_owned());
         let fixed: [&[&str]; 5] = [
             &["eval", "--model", &self.model],
@@ -148,7 +148,15 @@ fn an_evaluation_that_is_killed_again_and_again_ends_in_the_same_bytes() {
     let names: Vec<_> = contents(&whole).into_keys().map(|path| text(&path).to_owned()).collect();
     assert_eq!(
         names,
-        ["config.json", "correlations.csv", "pivot.md", "rows.csv", "rows.jsonl", "statistics.csv"]
+        [
+            "config.json",
+            "correlations.csv",
+            "laprox.sha256",
+            "pivot.md",
+            "rows.csv",
+            "rows.jsonl",
+            "statistics.csv"
+        ]
     );
 }
 

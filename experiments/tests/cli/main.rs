@@ -6,11 +6,14 @@ mod bounds;
 mod broken;
 mod data;
 mod eval;
+mod force;
+mod journal;
 mod malformed;
 mod oracle;
 mod outputs;
 mod refusals;
 mod results;
+mod streams;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]
 mod synthetic;

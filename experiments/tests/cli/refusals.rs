@@ -11,7 +11,7 @@ fn bad_arguments_end_in_one_line_and_code_2() {
     let config = folder.path().join("config.toml");
     fs::write(&config, "policies = ['laprox']\nbudgets = ['5%']\ncolour = 'red'\n").expect("written");
     let out = text(&folder.path().join("out")).to_owned();
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["evict", &dump], "--budget"),
         (&["evict", &dump, "--budget", "0"], "window of 8"),
         (&["evict", &dump, "--budget", "8"], "window of 8"),
@@ -21,11 +21,29 @@ fn bad_arguments_end_in_one_line_and_code_2() {
         (&["evict", &dump, "--budget", "50%", "--policy", "snapkv:gqa=exact"], "mean|max"),
         (&["evict", &dump, "--budget", "50%", "--policy", "laprox:colour=red"], "allocation, norm, beta"),
         (&["evict", &dump, "--budget", "50%", "--threads", "0"], "--threads"),
+        (&["evict", &dump, "--budget", "50%", "--threads", "65535"], "1..=1024"),
         (&["ablate", &dump, "--config", text(&config)], "colour"),
         (&["ablate", &dump, "--allocation", "heads"], "head|layer|model|model-raw"),
         (&["ablate", &dump, "--json", "--format", "csv"], "--format"),
         (&["synth", "--out", &out, "--heads", "9", "--kv-heads", "2"], "2 KV heads"),
         (&["synth", "--out", &out, "--context", "16", "--window", "32"], "window"),
+        (&["synth", "--out", &out, "--layers", "18446744073709551615"], "1..=65536"),
+        (
+            &[
+                "synth",
+                "--out",
+                &out,
+                "--context",
+                "4294967295",
+                "--kv-heads",
+                "9",
+                "--hidden-size",
+                "1000000000000",
+            ],
+            "free",
+        ),
+        (&["ablate", &dump, "--jobs", "65535"], "1..=1024"),
+        (&["oracle", &dump, "--budget", "50%", "--seconds", "18446744073709551615"], "0..=31536000"),
     ];
     for (arguments, named) in cases {
         let line = refusal(&laprox(arguments).code(2));
@@ -110,9 +128,14 @@ fn an_existing_output_stays_unless_forced() {
     assert_eq!(fs::read_to_string(&file).expect("still there"), "mine");
 
     laprox(&[&score[..], &["--force"]].concat()).success();
-    laprox(&[&evict[..], &["--force"]].concat()).success();
     assert!(fs::read(&file).expect("replaced").starts_with(b"\x93NUMPY"));
-    assert!(results.join("summary.json").exists());
+    let line = refusal(&laprox(&[&evict[..], &["--force"]].concat()).code(2));
+    assert!(line.contains("laprox has not written"), "{line}");
+    fs::remove_file(results.join("mine")).expect("removed");
+    for _ in 0..2 {
+        laprox(&[&evict[..], &["--force"]].concat()).success();
+        assert!(results.join("summary.json").exists());
+    }
 }
 
 #[test]

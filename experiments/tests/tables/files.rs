@@ -65,6 +65,7 @@ fn every_file_is_there_and_the_same_in_two_runs() {
         "bounds.csv",
         "bounds.json",
         "bounds.md",
+        "laprox.sha256",
         "needle-1.svg",
         "needle.csv",
         "needle.json",
