@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use laprox_fixtures::Precision;
 use laprox_reference::{Budget, Policy};
@@ -278,7 +278,7 @@ pub struct OracleArguments {
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
     /// Stop the search after S seconds per budget, with the bound proven by then.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=31_536_000))]
     pub seconds: Option<u64>,
     /// The output of the rows.
     #[command(flatten)]
@@ -361,13 +361,13 @@ pub struct Eval {
     #[arg(long = "budget", required = true, num_args = 1.., value_delimiter = ',', value_name = "B")]
     pub budgets: Vec<Budget>,
     /// Lengths of prompts or contexts, in tokens.
-    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024")]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024", value_parser = at_least_one)]
     pub context: Vec<usize>,
     /// Depths of the needle in the text, in percent.
     #[arg(long, value_delimiter = ',', value_name = "D,..", default_value = "0,25,50,75,100")]
     pub depth: Vec<Depth>,
     /// Prompts per length and depth, ten by default; for a benchmark's file its first N lines, all by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub samples: Option<usize>,
     /// When the question is asked.
     #[arg(long, value_enum, default_value_t = When::Both)]
@@ -387,7 +387,8 @@ pub struct Eval {
     /// Number of following tokens that `fidelity` predicts and `speed` decodes.
     #[arg(long, default_value_t = 64, value_name = "T", value_parser = at_least_one)]
     pub future: usize,
-    /// At most N prompts or texts per task.
+    /// At most N prompts or texts per task and length, each prompt asked in every way of --question: spread over the depths,
+    /// the first ones of a file, or the first texts.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
     /// The output of the rows.

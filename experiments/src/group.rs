@@ -1,7 +1,10 @@
 //! Rows that have something in common, in the order in which they come.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::hash::Hash;
+
+use anyhow::{Result, ensure};
 
 /// Rows by their key: keys in the order of their first row, rows as they came.
 pub fn grouped<T, K: Clone + Eq + Hash>(
@@ -32,6 +35,17 @@ pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
+/// Refuses a value that is given twice: it would count twice.
+///
+/// # Errors
+/// Names the list and the value.
+pub fn require_distinct<T: PartialEq + Display>(list: &str, values: &[T]) -> Result<()> {
+    for (index, value) in values.iter().enumerate() {
+        ensure!(!values[..index].contains(value), "{list}: {value} is given twice");
+    }
+    Ok(())
+}
+
 /// The parts that are not empty, between commas.
 pub fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
@@ -39,13 +53,20 @@ pub fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{distinct, grouped};
+    use super::{distinct, grouped, require_distinct};
 
     #[test]
     fn keys_and_rows_stay_in_their_order() {
         let groups = grouped([5, 2, 7, 4, 9], |row| row % 2);
         assert_eq!(groups, [(1, vec![5, 7, 9]), (0, vec![2, 4])]);
         assert!(grouped([0; 0], |row| *row).is_empty());
+    }
+
+    #[test]
+    fn a_value_that_is_given_twice_is_refused() {
+        assert!(require_distinct("--context", &[1, 2, 3]).is_ok());
+        let refusal = require_distinct("--context", &[1, 2, 1]).unwrap_err().to_string();
+        assert_eq!(refusal, "--context: 1 is given twice");
     }
 
     #[test]

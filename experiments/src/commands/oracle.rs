@@ -17,7 +17,7 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
-use crate::group::distinct;
+use crate::group::{distinct, require_distinct};
 use crate::progress::{Progress, Status};
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
@@ -50,6 +50,8 @@ struct Results {
 /// Searches every sample at every budget.
 pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
+    require_distinct("--policy", &arguments.policies)?;
+    require_distinct("--budget", &arguments.budgets)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let interrupted = interrupted()?;
