@@ -248,7 +248,7 @@ pub struct Bounds {
     #[arg(long, value_name = "P", default_value = "laprox")]
     pub policy: Policy,
     /// Draws per random statement, layer and budget.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub trials: u32,
     /// The output of the rows.
     #[command(flatten)]

@@ -248,10 +248,11 @@ struct Run<'a> {
 impl Run<'_> {
     /// Refuses budgets that leave no prompt anything beside its window.
     fn require_evictions(&self) -> Result<()> {
-        let contexts = self.units.iter().map(|unit| self.evaluation.context_len(unit));
-        let contexts = contexts.collect::<Result<Vec<_>>>()?;
+        let context = |unit: &Unit<'_>| self.evaluation.context_len(unit).with_context(|| unit.task.clone());
+        let contexts = self.units.iter().map(context).collect::<Result<Vec<_>>>()?;
         let evicts = contexts.iter().any(|&context_len| !self.evaluation.budgets_of(context_len).is_empty());
-        ensure!(evicts, "nothing to evict: {}", self.left_out(contexts).join("; "));
+        let tasks = self.units.iter().map(|unit| &*unit.task);
+        ensure!(evicts, "nothing to evict: {}", self.left_out(tasks.zip(contexts)).join("; "));
         Ok(())
     }
 
@@ -301,7 +302,7 @@ impl Run<'_> {
             rows.with_context(|| format!("unit {index}: not computed"))
         };
         let rows: Vec<EvalRow> = (0..self.units.len()).map(unit).collect::<Result<Vec<_>>>()?.concat();
-        let notes = self.left_out(rows.iter().map(|row| row.context).collect());
+        let notes = self.left_out(rows.iter().map(|row| (&*row.task, row.context)));
         notes.iter().for_each(|note| eprintln!("{note}"));
         Ok(Document {
             provenance: self.provenance,
@@ -313,25 +314,19 @@ impl Run<'_> {
         })
     }
 
-    /// The budgets that leave prompts of these lengths nothing beside the window, a line for those that the same lengths lack.
-    fn left_out(&self, mut contexts: Vec<usize>) -> Vec<String> {
-        contexts.sort_unstable();
-        let lacking = |context_len: &usize| -> Vec<String> {
-            let fits = self.evaluation.budgets_of(*context_len);
-            self.config
-                .budgets
-                .iter()
-                .filter(|budget| !fits.contains(budget))
-                .map(ToString::to_string)
-                .collect()
+    /// The budgets that leave a task's prompts nothing beside the window, one line for all lengths that lack the same ones.
+    fn left_out<'t>(&self, contexts: impl IntoIterator<Item = (&'t str, usize)>) -> Vec<String> {
+        let lacking = |&(task, context_len): &(&'t str, usize)| {
+            let fits = self.evaluation.budgets_of(context_len);
+            let lacking = self.config.budgets.iter().filter(|budget| !fits.contains(budget));
+            (task, lacking.map(ToString::to_string).collect::<Vec<_>>().join(", "))
         };
-        let line = |(lacking, contexts): (Vec<String>, Vec<usize>)| {
-            let (least, most) = (contexts.first()?, contexts.last()?);
+        let line = |((task, budgets), contexts): ((&str, String), Vec<(&str, usize)>)| {
+            let lens = || contexts.iter().map(|(_, len)| len);
+            let (least, most) = (lens().min()?, lens().max()?);
             let tokens = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            let (budgets, window) = (lacking.join(", "), self.config.window);
-            (!lacking.is_empty()).then(|| {
-                format!("{budgets} of {tokens} tokens left out: not more than the window of {window}")
-            })
+            let reason = format!("not more than the window of {}", self.config.window);
+            (!budgets.is_empty()).then(|| format!("{task}: {budgets} of {tokens} tokens left out: {reason}"))
         };
         grouped(contexts, lacking).into_iter().filter_map(line).collect()
     }

@@ -6,6 +6,7 @@ mod bounds;
 mod broken;
 mod data;
 mod eval;
+mod inputs;
 mod malformed;
 mod oracle;
 mod outputs;
