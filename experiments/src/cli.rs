@@ -260,7 +260,7 @@ pub struct Bounds {
     #[command(flatten)]
     pub search: SearchLimit,
     /// Draws per random statement, layer and budget.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub trials: u32,
     /// The output of the rows.
     #[command(flatten)]
@@ -376,13 +376,13 @@ pub struct Eval {
     #[arg(long = "budget", required = true, num_args = 1.., value_delimiter = ',', value_name = "B")]
     pub budgets: Vec<Budget>,
     /// Lengths of prompts or contexts, in tokens.
-    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024")]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1024", value_parser = at_least_one)]
     pub context: Vec<usize>,
     /// Depths of the needle in the text, in percent.
     #[arg(long, value_delimiter = ',', value_name = "D,..", default_value = "0,25,50,75,100")]
     pub depth: Vec<Depth>,
     /// Prompts per length and depth, ten by default; for a benchmark's file its first N lines, all by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub samples: Option<usize>,
     /// When the question is asked.
     #[arg(long, value_enum, default_value_t = When::Both)]
@@ -402,7 +402,8 @@ pub struct Eval {
     /// Number of following tokens that `fidelity` predicts and `speed` decodes.
     #[arg(long, default_value_t = 64, value_name = "T", value_parser = at_least_one)]
     pub future: usize,
-    /// At most N prompts or texts per task.
+    /// At most N prompts or texts per task and length, each prompt asked in every way of --question: spread over the depths,
+    /// the first ones of a file, or the first texts.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
     /// The limit of an oracle's search.

@@ -1,6 +1,5 @@
 //! Exit codes: 0 done, 1 a checked claim does not hold, 2 bad input or arguments, 3 a missing device or file.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::progress::note;
@@ -14,17 +13,6 @@ pub struct ClaimFails(pub String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Missing(pub String);
-
-/// Refuses paths that do not exist.
-///
-/// # Errors
-/// [`Missing`] names the first one.
-pub fn require_files<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Missing> {
-    match paths.into_iter().find(|path| !path.exists()) {
-        Some(path) => Err(Missing(format!("{}: no such file", path.display()))),
-        None => Ok(()),
-    }
-}
 
 /// Prints the error as one line on stderr and returns its code. Help and version are no errors.
 pub fn report(error: &anyhow::Error) -> ExitCode {

@@ -1,7 +1,10 @@
 //! Rows that have something in common, in the order in which they come.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::hash::Hash;
+
+use anyhow::{Result, ensure};
 
 /// Rows by their key: keys in the order of their first row, rows as they came.
 pub fn grouped<T, K: Clone + Eq + Hash>(
@@ -30,6 +33,17 @@ pub fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
         }
     }
     distinct
+}
+
+/// Refuses a value that is given twice: it would count twice.
+///
+/// # Errors
+/// Names the list and the value.
+pub fn require_distinct<T: PartialEq + Display>(list: &str, values: &[T]) -> Result<()> {
+    for (index, value) in values.iter().enumerate() {
+        ensure!(!values[..index].contains(value), "{list}: {value} is given twice");
+    }
+    Ok(())
 }
 
 /// The parts that are not empty, between commas.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`cli`], [`unread`], [`places`], [`printed`], [`exit`] | arguments, refused options and paths, the output of rows, exit codes |
 //! | [`commands`] | a file per command |
+//! | [`input`] | files that a user names to be read |
 //! | [`data`] | the default dump and the committed results, embedded in the binary |
 //! | [`model`] | a GGUF file on the CPU: tokenizer, forward pass, KV cache, capture of a dump |
 //! | [`tasks`], [`metrics`] | questions about long texts, and the scores of their answers |
@@ -35,6 +36,7 @@ pub mod data;
 pub mod eval;
 pub mod exit;
 pub mod group;
+pub mod input;
 pub mod interrupt;
 pub mod journal;
 pub mod mark;

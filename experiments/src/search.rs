@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::progress::note;
 use clap::Args;
 use laprox_reference::{Oracle, Policy, Rule, Searched, Searching};
 
@@ -42,8 +43,8 @@ fn say_unfinished(policy: &Policy, searched: &Searched) {
     let unfinished = searched.ended.iter().filter(|ended| !**ended).count();
     if unfinished > 0 {
         let of = searched.ended.len();
-        eprintln!(
-            "laprox: {policy}: {unfinished} of {of} searches ended at a limit, each with the best set found by then"
-        );
+        note(format_args!(
+            "{policy}: {unfinished} of {of} searches ended at a limit, each with the best set found by then"
+        ));
     }
 }

@@ -44,6 +44,9 @@ impl Pool {
     }
 }
 
+/// The largest kernel that a name may ask for: far beyond any use, and little memory.
+const LARGEST: usize = 65_535;
+
 /// How one list of numbers is smoothed over the candidates of a KV head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pooling {
@@ -99,6 +102,9 @@ impl FromStr for Pooling {
         }
         let (kind, kernel) = text.split_once(':').ok_or_else(expected)?;
         let kernel = kernel.parse().ok().filter(|kernel| kernel % 2 == 1).ok_or_else(expected)?;
+        if kernel > LARGEST {
+            return Err(format!("expected K at most {LARGEST}, found {text}"));
+        }
         match kind {
             "avg" => Ok(Self::Average(kernel)),
             "max" => Ok(Self::Max(kernel)),

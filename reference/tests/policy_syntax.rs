@@ -319,6 +319,7 @@ fn an_unknown_value_is_refused_with_those_of_the_option() {
         ("laprox:gqa=max", "gqa: expected mean|attention|exact, found max"),
         ("snapkv:gqa=exact", "gqa: expected mean|max, found exact"),
         ("laprox:pool=avg:4", "pool: expected none, avg:K or max:K with an odd K, found avg:4"),
+        ("laprox:pool=max:65537", "pool: expected K at most 65535, found max:65537"),
         ("laprox:sinks=-1", "sinks: expected a whole number, found -1"),
         ("random:seed=", "seed: expected a whole number, found "),
         ("laprox:gqa=mean=max", "gqa: expected mean|attention|exact, found mean=max"),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use toml::Value;
 
 use super::config::{Config, spelt};
-use crate::group::distinct;
+use crate::group::{distinct, require_distinct};
 use crate::policies::{is_read, require_available};
 use crate::rows::spelling::{self, list};
 use crate::sample::Sample;
@@ -40,8 +40,15 @@ impl Comparison {
     /// no policy takes is an error.
     ///
     /// # Errors
-    /// When a name or value does not exist, or nothing is left to compare.
+    /// When a name or value does not exist or is given twice, or nothing is left to compare.
     pub fn resolve(config: &Config) -> Result<Self> {
+        require_distinct("policies", &config.policies)?;
+        require_distinct("also", &config.also)?;
+        require_distinct("budgets", &config.budgets)?;
+        require_distinct("samples", &config.samples)?;
+        for (key, values) in &config.axes {
+            require_distinct(&format!("axis {key}"), &values.iter().map(spelt).collect::<Vec<_>>())?;
+        }
         require_known(&config.policies, &config.axes)?;
         let crossed = config.policies.iter().map(|&policy| crossed(policy, &config.axes));
         let crossed: Vec<Policy> = crossed.collect::<Result<Vec<_>>>()?.concat();

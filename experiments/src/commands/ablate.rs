@@ -1,6 +1,5 @@
 //! `laprox ablate`
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,10 +14,11 @@ use crate::ablation::{Comparison, Results, Statistic, summarise, text};
 use crate::backend;
 use crate::cli::{Ablate, Common};
 use crate::data::{self, DataFolder};
-use crate::exit::require_files;
+use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
 use crate::output::Sink;
 use crate::policies::caveats;
+use crate::progress::note;
 use crate::provenance::Provenance;
 use crate::rows::{AblationRow, Objective, csv, jsonl};
 
@@ -81,8 +81,7 @@ fn config(arguments: &Ablate) -> Result<Config> {
     require_files(&arguments.config)?;
     let path = arguments.config.as_deref();
     let name = path.map_or("the default comparison".into(), |path| path.display().to_string());
-    let text =
-        path.map_or_else(|| Ok(config::DEFAULT.into()), fs::read_to_string).with_context(|| name.clone())?;
+    let text = path.map_or_else(|| Ok(config::DEFAULT.into()), input::read_text)?;
     let mut config = Config::read(&text).with_context(|| name)?;
     if !arguments.policies.is_empty() {
         config.policies.clone_from(&arguments.policies);
@@ -139,12 +138,14 @@ impl Run<'_> {
         let results = self.results();
         results.compute(journal, self.jobs.into())?;
         let rows = results.rows(journal)?;
+        let left_out = results.left_out();
+        left_out.iter().for_each(note);
         let caveats = caveats(&self.comparison.policies).into_iter().map(str::to_owned);
         Ok(Document {
             provenance,
             config: self.comparison.clone(),
             statistics: summarise(&rows, &(&self.comparison.baseline).into(), self.common.seed),
-            notes: results.left_out().into_iter().chain(caveats).collect(),
+            notes: left_out.into_iter().chain(caveats).collect(),
             rows,
         })
     }

@@ -15,7 +15,7 @@ use crate::backend;
 use crate::cli::{Bounds, Common};
 use crate::data::{self, DataFolder};
 use crate::exit::ClaimFails;
-use crate::group::grouped;
+use crate::group::{grouped, require_distinct};
 use crate::progress::Progress;
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Bounds, common: &Common) -> Result<()> {
 /// [`ClaimFails`] when a row does not hold; it is written none the less.
 pub fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
+    require_distinct("--budget", &arguments.budgets)?;
     let backend = backend::open(common.path)?;
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
     let dump = open_dump(&folder)?;

@@ -1,6 +1,6 @@
 //! `laprox capture`
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use laprox_fixtures::manifest::{FORMAT, VERSION};
@@ -11,7 +11,8 @@ use ndarray::{Array, Dimension};
 use super::inspect;
 use crate::cli::{Capture, Common};
 use crate::eval::Text;
-use crate::exit::require_files;
+use crate::group::require_distinct;
+use crate::input::{self, require_files};
 use crate::model::{self, CaptureShape, CapturedSample, Model, ModelFile};
 use crate::progress::{Progress, note};
 
@@ -19,8 +20,10 @@ use crate::progress::{Progress, note};
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     let place = DumpWriter::claim(&arguments.out, common.force)?;
     require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
+    require_distinct_lists(arguments)?;
+    let texts = arguments.texts.iter().map(|path| input::read_text(path)).collect::<Result<Vec<_>>>()?;
     let model = Model::load(&ModelFile::open(&arguments.model)?)?;
-    let texts = read_texts(arguments, &model)?;
+    let texts = tokenised(arguments, &texts, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 
     let precision = arguments.precision;
@@ -55,32 +58,53 @@ fn shape(arguments: &Capture) -> CaptureShape {
     }
 }
 
-fn read_texts(arguments: &Capture, model: &Model) -> Result<Vec<Text>> {
-    let needed = arguments.context.saturating_add(arguments.future);
-    let mut texts: Vec<Text> = Vec::new();
-    for path in &arguments.texts {
-        let text = Text::read(path, model)?;
+/// Samples of one text, or a layer that is written twice, would count twice.
+fn require_distinct_lists(arguments: &Capture) -> Result<()> {
+    let same = |path: &PathBuf| Ok(path.canonicalize()?.display().to_string());
+    require_distinct("--text", &arguments.texts.iter().map(same).collect::<Result<Vec<_>>>()?)?;
+    require_distinct("--layers", arguments.layers.as_deref().unwrap_or_default())
+}
+
+fn tokenised(arguments: &Capture, texts: &[String], model: &Model) -> Result<Vec<Text>> {
+    let (needed, most) = (arguments.context.saturating_add(arguments.future), model.config().context_len);
+    ensure!(
+        needed <= most,
+        "--context and --future: expected at most the model's context length {most}, found {needed}"
+    );
+    let text = |((path, text), name): ((&PathBuf, &String), String)| {
+        let text = Text::new(&name, text, model)?;
         let found = text.tokens.len();
         ensure!(
             found >= needed,
             "{}: expected at least {needed} tokens (context and future), found {found}",
             path.display()
         );
-        texts.push(Text { name: sample_name(path, &texts), ..text });
-    }
-    Ok(texts)
+        Ok(text)
+    };
+    arguments.texts.iter().zip(texts).zip(sample_names(&arguments.texts)).map(text).collect()
 }
 
-/// The file's stem, restricted to the characters of sample names and made unique by a number.
-fn sample_name(path: &Path, earlier: &[Text]) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let plain =
-        |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
-    let stem: String = stem.trim_start_matches('.').chars().map(plain).collect();
-    let stem = if stem.is_empty() || stem == "weights" { format!("text_{stem}") } else { stem };
-    let taken = |name: &str| earlier.iter().any(|text| text.name == name);
-    let numbered = (2..).map(|number| format!("{stem}-{number}"));
-    std::iter::once(stem.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(stem)
+/// The longest sample name before a number behind it.
+const LONGEST_NAME: usize = 100;
+
+/// The files' stems, restricted to the characters of sample names and made unique by numbers.
+///
+/// A dump is a tree of folders on any system, so names are told apart without regard to case.
+fn sample_names(paths: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for path in paths {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        let plain = |letter: char| if is_plain(letter) { letter } else { '_' };
+        let stem: String = stem.trim_start_matches('.').chars().map(plain).take(LONGEST_NAME).collect();
+        let is_reserved = ["", "weights", "manifest.json"].iter().any(|name| stem.eq_ignore_ascii_case(name));
+        let stem = if is_reserved { format!("text_{stem}") } else { stem };
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let is_free = |name: &String| !names.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+        let name = std::iter::once(stem.clone()).chain(numbered).find(is_free);
+        names.extend(name);
+    }
+    names
 }
 
 fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manifest> {
@@ -94,7 +118,6 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
     };
     let mut layers = arguments.layers.clone().unwrap_or_else(|| (0..config.layers).collect());
     layers.sort_unstable();
-    layers.dedup();
     let manifest = Manifest {
         format: FORMAT.into(),
         version: VERSION,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
@@ -12,12 +12,13 @@ use crate::eval::unit::{Wanted, units};
 use crate::eval::{
     EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations, summarise, text,
 };
-use crate::exit::require_files;
+use crate::group::{grouped, require_distinct};
+use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
 use crate::model::{self, Model, ModelFile};
 use crate::output::Sink;
 use crate::policies::require_available;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
 use crate::rows::spelling::list;
 use crate::rows::{Asked, CorrelationRow, EvalRow, csv, jsonl};
@@ -73,13 +74,16 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
     require_files(files.chain(&arguments.haystack))?;
+    require_distinct_lists(arguments)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
+    let texts = texts(arguments)?;
+    let request = request(arguments, common)?;
     let model = Model::load(&ModelFile::open(&arguments.model)?)?;
-    let texts = texts(arguments, &model)?;
+    require_lengths(arguments, &model)?;
+    let texts = tokenised(arguments, &texts, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
     let config = config(arguments, &policies, &texts);
-    let request = request(arguments, common)?;
     let units = all_units(arguments, &texts, &request, &model)?;
     let evaluation = Evaluation {
         evictions: Evictions::new(&model, backend.as_ref(), &policies)?
@@ -90,11 +94,46 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
         seed: common.seed,
     };
     let run = Run { evaluation: &evaluation, units: &units, provenance: &provenance, config: &config };
+    run.require_evictions()?;
     if let Some(path) = &arguments.results {
         return run.in_folder(path, common.force);
     }
     let document = run.document(&Journal::in_memory())?;
     sink.write_document(format, &document, &document.rows, || document.text(model.name()))
+}
+
+/// Rows of what is given twice would count twice.
+fn require_distinct_lists(arguments: &Eval) -> Result<()> {
+    let tasks: Vec<String> = arguments.tasks.iter().map(ToString::to_string).collect();
+    require_distinct("--task", &tasks)?;
+    require_distinct("--policy", &arguments.policies)?;
+    require_distinct("--budget", &arguments.budgets)?;
+    require_distinct("--context", &arguments.context)?;
+    require_distinct("--depth", &arguments.depth)?;
+    for (index, path) in arguments.texts.iter().enumerate() {
+        if let Some(same) = arguments.texts[..index].iter().find(|other| stem(other) == stem(path)) {
+            let [one, two] = [same, path].map(|path| path.display());
+            bail!("{one} and {two}: texts of one name, expected names that tell their rows apart");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses lengths that the model was not trained for.
+fn require_lengths(arguments: &Eval, model: &Model) -> Result<()> {
+    let most = model.config().context_len;
+    let (later, later_name) = match reads_texts(arguments) {
+        true => (arguments.future, " and --future"),
+        false => (0, ""),
+    };
+    for context_len in &arguments.context {
+        let found = context_len.saturating_add(later);
+        ensure!(
+            found <= most,
+            "--context{later_name}: expected at most the model's context length {most}, found {found}"
+        );
+    }
+    Ok(())
 }
 
 /// The policies to compare; the full cache is always beside them.
@@ -112,13 +151,34 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
     Ok(policies)
 }
 
-/// The given texts; by default, for tasks that read texts, the one that comes with the source.
-fn texts(arguments: &Eval, model: &Model) -> Result<Vec<Text>> {
-    let reads_texts = arguments.tasks.iter().any(|task| task.reads("text"));
-    if arguments.texts.is_empty() && reads_texts {
-        return Ok(vec![Text::new("moby-dick", Haystack::MOBY_DICK, model)?]);
+fn reads_texts(arguments: &Eval) -> bool {
+    arguments.tasks.iter().any(|task| task.reads("text"))
+}
+
+/// The given texts with their names; by default, for tasks that read texts, the one that comes with the source.
+fn texts(arguments: &Eval) -> Result<Vec<(String, String)>> {
+    if arguments.texts.is_empty() && reads_texts(arguments) {
+        return Ok(vec![("moby-dick".to_owned(), Haystack::MOBY_DICK.to_owned())]);
     }
-    arguments.texts.iter().map(|path| Text::read(path, model)).collect()
+    let wanted = arguments.texts.iter().take(arguments.limit.unwrap_or(usize::MAX));
+    wanted.map(|path| Ok((stem(path), input::read_text(path)?))).collect()
+}
+
+/// The texts in the model's tokens, at least as many as the greatest length and the tokens after it.
+fn tokenised(arguments: &Eval, texts: &[(String, String)], model: &Model) -> Result<Vec<Text>> {
+    let texts = texts.iter().map(|(name, text)| Text::new(name, text, model));
+    let texts = texts.collect::<Result<Vec<_>>>()?;
+    let predicts = arguments.tasks.iter().any(|task| matches!(task, EvalTask::Fidelity));
+    let later_len = arguments.future + usize::from(predicts);
+    if let Some(&longest) = arguments.context.iter().max() {
+        texts.iter().try_for_each(|text| text.split(longest, later_len).map(drop))?;
+    }
+    Ok(texts)
+}
+
+/// A text's name in rows.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn config(arguments: &Eval, policies: &[Policy], texts: &[Text]) -> Config {
@@ -150,16 +210,14 @@ fn asked(when: When) -> &'static [Asked] {
 
 fn request(arguments: &Eval, common: &Common) -> Result<Request> {
     let haystack = match &arguments.haystack {
-        Some(path) => {
-            let name = || path.display().to_string();
-            Haystack::new(&std::fs::read_to_string(path).with_context(name)?).with_context(name)?
-        }
+        Some(path) => Haystack::new(&input::read_text(path)?).with_context(|| path.display().to_string())?,
         None => Haystack::moby_dick(),
     };
     Ok(Request {
         context_len: 0,
         depths: arguments.depth.clone(),
         samples: arguments.samples,
+        limit: arguments.limit,
         seed: common.seed,
         haystack,
         data: arguments.data.clone(),
@@ -172,13 +230,8 @@ fn all_units<'a>(
     request: &'a Request,
     model: &Model,
 ) -> Result<Vec<Unit<'a>>> {
-    let wanted = Wanted {
-        context_lens: &arguments.context,
-        asked: asked(arguments.question),
-        texts,
-        request,
-        limit: arguments.limit.unwrap_or(usize::MAX),
-    };
+    let wanted =
+        Wanted { context_lens: &arguments.context, asked: asked(arguments.question), texts, request };
     let of_tasks = arguments.tasks.iter().map(|task| units(task, wanted, model));
     let units = of_tasks.collect::<Result<Vec<_>>>()?.concat();
     ensure!(!units.is_empty(), "nothing to evaluate: expected at least one prompt or text");
@@ -194,6 +247,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Refuses budgets that leave no prompt anything beside its window.
+    fn require_evictions(&self) -> Result<()> {
+        let context = |unit: &Unit<'_>| self.evaluation.context_len(unit).with_context(|| unit.task.clone());
+        let contexts = self.units.iter().map(context).collect::<Result<Vec<_>>>()?;
+        let evicts = contexts.iter().any(|&context_len| !self.evaluation.budgets_of(context_len).is_empty());
+        let tasks = self.units.iter().map(|unit| &*unit.task);
+        ensure!(evicts, "nothing to evict: {}", self.left_out(tasks.zip(contexts)).join("; "));
+        Ok(())
+    }
+
     fn in_folder(&self, path: &Path, force: bool) -> Result<()> {
         let units = self.units.iter().map(Unit::identity);
         let pivot = finish_in_folder(path, (self.provenance, self.config), units, force, |journal| {
@@ -241,34 +304,33 @@ impl Run<'_> {
             rows.with_context(|| format!("unit {index}: not computed"))
         };
         let rows: Vec<EvalRow> = (0..self.units.len()).map(unit).collect::<Result<Vec<_>>>()?.concat();
+        let notes = self.left_out(rows.iter().map(|row| (&*row.task, row.context)));
+        notes.iter().for_each(note);
         Ok(Document {
             provenance: self.provenance,
             config: self.config,
-            notes: self.left_out(&rows),
+            notes,
             statistics: summarise(&rows, self.provenance.seed),
             correlations: correlations(&rows, self.provenance.seed),
             rows,
         })
     }
 
-    /// The budgets that do not exceed the window, one line per length that lacks some.
-    fn left_out(&self, rows: &[EvalRow]) -> Vec<String> {
-        let mut targets: Vec<(usize, usize)> = rows.iter().map(|row| (row.target, row.context)).collect();
-        targets.sort_unstable();
-        targets.dedup_by_key(|(target, _)| *target);
-        let line = |(target, context_len): (usize, usize)| {
+    /// The budgets that leave a task's prompts nothing beside the window, one line for all lengths that lack the same ones.
+    fn left_out<'t>(&self, contexts: impl IntoIterator<Item = (&'t str, usize)>) -> Vec<String> {
+        let lacking = |&(task, context_len): &(&'t str, usize)| {
             let fits = self.evaluation.budgets_of(context_len);
-            let lacking = self.evaluation.budgets.iter().filter(|budget| !fits.contains(budget));
-            let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
-            (!lacking.is_empty()).then(|| {
-                format!(
-                    "{} of {target} tokens left out: not more than the window of {}",
-                    lacking.join(", "),
-                    self.config.window
-                )
-            })
+            let lacking = self.config.budgets.iter().filter(|budget| !fits.contains(budget));
+            (task, lacking.map(ToString::to_string).collect::<Vec<_>>().join(", "))
         };
-        targets.into_iter().filter_map(line).collect()
+        let line = |((task, budgets), contexts): ((&str, String), Vec<(&str, usize)>)| {
+            let lens = || contexts.iter().map(|(_, len)| len);
+            let (least, most) = (lens().min()?, lens().max()?);
+            let tokens = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let reason = format!("not more than the window of {}", self.config.window);
+            (!budgets.is_empty()).then(|| format!("{task}: {budgets} of {tokens} tokens left out: {reason}"))
+        };
+        grouped(contexts, lacking).into_iter().filter_map(line).collect()
     }
 }
 

@@ -15,9 +15,9 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
-use crate::group::distinct;
+use crate::group::{distinct, require_distinct};
 use crate::interrupt;
-use crate::progress::{Progress, Status};
+use crate::progress::{Progress, Status, note};
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
 use crate::rows::{OracleRow, each_layer_and_all, in_form};
@@ -49,6 +49,8 @@ struct Results {
 /// Searches every sample at every budget.
 pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
+    require_distinct("--policy", &arguments.policies)?;
+    require_distinct("--budget", &arguments.budgets)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let interrupted = interrupt::stop();
@@ -61,7 +63,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let problems = samples.flat_map(|index| arguments.budgets.iter().map(move |&budget| (index, budget)));
     for (index, budget) in problems {
         if !rows.is_empty() && interrupted.load(Ordering::Relaxed) {
-            eprintln!("laprox: interrupted: the samples and budgets after the last row are left out");
+            note("interrupted: the samples and budgets after the last row are left out");
             break;
         }
         let sample = Sample { dump: &dump, index, backend: backend.as_ref() };

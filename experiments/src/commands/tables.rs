@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Common, Tables};
 use crate::data::{self, DataFolder};
+use crate::group::require_distinct;
 use crate::output::{self, Sink, fill};
 use crate::printed::Format;
 use crate::tables::kinds::{self, KINDS, Kind};
@@ -24,6 +25,12 @@ struct Document<'a> {
 
 /// Makes the results that the tables read, unless they exist, and then the tables.
 pub(super) fn run(arguments: &Tables, common: &Common) -> Result<()> {
+    require_distinct("tables", &arguments.names)?;
+    for (list, paths) in
+        [("--model", &arguments.models), ("--dump", &arguments.dumps), ("--text", &arguments.texts)]
+    {
+        require_distinct(list, &shown(paths))?;
+    }
     let kinds = kinds::named(&arguments.names)?;
     let page = arguments.html.as_deref();
     if let Some(page) = page.filter(|page| KINDS.iter().any(|kind| page.as_os_str() == kind.name)) {
@@ -78,9 +85,12 @@ fn sources(kinds: &[&Kind]) -> Result<(Vec<String>, Vec<String>)> {
     Ok((needed, configs.into_iter().flat_map(|config| config.optional).collect()))
 }
 
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
 /// The values of the runs' placeholders.
 fn values(arguments: &Tables, configurations: Option<&Path>) -> Result<Values> {
-    let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
     let mut models = shown(&arguments.models).into_iter();
     let experiments = configurations.and_then(Path::parent).map(|path| path.display().to_string());
     let values = [

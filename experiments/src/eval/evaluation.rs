@@ -106,11 +106,36 @@ impl Evaluation<'_> {
         self.evictions.model
     }
 
-    /// The budgets that leave a context something beside its window.
+    /// The budgets that leave a context something beside its window: none if it is shorter than that.
     #[must_use]
     pub fn budgets_of(&self, context_len: usize) -> Vec<Budget> {
-        let fits = |budget: &&Budget| budget.candidates_per_head(context_len, self.window_len).is_ok();
+        let fits = |budget: &&Budget| {
+            context_len >= self.window_len && budget.candidates_per_head(context_len, self.window_len).is_ok()
+        };
         self.budgets.iter().filter(fits).copied().collect()
+    }
+
+    /// The tokens of a unit that run before the eviction.
+    ///
+    /// # Errors
+    /// When a prompt cannot be rendered or tokenised.
+    pub fn context_len(&self, unit: &Unit<'_>) -> Result<usize> {
+        match &unit.work {
+            Work::Answer(prompt, asked) => Ok(self.tokens(prompt, *asked)?.0.len()),
+            Work::Predict(_) | Work::Time(_) => Ok(unit.target),
+        }
+    }
+
+    /// The tokens before the eviction, and those of a question after it.
+    fn tokens(&self, prompt: &Prompt, asked: Asked) -> Result<(Vec<u32>, Vec<u32>)> {
+        let tokenizer = self.model().tokenizer();
+        let rendered = prompt.render(self.model().chat())?;
+        let mut context = tokenizer.encode(&rendered.context)?;
+        let mut question = tokenizer.encode_further(&rendered.question)?;
+        if asked == Asked::Aware {
+            context.append(&mut question);
+        }
+        Ok((context, question))
     }
 
     fn answer(
@@ -121,12 +146,7 @@ impl Evaluation<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Vec<EvalRow>> {
         let (model, max_new) = (self.model(), prompt.max_new_tokens);
-        let rendered = prompt.render(model.chat())?;
-        let mut context = model.tokenizer().encode(&rendered.context)?;
-        let mut question = model.tokenizer().encode_further(&rendered.question)?;
-        if asked == Asked::Aware {
-            context.append(&mut question);
-        }
+        let (context, question) = self.tokens(prompt, asked)?;
         let prefilled = Prefilled::new(model, &context, self.window_len, observer)?;
         let full = full_answer(model, &prefilled, &question, max_new)?;
         let later = [question.as_slice(), &full.tokens].concat();
@@ -225,6 +245,9 @@ impl Evaluation<'_> {
 
     fn evict(&self, prefilled: &Prefilled<'_>, later: &[u32], name: &str) -> Result<Vec<Evicted>> {
         let budgets = self.budgets_of(prefilled.context_len());
+        if budgets.is_empty() {
+            return Ok(Vec::new());
+        }
         self.evictions.of(prefilled, &budgets, later, seed_of(name, self.seed))
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::model::{Continuation, Model};
+use crate::model::{Continuation, Error, Model};
 use crate::rows::MetricName;
 
 /// The logits after each of `tokens`, `[tokens][vocabulary]`, seen through a sequence's cache.
@@ -11,7 +11,7 @@ use crate::rows::MetricName;
 /// When the cache has no room for them.
 pub fn predictions(model: &Model, mut sequence: Continuation, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
     let hidden = model.forward(tokens, &mut sequence.cache, &mut ())?;
-    Ok(model.logits(&hidden)?.to_vec2()?)
+    Ok(model.logits(&hidden)?.to_vec2().map_err(Error::from)?)
 }
 
 /// What the predictions of a continuation's tokens lose.

@@ -1,13 +1,12 @@
 //! A unit of work: one prompt or one text, under every policy and budget.
 
-use std::path::Path;
+use anyhow::{Context, Result, ensure};
 
 use super::task::EvalTask;
 use crate::mark::sha256;
 use crate::model::Model;
 use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};
-use anyhow::{Context, Result, ensure};
 
 /// A text in a model's tokens.
 #[derive(Clone, Debug)]
@@ -28,17 +27,6 @@ impl Text {
     pub fn new(name: &str, text: &str, model: &Model) -> Result<Self> {
         let tokens = model.tokenizer().encode(text).with_context(|| name.to_owned())?;
         Ok(Self { name: name.to_owned(), sha256: sha256(text), tokens })
-    }
-
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// When it cannot be read or tokenised.
-    pub fn read(path: &Path, model: &Model) -> Result<Self> {
-        let file = || path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(file)?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self::new(&stem, &text, model).with_context(file)
     }
 
     /// The first `context_len` tokens, and those that follow them.
@@ -95,10 +83,8 @@ pub struct Wanted<'a> {
     pub asked: &'a [Asked],
     /// The texts of tasks that read them.
     pub texts: &'a [Text],
-    /// Which prompts of tasks that ask; its length is replaced by each of the lengths.
+    /// Which prompts of tasks that ask; its length is replaced by each of the lengths. Its limit holds for texts, too.
     pub request: &'a Request,
-    /// Units of a task at most.
-    pub limit: usize,
 }
 
 /// The units of a task, in the order of their rows.
@@ -107,17 +93,16 @@ pub struct Wanted<'a> {
 /// When prompts cannot be made or read.
 pub fn units<'a>(task: &EvalTask, wanted: Wanted<'a>, model: &Model) -> Result<Vec<Unit<'a>>> {
     let mut units = Vec::new();
+    let texts = wanted.texts.iter().take(wanted.request.limit.unwrap_or(usize::MAX));
     for &target in wanted.context_lens {
         match task {
             EvalTask::Question(question) => units.extend(questions(question, target, wanted, model)?),
-            EvalTask::Fidelity => {
-                units.extend(wanted.texts.iter().map(|text| (target, Work::Predict(text))));
-            }
-            EvalTask::Speed => units.extend(wanted.texts.iter().map(|text| (target, Work::Time(text)))),
+            EvalTask::Fidelity => units.extend(texts.clone().map(|text| (target, Work::Predict(text)))),
+            EvalTask::Speed => units.extend(texts.clone().map(|text| (target, Work::Time(text)))),
         }
     }
     let unit = |(target, work)| Unit { task: task.to_string(), target, work };
-    Ok(units.into_iter().take(wanted.limit).map(unit).collect())
+    Ok(units.into_iter().map(unit).collect())
 }
 
 fn questions<'a>(

@@ -101,9 +101,21 @@ pub enum Error {
         /// The requested value.
         found: usize,
     },
+    /// Activations that are NaN or infinite.
+    #[error("{place}: the model computes NaN or infinity")]
+    NotFinite {
+        /// The layer and the tokens' positions, or the logits.
+        place: String,
+    },
     /// A failure of the tensor library.
-    #[error("{}", first_line(.0))]
-    Compute(#[from] candle_core::Error),
+    #[error("a tensor operation failed: {}", first_line(.0))]
+    Compute(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error)
+    }
 }
 
 /// A number that a caller chooses.

@@ -166,8 +166,8 @@ impl Model {
     /// Runs `c` further tokens and returns their residual stream after the last layer, `[c, D]`.
     ///
     /// # Errors
-    /// [`Error::Compute`] when a token is not in the vocabulary or the cache is full, and the observer's own errors. The
-    /// cache is unusable after an error.
+    /// [`Error::Compute`] when a token is not in the vocabulary or the cache is full, [`Error::NotFinite`] when a layer's
+    /// output is not finite, and the observer's own errors. The cache is unusable after an error.
     pub fn forward(
         &self,
         tokens: &[u32],
@@ -197,6 +197,10 @@ impl Model {
                 self.attention(layer, LayerIndex(index), &normed, &rotation, segments, observer)?;
             hidden = (hidden + attended)?;
             hidden = (&hidden + feed_forward(layer, &layer.feed_forward_norm.forward(&hidden)?)?)?;
+            require_finite(&hidden, || {
+                let positions = segments.first().map_or(0..0, Segment::positions);
+                format!("layer {index}, tokens {positions:?}")
+            })?;
         }
         segments.iter_mut().for_each(|segment| segment.cache.advance(segment.tokens.len()));
         Ok(hidden)
@@ -205,9 +209,11 @@ impl Model {
     /// `logits = W_out rmsnorm(x)`: from the residual stream `[c, D]` to `[c, vocabulary]`.
     ///
     /// # Errors
-    /// [`Error::Compute`] when the stream does not have the model's width.
+    /// [`Error::Compute`] when the stream does not have the model's width, [`Error::NotFinite`] for such a logit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.weights.logits.forward(&self.weights.final_norm.forward(hidden)?)?)
+        let logits = self.weights.logits.forward(&self.weights.final_norm.forward(hidden)?)?;
+        require_finite(&logits, || "logits".to_owned())?;
+        Ok(logits)
     }
 
     /// From the normed stream `[c, D]` to the layer's attention output `[c, D]`.
@@ -246,6 +252,15 @@ impl Model {
         let group = |(head, cache)| attend(&queries.narrow(0, head * group_size, group_size)?, cache, scale);
         let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&groups, 0)?)
+    }
+}
+
+/// Refuses NaN and infinity: either of them makes the sum one, too.
+fn require_finite(tensor: &Tensor, place: impl FnOnce() -> String) -> Result<()> {
+    if tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::NotFinite { place: place() })
     }
 }
 

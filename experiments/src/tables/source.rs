@@ -1,7 +1,6 @@
 //! Results files, read once, with their digest.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +9,7 @@ use serde::Serialize;
 use super::runs::Runs;
 use crate::exit::Missing;
 use crate::group::distinct;
+use crate::input;
 use crate::mark::sha256;
 use crate::rows::{EvalRow, Row};
 
@@ -37,11 +37,10 @@ impl Source {
     /// [`Missing`] if there is none; otherwise when it is not text, or its configuration is not JSON.
     pub fn read(results: &Path, file: &str, runs: &Runs) -> Result<Self> {
         let path = results.join(file);
-        let name = path.display().to_string();
         if !path.exists() {
-            return Err(Missing(format!("{name}: no such results file")).into());
+            return Err(Missing(format!("{}: no such results file", path.display())).into());
         }
-        let text = fs::read_to_string(&path).with_context(|| name)?;
+        let text = input::read_text(&path)?;
         Ok(Self {
             file: file.to_owned(),
             sha256: sha256(&text),
@@ -101,7 +100,7 @@ impl Source {
         if !path.exists() {
             return Err(Missing(format!("{}: no such results file", name())).into());
         }
-        let mut reader = csv::Reader::from_path(&path).with_context(name)?;
+        let mut reader = csv::Reader::from_reader(input::open(&path)?);
         let models = reader.deserialize().map(|row| row.map(|row: EvalRow| row.model));
         let models = distinct(models.collect::<Result<Vec<_>, _>>().with_context(name)?);
         if models.is_empty() {
@@ -132,7 +131,6 @@ fn explained(error: &csv::Error, header: &csv::StringRecord) -> anyhow::Error {
 fn config_beside(path: &Path) -> Result<Option<serde_json::Value>> {
     let places = [path.with_extension("config.json"), path.with_file_name("config.json")];
     let Some(path) = places.into_iter().find(|path| path.exists()) else { return Ok(None) };
-    let name = || path.display().to_string();
-    let text = fs::read_to_string(&path).with_context(name)?;
-    serde_json::from_str(&text).map(Some).with_context(name)
+    let text = input::read_text(&path)?;
+    serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
 }

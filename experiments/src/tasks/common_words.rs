@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator};
+use super::generate::{Draft, Generator, Size};
 use super::request::Request;
 
 /// The number of common words.
@@ -28,10 +28,10 @@ pub(super) struct CommonWords;
 impl Generator for CommonWords {
     const MAX_NEW_TOKENS: usize = 120;
 
-    fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
+    fn draft(&self, request: &Request, size: Size, mut rng: ChaCha8Rng) -> Draft {
         let mut vocabulary = request.haystack.vocabulary();
         vocabulary.shuffle(&mut rng);
-        vocabulary.truncate(COMMON + size);
+        vocabulary.truncate(COMMON + size.whole);
         let (common, uncommon) = vocabulary.split_at(COMMON.min(vocabulary.len()));
         let repeats = Repeats::for_length(request.context_len);
         let mut list = [common.repeat(repeats.common), uncommon.repeat(repeats.uncommon)].concat();

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator};
+use super::generate::{Draft, Generator, Size};
 use super::request::Request;
 
 /// The number of words in the answer.
@@ -22,12 +22,12 @@ pub(super) struct FrequentWords;
 impl Generator for FrequentWords {
     const MAX_NEW_TOKENS: usize = 50;
 
-    fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
+    fn draft(&self, request: &Request, size: Size, mut rng: ChaCha8Rng) -> Draft {
         let mut words = vec!["...".to_owned()];
         words.extend(draw_words(&mut rng, request.context_len / 50 + FREQUENT));
         let mut text: Vec<&str> = Vec::new();
         for (word, rank) in words.iter().zip(1..) {
-            text.extend(std::iter::repeat_n(word.as_str(), frequency(rank, LEAST + size)));
+            text.extend(std::iter::repeat_n(word.as_str(), frequency(rank, LEAST + size.whole)));
         }
         text.shuffle(&mut rng);
         let text = text.join(" ");

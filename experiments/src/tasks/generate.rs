@@ -23,24 +23,35 @@ pub(super) struct Draft {
     pub(super) references: Vec<String>,
 }
 
+/// The amount of text in a prompt.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// Sentences of prose, or words of a list.
+    pub(super) whole: usize,
+    /// Bytes of one more sentence.
+    pub(super) part: usize,
+}
+
 /// A kind of generated prompt.
 pub(super) trait Generator {
     /// The maximal length of an answer.
     const MAX_NEW_TOKENS: usize;
+    /// The largest part of a size; 0 for lists.
+    const LONGEST_PART: usize = 0;
 
     /// The depth of the sentence with the answer.
     fn depth(&self) -> Option<Depth> {
         None
     }
 
-    /// A prompt of a size, between 0 and `largest`; its text grows with the size.
+    /// A prompt of a size; its text grows with the size.
     ///
     /// The answer is drawn before everything that depends on the size.
-    fn draft(&self, request: &Request, size: usize, rng: ChaCha8Rng) -> Draft;
+    fn draft(&self, request: &Request, size: Size, rng: ChaCha8Rng) -> Draft;
 
-    /// The largest size.
-    fn largest(&self, _request: &Request) -> usize {
-        usize::MAX
+    /// The largest number of sentences or words. Those that the tokenizer makes nothing of have an end, too.
+    fn largest(&self, request: &Request) -> usize {
+        4 * request.context_len
     }
 }
 
@@ -51,9 +62,15 @@ pub(super) fn generate<G: Generator>(
     request: &Request,
     model: &Model,
 ) -> Result<Vec<Prompt>> {
-    let samples = 0..request.samples.unwrap_or(SAMPLES);
-    let prompts = generators.into_iter().flat_map(|generator| {
-        samples.clone().map(move |sample| prompt(task, &generator, sample, request, model))
+    let generators: Vec<G> = generators.into_iter().collect();
+    let samples = request.samples.unwrap_or(SAMPLES);
+    let all = samples * generators.len();
+    let limit = request.limit.map_or(all, |limit| limit.min(all));
+    // Spread evenly over the generators.
+    let before = |index: usize| (limit * index).div_ceil(generators.len());
+    let prompts = generators.iter().enumerate().flat_map(|(index, generator)| {
+        let samples = 0..before(index + 1) - before(index);
+        samples.map(move |sample| prompt(task, generator, sample, request, model))
     });
     prompts.collect()
 }
@@ -72,7 +89,7 @@ fn prompt<G: Generator>(
         finish::<G>(generator.draft(request, size, rng), facets, request.seed)
     };
     let count = |size| of_size(size).count(model);
-    let size = largest_that_fits(request.context_len, generator.largest(request), count);
+    let size = largest_that_fits(request.context_len, generator.largest(request), G::LONGEST_PART, count);
     Ok(of_size(size.with_context(|| task.to_string())?))
 }
 
@@ -99,29 +116,42 @@ fn stream(seed: u64, task: &Task, facets: &Facets) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(mixed.chain_update(task.to_string()).finalize().into())
 }
 
-/// The largest size up to `largest` whose token count is at most `context_len`.
+/// The largest size whose token count is at most `context_len`. The next sentence is cut only if a tenth of the length, or
+/// more, is left for it.
 fn largest_that_fits(
     context_len: usize,
     largest: usize,
-    count: impl Fn(usize) -> Result<usize>,
-) -> Result<usize> {
-    let shortest = count(0)?;
+    longest_part: usize,
+    count: impl Fn(Size) -> Result<usize>,
+) -> Result<Size> {
+    let mut size = Size { whole: 0, part: 0 };
+    let shortest = count(size)?;
     ensure!(
         shortest <= context_len,
         "context length: expected at least {shortest} tokens, found {context_len}"
     );
-    let (mut fits, mut too_large) = (0, largest.min(1));
-    while count(too_large)? <= context_len {
+    let fits = |size: Size| Ok(count(size)? <= context_len);
+    let mut too_large = largest.min(1);
+    while fits(Size { whole: too_large, ..size })? {
         ensure!(too_large < largest, "context length {context_len}: expected a haystack of more words");
-        (fits, too_large) = (too_large, largest.min(2 * too_large));
+        (size.whole, too_large) = (too_large, largest.min(2 * too_large));
     }
-    while fits + 1 < too_large {
-        let middle = fits.midpoint(too_large);
-        if count(middle)? <= context_len {
-            fits = middle;
+    size.whole = bisect(size.whole, too_large, |whole| fits(Size { whole, ..size }))?;
+    if 10 * (context_len - count(size)?) >= context_len {
+        size.part = bisect(0, longest_part + 1, |part| fits(Size { part, ..size }))?;
+    }
+    Ok(size)
+}
+
+/// The largest number below `too_large` that fits.
+fn bisect(mut fitting: usize, mut too_large: usize, fits: impl Fn(usize) -> Result<bool>) -> Result<usize> {
+    while fitting + 1 < too_large {
+        let middle = fitting.midpoint(too_large);
+        if fits(middle)? {
+            fitting = middle;
         } else {
             too_large = middle;
         }
     }
-    Ok(fits)
+    Ok(fitting)
 }

@@ -4,20 +4,17 @@ use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::sentences::{Sentence, sentences};
+use super::generate::Size;
+use super::sentences::{Sentence, beginning, sentences};
 
 /// A long text, cut into sentences. Reading continues at its beginning after its end.
 #[derive(Clone, Debug)]
 pub struct Haystack {
-    sentences: Vec<Sentence>,
+    sentences: Vec<Sentence<String>>,
 }
 
-/// `len` consecutive sentences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Excerpt {
-    start: usize,
-    len: usize,
-}
+/// Consecutive sentences; the last one may be cut.
+pub(super) struct Excerpt<'a>(Vec<Sentence<&'a str>>);
 
 /// A sentence to hide, and its place: before sentence `boundary` of an excerpt, or at the excerpt's end.
 #[derive(Clone, Debug)]
@@ -35,7 +32,7 @@ impl Haystack {
     /// # Errors
     /// When there are none.
     pub fn new(text: &str) -> Result<Self> {
-        let sentences = sentences(text);
+        let sentences = sentences(text.trim_start_matches('\u{feff}'));
         ensure!(!sentences.is_empty(), "expected sentences, found an empty text");
         Ok(Self { sentences })
     }
@@ -54,9 +51,18 @@ impl Haystack {
         self.sentences.iter().map(|sentence| sentence.text.as_str())
     }
 
-    /// Consecutive sentences from a random one on.
-    pub(super) fn excerpt(&self, len: usize, rng: &mut ChaCha8Rng) -> Excerpt {
-        Excerpt { start: rng.random_range(0..self.sentences.len()), len }
+    /// Consecutive sentences from a random one on. The first bytes of the next one follow, as many as `size.part`.
+    pub(super) fn excerpt(&self, size: Size, rng: &mut ChaCha8Rng) -> Excerpt<'_> {
+        let start = rng.random_range(0..self.sentences.len());
+        let mut sentences = self.sentences.iter().cycle().skip(start).map(Sentence::as_ref);
+        let mut excerpt: Vec<_> = sentences.by_ref().take(size.whole).collect();
+        if size.part > 0 {
+            let next = sentences
+                .next()
+                .map(|next| Sentence { text: beginning(next.text, size.part).trim_end(), ..next });
+            excerpt.extend(next);
+        }
+        Excerpt(excerpt)
     }
 
     /// The text's distinct lowercase words of at least four letters, in alphabetical order.
@@ -69,40 +75,41 @@ impl Haystack {
         words.dedup();
         words
     }
+}
 
-    /// The sentence boundary of an excerpt, `0..=len`, that is nearest to a depth, a fraction of its characters.
-    pub(super) fn boundary_at(&self, excerpt: Excerpt, depth: f64) -> usize {
+impl Excerpt<'_> {
+    /// The boundary of sentences that is nearest to a depth, a fraction of the excerpt's characters.
+    pub(super) fn boundary_at(&self, depth: f64) -> usize {
         let mut ends = vec![0];
-        ends.extend(self.read(excerpt).scan(0, |end, sentence| {
+        ends.extend(self.0.iter().scan(0, |end, sentence| {
             *end += sentence.text.chars().count() + 1;
             Some(*end)
         }));
-        let target = ends[excerpt.len] as f64 * depth;
+        let target = ends[self.0.len()] as f64 * depth;
         let distance = |boundary: &usize| (ends[*boundary] as f64 - target).abs();
-        let nearest = (0..=excerpt.len).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let nearest = (0..=self.0.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)));
         nearest.unwrap_or(0)
     }
 
     /// The excerpt with the hidden sentences in it. Sentences at one boundary keep their order.
-    pub(super) fn hide(&self, excerpt: Excerpt, hidden: &[Hidden]) -> String {
+    pub(super) fn hide(&self, hidden: &[Hidden]) -> String {
         let mut text = String::new();
         let put = |text: &mut String, boundary: usize| {
             for hidden in hidden.iter().filter(|hidden| hidden.boundary == boundary) {
+                if !text.is_empty() && !text.ends_with(char::is_whitespace) {
+                    text.push(' ');
+                }
                 text.push_str(&hidden.sentence);
                 text.push(' ');
             }
         };
-        for (boundary, sentence) in self.read(excerpt).enumerate() {
+        for (boundary, sentence) in self.0.iter().enumerate() {
             put(&mut text, boundary);
-            text.push_str(&sentence.text);
-            text.push_str(if sentence.ends_paragraph { "\n\n" } else { " " });
+            text.push_str(sentence.text);
+            text.push_str(sentence.gap);
         }
-        put(&mut text, excerpt.len);
+        put(&mut text, self.0.len());
         text.truncate(text.trim_end().len());
         text
-    }
-
-    fn read(&self, excerpt: Excerpt) -> impl Iterator<Item = &Sentence> {
-        self.sentences.iter().cycle().skip(excerpt.start).take(excerpt.len)
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::prompt::{Facets, Prompt};
-use super::records::{Published, read_prompts};
+use super::records::{Published, TextOrNumber, read_prompts};
 use super::request::Request;
 use super::task::Task;
 use crate::metrics::Metric;
@@ -22,16 +22,38 @@ static PROMPTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
     serde_json::from_str(text).expect("the committed prompts are JSON")
 });
 
-/// The datasets' names.
-pub(super) static NAMES: [&str; 16] = {
-    let mut names = [""; 16];
-    let mut index = 0;
-    while index < 16 {
-        names[index] = DATASETS[index].name;
-        index += 1;
-    }
-    names
-};
+/// The datasets' names, then those of LongBench-E: the same tasks on texts of evenly distributed lengths.
+pub(super) static NAMES: [&str; 29] = [
+    "narrativeqa",
+    "qasper",
+    "multifieldqa_en",
+    "hotpotqa",
+    "2wikimqa",
+    "musique",
+    "gov_report",
+    "qmsum",
+    "multi_news",
+    "trec",
+    "triviaqa",
+    "samsum",
+    "passage_count",
+    "passage_retrieval_en",
+    "lcc",
+    "repobench-p",
+    "qasper_e",
+    "multifieldqa_en_e",
+    "hotpotqa_e",
+    "2wikimqa_e",
+    "gov_report_e",
+    "multi_news_e",
+    "trec_e",
+    "triviaqa_e",
+    "samsum_e",
+    "passage_count_e",
+    "passage_retrieval_en_e",
+    "lcc_e",
+    "repobench-p_e",
+];
 
 /// LongBench's settings of one of its datasets.
 struct Dataset {
@@ -72,7 +94,7 @@ struct Record {
     answers: Vec<String>,
     all_classes: Option<Vec<String>>,
     #[serde(rename = "_id")]
-    id: Option<String>,
+    id: Option<TextOrNumber>,
 }
 
 impl Dataset {
@@ -94,7 +116,7 @@ impl Dataset {
         let prompt = PROMPTS.get(self.name).and_then(|prompt| prompt.split_once("{context}"));
         let (before, after) = prompt.context("LongBench's prompt has no context")?;
         Ok(Prompt {
-            id: record.id.iter().fold(id, |id, own| format!("{id}-{own}")),
+            id: record.id.iter().fold(id, |id, own| format!("{id}-{}", own.0)),
             context: format!("{before}{}", record.context),
             question: after.replace("{input}", &record.input),
             answer_prefix: String::new(),
@@ -120,10 +142,11 @@ impl Dataset {
 
 /// The prompts of a dataset's file.
 pub(super) fn prompts(task: &Task, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
-    let dataset = DATASETS.iter().find(|dataset| dataset.name == task.argument());
+    let name = task.argument().strip_suffix("_e").unwrap_or(task.argument());
+    let dataset = DATASETS.iter().find(|dataset| dataset.name == name);
     let dataset = dataset.with_context(|| format!("{task}: no dataset of LongBench"))?;
     let file = Published {
-        file: format!("{}.jsonl", dataset.name),
+        file: format!("{}.jsonl", task.argument()),
         benchmark: "LongBench",
         address: "https://huggingface.co/datasets/THUDM/LongBench (data.zip)",
     };

@@ -15,6 +15,7 @@ mod haystack;
 mod infinitebench;
 mod longbench;
 mod needle;
+mod plain_json;
 mod prompt;
 mod records;
 mod request;

@@ -7,9 +7,10 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::depth::Depth;
-use super::generate::{Draft, Generator};
+use super::generate::{Draft, Generator, Size};
 use super::haystack::Hidden;
 use super::request::Request;
+use super::sentences::LONGEST;
 
 /// A thing with a number is an adjective and a noun; *Moby-Dick* has no such pair.
 const ADJECTIVES: &str = "amber ancient brave bright calm clever crimson curious distant eager frozen gentle golden \
@@ -31,22 +32,23 @@ pub(super) struct Multivalue {
 
 impl Generator for Needle {
     const MAX_NEW_TOKENS: usize = 16;
+    const LONGEST_PART: usize = LONGEST;
 
     fn depth(&self) -> Option<Depth> {
         Some(self.depth)
     }
 
-    fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
+    fn draft(&self, request: &Request, size: Size, mut rng: ChaCha8Rng) -> Draft {
         let excerpt = request.haystack.excerpt(size, &mut rng);
         let keys = draw_keys(&mut rng, self.keys);
         let values = draw_values(&mut rng, self.keys);
         let depths = iter::once(self.depth.fraction()).chain(iter::repeat_with(|| rng.random()));
         let needle = |((key, value), depth): ((&String, &String), f64)| Hidden {
-            boundary: request.haystack.boundary_at(excerpt, depth),
+            boundary: excerpt.boundary_at(depth),
             sentence: format!("The secret number of the {key} is {value}."),
         };
         let needles: Vec<_> = keys.iter().zip(&values).zip(depths).map(needle).collect();
-        let text = request.haystack.hide(excerpt, &needles);
+        let text = excerpt.hide(&needles);
         let key = &keys[0];
         Draft {
             context: format!("A secret number is hidden in the following text. Remember it.\n\n{text}"),
@@ -59,17 +61,18 @@ impl Generator for Needle {
 
 impl Generator for Multivalue {
     const MAX_NEW_TOKENS: usize = 64;
+    const LONGEST_PART: usize = LONGEST;
 
-    fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
+    fn draft(&self, request: &Request, size: Size, mut rng: ChaCha8Rng) -> Draft {
         let excerpt = request.haystack.excerpt(size, &mut rng);
         let key = &draw_keys(&mut rng, 1)[0];
         let values = draw_values(&mut rng, self.values);
         let needle = |value: &String| Hidden {
-            boundary: request.haystack.boundary_at(excerpt, rng.random()),
+            boundary: excerpt.boundary_at(rng.random()),
             sentence: format!("One of the secret numbers of the {key} is {value}."),
         };
         let needles: Vec<_> = values.iter().map(needle).collect();
-        let text = request.haystack.hide(excerpt, &needles);
+        let text = excerpt.hide(&needles);
         Draft {
             context: format!(
                 "Some secret numbers are hidden in the following text. Remember them.\n\n{text}"

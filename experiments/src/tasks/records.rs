@@ -1,17 +1,20 @@
 //! A benchmark's file: one JSON object per line.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use super::plain_json::plain_json;
 use super::prompt::{Facets, Prompt};
 use super::request::Request;
 use super::task::Task;
 use super::truncate::truncate;
 use crate::exit::Missing;
+use crate::input::{self, LARGEST};
 use crate::model::Model;
 
 /// A file that a benchmark publishes.
@@ -49,30 +52,48 @@ pub(super) fn read_prompts<T: DeserializeOwned>(
     model: &Model,
     prompt: impl Fn(T, String, Facets) -> Result<Prompt>,
 ) -> Result<Vec<Prompt>> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let is_blank = |line: &io::Result<Vec<u8>>| line.as_ref().is_ok_and(|line| line.trim_ascii().is_empty());
-    let lines = BufReader::new(file).split(b'\n').zip(1..).filter(|(line, _)| !is_blank(line));
-    let read = |(line, number): (io::Result<Vec<u8>>, usize)| {
-        let record = serde_json::from_slice(&line?).map_err(|error| without_line(&error))?;
+    let mut reader = BufReader::new(input::open(path)?);
+    let wanted = request.samples.unwrap_or(usize::MAX).min(request.limit.unwrap_or(usize::MAX));
+    let mut prompts = Vec::new();
+    for number in 1.. {
+        let place = || format!("{}, line {number}", path.display());
+        let Some(line) = next_line(&mut reader).with_context(place)? else { break };
+        if prompts.len() == wanted {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         let context_len = request.context_len;
         let facets = Facets { context_len, depth: None, sample: number, truncated: false };
-        truncate(prompt(record, format!("length{context_len}-line{number}"), facets)?, model)
-    };
-    let wanted = lines.take(request.samples.unwrap_or(usize::MAX));
-    let prompts = wanted.map(|line| {
-        let number = line.1;
-        read(line).with_context(|| format!("{}, line {number}", path.display()))
-    });
-    let prompts: Vec<Prompt> = prompts.collect::<Result<_>>()?;
-    let expected = request.samples != Some(0);
-    ensure!(!(expected && prompts.is_empty()), "{}: expected records, found none", path.display());
+        let record = record(&line)
+            .and_then(|record| prompt(record, format!("length{context_len}-line{number}"), facets));
+        prompts.push(record.and_then(|prompt| truncate(prompt, model)).with_context(place)?);
+    }
+    ensure!(wanted == 0 || !prompts.is_empty(), "{}: expected records, found none", path.display());
     Ok(prompts)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let absent = error.kind() == io::ErrorKind::NotFound;
-    let reason = format!("{}: {error}", path.display());
-    if absent { Missing(reason).into() } else { anyhow!(reason) }
+/// The next line, without the mark that some editors put at a file's beginning; `None` at the file's end.
+fn next_line(reader: &mut impl BufRead) -> Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    reader.take(LARGEST + 1).read_until(b'\n', &mut line)?;
+    ensure!(line.len() as u64 <= LARGEST, "expected at most {LARGEST} bytes, found more");
+    let text = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
+    Ok(if line.is_empty() { None } else { Some(text.to_vec()) })
+}
+
+/// Reads a line's JSON object. The reason of a refusal names the field.
+fn record<T: DeserializeOwned>(line: &[u8]) -> Result<T> {
+    let line = plain_json(line);
+    let mut json = serde_json::Deserializer::from_slice(&line);
+    let record = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let reason = without_line(error.inner());
+        if field == "." { reason } else { reason.context(format!("`{field}`")) }
+    })?;
+    json.end().map_err(|error| without_line(&error))?;
+    Ok(record)
 }
 
 /// The reason without the line number: the JSON reader sees a single line.
@@ -80,4 +101,40 @@ fn without_line(error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
     anyhow!("column {}: {reason}", error.column())
+}
+
+/// A text, or a number in its place.
+pub(super) struct TextOrNumber(pub(super) String);
+
+impl<'de> Deserialize<'de> for TextOrNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumberVisitor)
+    }
+}
+
+struct TextOrNumberVisitor;
+
+impl Visitor<'_> for TextOrNumberVisitor {
+    type Value = TextOrNumber;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a number")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<TextOrNumber, E> {
+        Ok(TextOrNumber(text.to_owned()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<TextOrNumber, E> {
+        Ok(TextOrNumber(number.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<TextOrNumber, E> {
+        Ok(TextOrNumber(number.to_string()))
+    }
+
+    /// With a decimal point, as Python prints it.
+    fn visit_f64<E>(self, number: f64) -> Result<TextOrNumber, E> {
+        Ok(TextOrNumber(format!("{number:?}")))
+    }
 }

@@ -14,6 +14,8 @@ pub struct Request {
     pub depths: Vec<Depth>,
     /// Prompts per length and depth (ten by default), or first lines of a file (all by default).
     pub samples: Option<usize>,
+    /// Prompts at most, spread over the depths; of a file, the first ones.
+    pub limit: Option<usize>,
     /// Seed of all random draws.
     pub seed: u64,
     /// The prose that hides needles.

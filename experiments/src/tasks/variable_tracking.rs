@@ -5,9 +5,10 @@ use std::iter;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator};
+use super::generate::{Draft, Generator, Size};
 use super::haystack::Hidden;
 use super::request::Request;
+use super::sentences::LONGEST;
 
 /// The number of assignments from a variable to a variable.
 const HOPS: usize = 4;
@@ -17,8 +18,9 @@ pub(super) struct VariableTracking;
 
 impl Generator for VariableTracking {
     const MAX_NEW_TOKENS: usize = 64;
+    const LONGEST_PART: usize = LONGEST;
 
-    fn draft(&self, request: &Request, size: usize, mut rng: ChaCha8Rng) -> Draft {
+    fn draft(&self, request: &Request, size: Size, mut rng: ChaCha8Rng) -> Draft {
         let excerpt = request.haystack.excerpt(size, &mut rng);
         let variables = draw_names(&mut rng, HOPS + 1);
         let number = rng.random_range(10_000..100_000).to_string();
@@ -26,10 +28,9 @@ impl Generator for VariableTracking {
         let further = variables.windows(2).map(|pair| format!("VAR {} = VAR {}.", pair[1], pair[0]));
         let mut depths: Vec<f64> = (0..=HOPS).map(|_| rng.random()).collect();
         depths.sort_unstable_by(f64::total_cmp);
-        let hide =
-            |(depth, sentence)| Hidden { boundary: request.haystack.boundary_at(excerpt, depth), sentence };
+        let hide = |(depth, sentence)| Hidden { boundary: excerpt.boundary_at(depth), sentence };
         let hidden: Vec<_> = depths.into_iter().zip(iter::once(first).chain(further)).map(hide).collect();
-        let text = request.haystack.hide(excerpt, &hidden);
+        let text = excerpt.hide(&hidden);
         Draft {
             context: format!(
                 "Variables are assigned in the following text. Follow the assignments.\n\n{text}"

@@ -172,6 +172,85 @@ fn budgets_that_the_window_leaves_nothing_of_are_left_out_and_named() {
     let table = String::from_utf8(printed.get_output().stdout.clone()).expect("text");
     assert!(table.contains("4% of 200 tokens left out: not more than the window of 8"), "{table}");
     assert!(!table.contains("| 4%"), "{table}");
+    let csv = [&arguments[..], &["--format", "csv"]].concat();
+    let printed = laprox(&csv).success();
+    let notes = String::from_utf8(printed.get_output().stderr.clone()).expect("text");
+    assert!(
+        notes.contains("fidelity: 4% of 200 tokens left out: not more than the window of 8\n"),
+        "{notes}"
+    );
+    let nothing: Vec<&str> =
+        csv.iter().map(|&argument| if argument == "4%,50%" { "4%,8" } else { argument }).collect();
+    let line = refusal(&laprox(&nothing).code(2));
+    assert!(line.contains("nothing to evict: fidelity: 4%, 8 of 200 tokens left out"), "{line}");
+}
+
+#[test]
+fn a_prompt_shorter_than_the_window_has_its_full_row_alone() {
+    let given = Given::new();
+    let lines = ["A number.\\nIt is 7, as was said at the quay.\\nWhich?", "hi\\nWhat?"];
+    let lines = lines.map(|input| format!("{{\"input\": \"{input}\", \"outputs\": [\"7\"]}}\n"));
+    fs::write(given.path("short.jsonl"), lines.concat()).expect("written");
+    let task = format!("ruler:{}", text(&given.path("short.jsonl")));
+    let printed = laprox(&[
+        "eval",
+        "--model",
+        &given.model,
+        "--task",
+        &task,
+        "--policy",
+        "snapkv",
+        "--budget",
+        "90%",
+        "--json",
+    ]);
+    let assert = printed.success();
+    let output = assert.get_output();
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let of = |line: &str, policy: &str| {
+        let rows = document["rows"].as_array().expect("rows").iter();
+        rows.filter(|row| row["prompt"] == format!("length1024-{line}") && row["policy"] == policy).count()
+    };
+    // Two metrics, asked before and after the eviction.
+    assert_eq!(
+        [of("line1", "full"), of("line1", "snapkv"), of("line2", "full"), of("line2", "snapkv")],
+        [4, 4, 4, 0]
+    );
+    let notes = String::from_utf8(output.stderr.clone()).expect("text");
+    assert!(notes.contains(": 90% of 2 to 8 tokens left out: not more than the window of 32"), "{notes}");
+}
+
+#[test]
+fn a_limit_holds_per_length_and_keeps_both_questions() {
+    let given = Given::new();
+    let units = |task: &str, limit: &str| -> Vec<String> {
+        let fixed =
+            ["eval", "--model", &given.model, "--task", task, "--context", "400,800", "--window", "16"];
+        let more = ["--policy", "snapkv", "--budget", "50%", "--limit", limit, "--json"];
+        let own = match task {
+            "needle" => vec!["--depth", "0,50", "--samples", "2"],
+            _ => vec!["--future", "4"],
+        };
+        let printed = laprox(&[&fixed[..], &more, &own].concat()).success();
+        let document: Value = serde_json::from_slice(&printed.get_output().stdout).expect("one document");
+        let full = document["rows"].as_array().expect("rows").iter().filter(|row| row["policy"] == "full");
+        let unit = |row: &Value| {
+            format!(
+                "{} {} {}",
+                row["target"],
+                row["depth"].as_str().unwrap(),
+                row["question"].as_str().unwrap()
+            )
+        };
+        let mut units: Vec<String> = full.map(unit).collect();
+        units.dedup();
+        units
+    };
+    assert_eq!(units("needle", "1"), ["400 0% aware", "400 0% agnostic", "800 0% aware", "800 0% agnostic"]);
+    let two = units("needle", "2");
+    assert_eq!(two[..4], ["400 0% aware", "400 0% agnostic", "400 50% aware", "400 50% agnostic"]);
+    assert_eq!(two.len(), 8);
+    assert_eq!(units("fidelity", "1"), ["400  ", "800  "]);
 }
 
 #[test]
@@ -179,7 +258,19 @@ fn refusals_are_one_line_with_their_code() {
     let given = Given::new();
     let [model, one, nowhere] =
         ["tiny.gguf", "one.txt", "nowhere"].map(|name| text(&given.path(name)).to_owned());
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 11] = [
+        (
+            &["--task", "needle", "--budget", "50%", "--model", &model, "--context", "4097"],
+            2,
+            "--context: expected at most the model's context length 4096, found 4097",
+        ),
+        (
+            &["--task", "fidelity", "--budget", "50%", "--model", &model, "--future", "18446744073709551615"],
+            2,
+            "--context and --future: expected at most the model's context length 4096",
+        ),
+        (&["--task", "needle", "--budget", "50%", "--model", &model, "--context", "0"], 2, "above 0"),
+        (&["--task", "needle", "--budget", "50%", "--model", &model, "--samples", "1000000"], 2, "1..=10000"),
         (&["--task", "fidelity", "--budget", "50%", "--model", &nowhere], 3, "nowhere: no such file"),
         (&["--task", "fidelity", "--budget", "50%", "--model", &one], 2, "one.txt"),
         (

@@ -140,7 +140,8 @@ fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
     let Some(model) = &*MODEL else { return };
     let depths = [0, 25, 50, 75, 100].map(|percent| Depth::new(percent).unwrap()).to_vec();
     let haystack = Haystack::moby_dick();
-    let request = Request { context_len: 200, depths, samples: Some(4), seed: 1, haystack, data: None };
+    let request =
+        Request { context_len: 200, depths, samples: Some(4), limit: None, seed: 1, haystack, data: None };
     let prompts = "needle".parse::<Task>().unwrap().prompts(&request, model).unwrap();
     assert_eq!(prompts.len(), 20);
     let policies: Vec<Policy> = ["laprox", "random"].map(|policy| policy.parse().unwrap()).to_vec();

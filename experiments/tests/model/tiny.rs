@@ -187,6 +187,22 @@ fn requests_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn activations_that_are_not_finite_are_refused_by_their_layer() {
+    let mut synthetic = Synthetic::new("llama");
+    for name in ["blk.1.ffn_up.weight", "blk.1.ffn_down.weight"] {
+        let huge = (&synthetic.tensors[name] * 1e30).unwrap();
+        synthetic.tensors.insert(name.to_owned(), huge);
+    }
+    let model = synthetic.load().unwrap();
+    let refusal = model.prefill(&tokens(20), 8, &mut model.cache(20).unwrap(), &mut ()).unwrap_err();
+    assert_eq!(refusal.to_string(), "layer 1, tokens 0..8: the model computes NaN or infinity");
+    let sound = Synthetic::new("llama").load().unwrap();
+    let mut decoding = continuations(&sound);
+    let refusal = model.decode_all(&mut decoding, 8).unwrap_err();
+    assert_eq!(refusal.to_string(), "layer 1, tokens 20..21: the model computes NaN or infinity");
+}
+
+#[test]
 fn decoding_stops_at_the_end_token_and_at_the_limit() {
     let model = Synthetic::new("llama").load().unwrap();
     let decode_all = |logits: &[f32], cache| {

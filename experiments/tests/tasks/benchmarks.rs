@@ -17,9 +17,9 @@ const LONGBENCH: [(&str, usize, &str, bool, &str, &str); 16] = [
         128,
         "qa-f1",
         true,
-        "You are given a story, which can be either a novel or a movie script, and a question. Answer the question as \
-         concisely as you can, using a single phrase if possible. Do not provide any explanation.\n\nStory: ",
-        "\n\nNow, answer the question based on the story as concisely as you can, using a single phrase if possible. Do \
+        "You are given a story, which can be either a novel or a movie script, and a question. Answer the question \
+         asconcisely as you can, using a single phrase if possible. Do not provide any explanation.\n\nStory: ",
+        "\n\nNow, answer the question based on the story asconcisely as you can, using a single phrase if possible. Do \
          not provide any explanation.\n\nQuestion: {input}\n\nAnswer:",
     ),
     (
@@ -272,6 +272,9 @@ fn a_malformed_line_is_refused_by_its_number() {
         (changed("answers", json!([7])), "invalid type: integer `7`, expected a string"),
         (changed("context", json!(["a", "b"])), "invalid type: sequence, expected a string"),
         (doubled, "duplicate field `input`"),
+        (changed("_id", json!([])), "`_id`: column"),
+        (changed("answers", json!(["7", 7])), "`answers[1]`: column"),
+        (line().to_string().replace("[\"Paragraph 7\",", "[NaN,").into_bytes(), "`answers[0]`: column"),
     ] {
         let good = line().to_string().into_bytes();
         fs::write(&path, [good.as_slice(), b"\n", &bad, b"\n", &good].concat()).unwrap();
@@ -283,6 +286,29 @@ fn a_malformed_line_is_refused_by_its_number() {
     fs::write(&path, "\n\n").unwrap();
     let (found, _) = refusal("longbench:trec", &in_folder(folder.path()));
     assert_eq!(found, format!("{}: expected records, found none", path.display()));
+}
+
+#[test]
+fn lines_are_read_as_python_and_editors_write_them() {
+    let folder = TempDir::new().unwrap();
+    let plain = line().to_string();
+    let lines = [
+        format!("\u{feff}{plain}"),
+        plain.replace("\"0123abcd\"", "12"),
+        plain.replace("\"length\":9", "\"length\":NaN"),
+        plain.replace("What does", "What\\ud800 does"),
+    ];
+    assert!(lines.iter().all(|line| *line != plain), "nothing was changed");
+    write(folder.path(), "hotpotqa.jsonl", &lines);
+    write(folder.path(), "hotpotqa_e.jsonl", &lines[..1]);
+    let all = prompts("longbench:hotpotqa", &in_folder(folder.path()));
+    let ids: Vec<_> = all.iter().map(|prompt| prompt.id.rsplit_once('-').unwrap().1).collect();
+    assert_eq!(ids, ["0123abcd", "12", "0123abcd", "0123abcd"]);
+    assert!(all.iter().all(|prompt| prompt.context == all[0].context));
+    assert!(all[3].question.contains("What\u{fffd} does {context} say?"));
+    assert_eq!(prompts("longbench:hotpotqa_e", &in_folder(folder.path())), all[..1]);
+    let limited = Request { limit: Some(2), ..in_folder(folder.path()) };
+    assert_eq!(prompts("longbench:hotpotqa", &limited), all[..2]);
 }
 
 #[test]
@@ -380,6 +406,81 @@ fn files_of_ruler_ask_in_their_last_line() {
         reason.ends_with("validation.jsonl, line 1: `outputs`: expected at least one, found none"),
         "{reason}"
     );
+}
+
+/// RULER's own lengths of answers: by its questions, by kvpress' names of tasks, by the place of its files.
+#[test]
+fn answers_of_ruler_are_as_long_as_ruler_lets_them_be() {
+    let folder = TempDir::new().unwrap();
+    let of_record = |place: &str, record: serde_json::Value| {
+        let path = folder.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, record.to_string()).unwrap();
+        prompts(&format!("ruler:{}", path.display()), &in_folder(folder.path())).swap_remove(0)
+    };
+    let asks = |question: &str| json!({ "input": format!("Text.\n{question}"), "outputs": [7] });
+    for (place, record, expected) in [
+        ("a.jsonl", asks("Which number?"), (128, "contains-all")),
+        ("a.jsonl", asks("What are all the special magic numbers for x?"), (128, "contains-all")),
+        (
+            "a.jsonl",
+            asks("Question: Find all variables that are assigned the value 7 in the text above."),
+            (30, "contains-all"),
+        ),
+        (
+            "a.jsonl",
+            asks("Question: What are the 10 most common words in the above list?"),
+            (120, "contains-all"),
+        ),
+        (
+            "a.jsonl",
+            asks("What are the three most frequently appeared words in the above coded text?"),
+            (50, "contains-all"),
+        ),
+        ("vt/validation.jsonl", asks("Which?"), (30, "contains-all")),
+        ("cwe.jsonl", asks("Which?"), (120, "contains-all")),
+        ("qa_1/validation.jsonl", asks("Which?"), (32, "contains-any")),
+    ] {
+        let prompt = of_record(place, record);
+        assert_eq!((prompt.max_new_tokens, prompt.metric.name()), expected, "{place}: {}", prompt.question);
+        assert_eq!(prompt.references, ["7"]);
+    }
+    let kvpress = json!({
+        "context": "Text.\n",
+        "question": "Which number?",
+        "answer_prefix": " It is",
+        "answer": ["7", "eight"],
+        "task": "fwe",
+        "max_new_tokens": 40,
+    });
+    let prompt = of_record("kvpress.jsonl", kvpress.clone());
+    assert_eq!((prompt.context.as_str(), prompt.question.as_str()), ("Text.\n", "Which number?"));
+    assert_eq!((prompt.answer_prefix.as_str(), prompt.max_new_tokens), ("It is", 40));
+    assert_eq!(prompt.references, ["7", "eight"]);
+    for (task, max_new_tokens, score) in [("fwe", 50, 0.5), ("niah_multikey_1", 128, 0.5), ("qa_2", 32, 1.0)]
+    {
+        let mut record = kvpress.clone();
+        (record["task"], record["max_new_tokens"]) = (json!(task), json!(null));
+        let prompt = of_record("kvpress.jsonl", record);
+        assert_eq!((prompt.max_new_tokens, prompt.score("It is 7.")), (max_new_tokens, score), "{task}");
+    }
+    for (field, value, reason) in [
+        (
+            "max_new_tokens",
+            json!(0),
+            "`max_new_tokens`: expected 1 to the model's context length 64, found 0",
+        ),
+        ("max_new_tokens", json!(1_000_000_000_000_u64), "found 1000000000000"),
+        ("input", json!("Both."), "expected `input`, or `context` and `question`"),
+        ("question", json!(null), "expected `input`, or `context` and `question`"),
+    ] {
+        let mut record = kvpress.clone();
+        record[field] = value;
+        write(folder.path(), "bad.jsonl", &[record.to_string()]);
+        let task = format!("ruler:{}", folder.path().join("bad.jsonl").display());
+        let (found, code) = refusal(&task, &in_folder(folder.path()));
+        assert!(found.contains("bad.jsonl, line 1: ") && found.ends_with(reason) && code == 2, "{found}");
+    }
 }
 
 #[test]

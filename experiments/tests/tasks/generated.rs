@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::PI;
 
-use laprox_experiments::tasks::{Haystack, Request, Task};
+use laprox_experiments::tasks::{Haystack, Prompt, Request, Task};
+use sha2::{Digest, Sha256};
 
 use crate::support::{BYTES, even_haystack, prompts, refusal, request};
 
@@ -213,6 +214,97 @@ fn a_haystack_that_is_too_short_for_its_task_is_refused_or_read_again() {
     let (reason, code) = refusal("common-words", &request);
     assert_eq!(reason, "common-words: context length 2000: expected a haystack of more words");
     assert_eq!(code, 2);
+}
+
+/// Chinese, Thai without a stop, lower case, words without any, and one word.
+#[test]
+fn a_haystack_in_any_script_fills_the_length() {
+    let texts = [
+        "从前有一座山，山上有一座庙。庙里有一个老和尚在讲故事！".repeat(40),
+        "กาลครั้งหนึ่งนานมาแล้ว".repeat(60),
+        "the sea was calm that day. nobody said a word. ".repeat(60),
+        "sea calm day nobody word ".repeat(100),
+        "abcdefghij".repeat(200),
+        format!("Short. {}", "e\u{301}".repeat(2000)),
+    ];
+    for text in texts {
+        let haystack = Haystack::new(&text).unwrap();
+        let hides = haystack.clone();
+        let text: String = text.split_whitespace().collect();
+        for context_len in [900, 1500, 2048] {
+            let request = Request { haystack: hides.clone(), ..request(context_len, &[0, 50, 100]) };
+            for task in &TASKS[..4] {
+                for prompt in prompts(task, &request) {
+                    let count = prompt.count(&BYTES).unwrap();
+                    assert!(
+                        (9 * context_len / 10..=context_len).contains(&count),
+                        "{task}: {count} of {context_len}"
+                    );
+                    assert!(
+                        prompt.references.iter().all(|answer| prompt.context.matches(answer).count() >= 1)
+                    );
+                }
+            }
+            for prompt in prompts("needle", &request) {
+                let hidden = prompt.context.split_once("\n\n").unwrap().1;
+                let (before, after) = hidden.split_once("The secret number").unwrap();
+                let after = after.split_once('.').unwrap().1;
+                let [before, after] = [before, after].map(|part| part.split_whitespace().collect::<String>());
+                assert!(
+                    text.repeat(2).contains(&before) && text.repeat(2).contains(&after),
+                    "{before}|{after}"
+                );
+                let depth = before.len() as f64 / (before.len() + after.len()) as f64;
+                let asked = prompt.facets.depth.unwrap().fraction();
+                assert!((depth - asked).abs() < 0.13, "{depth} for {asked} of {context_len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_is_spread_over_depths_and_keeps_prompts_as_they_are() {
+    let depths = [0, 25, 50, 75, 100];
+    let all = prompts("needle", &request(2000, &depths));
+    for (limit, places) in [
+        (1, vec![(0, 0)]),
+        (2, vec![(0, 0), (50, 0)]),
+        (5, vec![(0, 0), (25, 0), (50, 0), (75, 0), (100, 0)]),
+        (6, vec![(0, 0), (0, 1), (25, 0), (50, 0), (75, 0), (100, 0)]),
+        (10, depths.iter().flat_map(|&depth| [(depth, 0), (depth, 1)]).collect()),
+        (usize::MAX, depths.iter().flat_map(|&depth| [(depth, 0), (depth, 1)]).collect()),
+    ] {
+        let some = prompts("needle", &Request { limit: Some(limit), ..request(2000, &depths) });
+        let place = |prompt: &Prompt| (prompt.facets.depth.unwrap().percent(), prompt.facets.sample);
+        assert_eq!(some.iter().map(place).collect::<Vec<_>>(), places);
+        assert!(some.iter().all(|prompt| all.contains(prompt)));
+    }
+    let some = prompts("variable-tracking", &Request { limit: Some(1), ..request(2000, &[]) });
+    assert_eq!(some, prompts("variable-tracking", &request(2000, &[]))[..1]);
+}
+
+/// The committed results stand on these sentences.
+#[test]
+fn the_sentences_of_moby_dick_stay_as_they_are() {
+    let sentences: Vec<String> = Haystack::moby_dick().sentences().map(str::to_owned).collect();
+    let digest =
+        Sha256::digest(sentences.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(sentences.len(), 1137);
+    assert_eq!(digest, "d8b9e004fbfd2ba243406095b7aabcfcf70ad52d2fda229e94b3db3c7fee8915");
+}
+
+#[test]
+fn sentences_end_as_their_script_ends_them() {
+    for (text, expected) in [
+        ("他来了。她走了！谁？『我。』", vec!["他来了。", "她走了！", "谁？", "『我。』"]),
+        ("Он ушёл. Она осталась.", vec!["Он ушёл.", "Она осталась."]),
+        ("वह गया। वह आई।", vec!["वह गया।", "वह आई।"]),
+        ("ذهب. هل عاد؟ نعم.", vec!["ذهب.", "هل عاد؟", "نعم."]),
+        ("\u{feff}It ended. so they say", vec!["It ended. so they say"]),
+    ] {
+        let haystack = Haystack::new(text).unwrap();
+        assert_eq!(haystack.sentences().collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

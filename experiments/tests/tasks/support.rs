@@ -23,6 +23,7 @@ pub fn request(context_len: usize, depths: &[u8]) -> Request {
         context_len,
         depths: depths.iter().map(|&percent| Depth::new(percent).unwrap()).collect(),
         samples: Some(2),
+        limit: None,
         seed: 0,
         haystack: Haystack::moby_dick(),
         data: None,
