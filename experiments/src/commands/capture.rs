@@ -8,11 +8,11 @@ use laprox_fixtures::{Converted, DumpWriter, Manifest, ModelInfo, Precision, Sam
 use laprox_reference::{LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
 
-use super::inspect;
+use super::{inspect, load_model};
 use crate::cli::{Capture, Common};
 use crate::eval::Text;
 use crate::exit::require_files;
-use crate::model::{self, CaptureShape, CapturedSample, Model, ModelFile};
+use crate::model::{self, CaptureShape, CapturedSample, Model};
 use crate::output::refuse_existing;
 use crate::progress::Progress;
 
@@ -20,7 +20,7 @@ use crate::progress::Progress;
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     refuse_existing(&arguments.out, common.force)?;
     require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
-    let model = Model::load(&ModelFile::open(&arguments.model)?)?;
+    let model = load_model(&arguments.model)?;
     let texts = read_texts(arguments, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
+use super::load_model;
 use crate::backend;
 use crate::cli::{Common, Eval, When};
 use crate::eval::unit::{Wanted, units};
@@ -14,7 +15,7 @@ use crate::eval::{
 };
 use crate::exit::require_files;
 use crate::journal::{Journal, finish_in_folder};
-use crate::model::{self, Model, ModelFile};
+use crate::model::{self, Model};
 use crate::output::Sink;
 use crate::policies::require_available;
 use crate::progress::Progress;
@@ -75,7 +76,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     require_files(files.chain(&arguments.haystack))?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
-    let model = Model::load(&ModelFile::open(&arguments.model)?)?;
+    let model = load_model(&arguments.model)?;
     let texts = texts(arguments, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
     let config = config(arguments, &policies, &texts);

@@ -21,6 +21,7 @@ use laprox_fixtures::Dump;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Missing;
+use crate::model::{Model, ModelFile};
 
 /// Runs a command.
 ///
@@ -54,4 +55,14 @@ fn open_dump(path: &Path) -> Result<Dump> {
         return Err(Missing(format!("{}: no such dump", path.display())).into());
     }
     Ok(Dump::open(path)?)
+}
+
+/// Loads a model, and says on stderr when it only resembles a published one.
+fn load_model(path: &Path) -> Result<Model> {
+    let file = ModelFile::open(path)?;
+    if let Some(published) = file.namesake() {
+        let (path, sha256) = (path.display(), file.sha256());
+        eprintln!("{path}: resembles {published}, but its sha256 {sha256} is unknown: taken as another model");
+    }
+    Ok(Model::load(&file)?)
 }
