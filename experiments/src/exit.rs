@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use laprox_fixtures::quote::{cut, escaped};
+
 use crate::progress::note;
 
 /// A claim that was checked and does not hold.
@@ -61,6 +63,10 @@ fn report_arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// No message is longer, whatever a library puts into it.
+const LONGEST_LEN: usize = 480;
+
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    cut(escaped(lines.collect::<Vec<_>>().join(" ")), LONGEST_LEN)
 }

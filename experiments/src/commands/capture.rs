@@ -8,12 +8,12 @@ use laprox_fixtures::{Converted, DumpWriter, Manifest, ModelInfo, Precision, Sam
 use laprox_reference::{LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
 
-use super::inspect;
+use super::{inspect, load_model};
 use crate::cli::{Capture, Common};
 use crate::eval::Text;
 use crate::group::require_distinct;
 use crate::input::{self, require_files};
-use crate::model::{self, CaptureShape, CapturedSample, Model, ModelFile};
+use crate::model::{self, CaptureShape, CapturedSample, Model};
 use crate::progress::{Progress, note};
 
 /// Runs the model over each text and writes its activations.
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
     require_distinct_lists(arguments)?;
     let texts = arguments.texts.iter().map(|path| input::read_text(path)).collect::<Result<Vec<_>>>()?;
-    let model = Model::load(&ModelFile::open(&arguments.model)?)?;
+    let model = load_model(&arguments.model)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
+use super::load_model;
 use crate::backend;
 use crate::cli::{Common, Eval, When};
 use crate::eval::unit::{Wanted, units};
@@ -15,7 +16,7 @@ use crate::eval::{
 use crate::group::{grouped, require_distinct};
 use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
-use crate::model::{self, Model, ModelFile};
+use crate::model::{self, Model};
 use crate::output::Sink;
 use crate::policies::require_available;
 use crate::progress::{Progress, note};
@@ -79,7 +80,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let backend = backend::open(common.path)?;
     let texts = texts(arguments)?;
     let request = request(arguments, common)?;
-    let model = Model::load(&ModelFile::open(&arguments.model)?)?;
+    let model = load_model(&arguments.model)?;
     require_lengths(arguments, &model)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);

@@ -21,7 +21,9 @@ use laprox_fixtures::Dump;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Missing;
+use crate::model::{Model, ModelFile};
 use crate::places;
+use crate::progress::note;
 
 /// Runs a command.
 ///
@@ -56,4 +58,16 @@ fn open_dump(path: &Path) -> Result<Dump> {
         return Err(Missing(format!("{}: no such dump", path.display())).into());
     }
     Ok(Dump::open(path)?)
+}
+
+/// Loads a model, and says on stderr when it only resembles a published one.
+fn load_model(path: &Path) -> Result<Model> {
+    let file = ModelFile::open(path)?;
+    if let Some(published) = file.namesake() {
+        let (path, sha256) = (path.display(), file.sha256());
+        note(format_args!(
+            "{path}: resembles {published}, but its sha256 {sha256} is unknown: taken as another model"
+        ));
+    }
+    Ok(Model::load(&file)?)
 }

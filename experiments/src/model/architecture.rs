@@ -2,6 +2,7 @@
 
 use super::error::Result;
 use super::gguf::Gguf;
+use super::harmless;
 
 /// What sets one architecture apart from another. A file that asks for more than its row lists is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +10,7 @@ pub struct Architecture {
     /// The value of `general.architecture`, which is also the first part of the metadata keys.
     pub name: &'static str,
     /// The metadata keys below `NAME.` whose meaning is implemented. Any other may change the arithmetic (a sliding
-    /// window, a soft cap, experts).
+    /// window, a soft cap, experts), unless its value is that of a model without it.
     pub(super) keys: &'static [&'static str],
     /// How the file orders the rotary channels of `attn_q` and `attn_k`.
     pub(super) rotary: RotaryLayout,
@@ -70,7 +71,7 @@ impl Architecture {
     ///
     /// # Errors
     /// [`super::Error::Metadata`] when the file names no architecture or another one, or has a metadata key that the row
-    /// does not list.
+    /// does not list, with a value that matters.
     pub(super) fn read(gguf: &Gguf<'_>) -> Result<&'static Self> {
         const KEY: &str = "general.architecture";
         let name = gguf.required(KEY, gguf.text(KEY)?)?;
@@ -79,10 +80,13 @@ impl Architecture {
             return Err(gguf.bad(KEY, format!("'{name}' is not supported, only {}", known.join(" and "))));
         };
         let prefix = architecture.key("");
-        match gguf.keys(&prefix).into_iter().find(|key| !architecture.keys.contains(&&key[prefix.len()..])) {
-            Some(key) => Err(gguf.bad(key, "not supported; ignoring it could change the model".to_owned())),
-            None => Ok(architecture),
+        for (key, value) in gguf.metadata(&prefix) {
+            let below = &key[prefix.len()..];
+            if !architecture.keys.contains(&below) {
+                harmless::check(below, value).map_err(|reason| gguf.bad(key, reason))?;
+            }
         }
+        Ok(architecture)
     }
 
     /// `NAME.key`, a metadata key of this architecture.

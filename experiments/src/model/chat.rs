@@ -1,49 +1,99 @@
 //! The chat template of the GGUF file: it turns a conversation into text of the form that the model was tuned on.
+//!
+//! A template is a program that came with a download. It runs on a thread with a stack of its own, it pays for every step and
+//! every byte with fuel, and it is given up when it takes too long or fills the memory.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, context};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memory_stats::memory_stats;
 
 use super::error::{Error, Result};
 use super::gguf::Gguf;
+use super::jinja;
 use super::tokenizer::Tokenizer;
+
+/// The longest template. Each of its bytes may cost a frame on the stack.
+const MAX_TEMPLATE_LEN: usize = 1 << 16;
+const STACK_LEN: usize = 1 << 29;
+/// How long a template may take, and how often it is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+/// The memory that a template may take.
+const MAX_MEMORY: usize = 1 << 30;
 
 /// A Jinja template over `messages`, `add_generation_prompt`, `bos_token` and `eos_token`.
 pub struct ChatTemplate {
-    source: Option<String>,
-    bos: String,
-    eos: String,
+    file: PathBuf,
+    template: Option<Arc<Template>>,
+}
+
+/// A template's text, and the texts of the tokens that it may write.
+pub(super) struct Template {
+    pub(super) source: String,
+    pub(super) bos: String,
+    pub(super) eos: String,
 }
 
 impl ChatTemplate {
     /// Reads the template; a model without one can still be loaded.
     pub(super) fn read(gguf: &Gguf<'_>, tokenizer: &Tokenizer) -> Result<Self> {
-        let source = gguf.text("tokenizer.chat_template")?.map(str::to_owned);
-        Ok(Self { source, bos: tokenizer.bos_text().to_owned(), eos: tokenizer.eos_text().to_owned() })
+        let (bos, eos) = (tokenizer.bos_text().to_owned(), tokenizer.eos_text().to_owned());
+        let source = gguf.text("tokenizer.chat_template")?;
+        let template = source.map(|source| Arc::new(Template { source: source.into_owned(), bos, eos }));
+        Ok(Self { file: gguf.file().to_path_buf(), template })
+    }
+
+    /// Whether the model has a template.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.template.is_some()
     }
 
     /// A user's message as the first turn of a conversation, up to the beginning of the answer.
     ///
+    /// A template that is given up goes on until the process ends, because a thread cannot be stopped.
+    ///
     /// # Errors
-    /// [`Error::Chat`] when the model has no template, or the template is malformed or refuses the message.
+    /// [`Error::Chat`] when the model has no template, or the template is malformed, refuses the message or is given up.
     pub fn render(&self, message: &str) -> Result<String> {
-        let source = self.source.as_ref().ok_or_else(|| Error::Chat("the model has none".to_owned()))?;
-        let values = context! {
-            messages => [context! { role => "user", content => message }],
-            add_generation_prompt => true,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-        };
-        let rendered = environment().and_then(|environment| environment.render_str(source, values));
-        rendered.map_err(|source| Error::Chat(source.to_string()))
+        let bad = |reason: String| Error::Chat { file: self.file.clone(), reason };
+        let template = self.template.clone().ok_or_else(|| bad("the model has none".to_owned()))?;
+        if template.source.len() > MAX_TEMPLATE_LEN {
+            let found = template.source.len();
+            return Err(bad(format!("expected at most {MAX_TEMPLATE_LEN} bytes, found {found}")));
+        }
+        let message = message.to_owned();
+        on_own_stack(move || jinja::render(&template, message)).map_err(bad)
     }
 }
 
-/// Jinja as Hugging Face configures it for chat templates.
-fn environment() -> std::result::Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.add_function("raise_exception", |reason: String| {
-        Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, reason))
-    });
-    Ok(environment)
+/// The result of `work`, which a thread does that is given up when it takes too much time or memory.
+fn on_own_stack(
+    work: impl FnOnce() -> std::result::Result<String, String> + Send + 'static,
+) -> std::result::Result<String, String> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let (start, memory_before) = (Instant::now(), memory());
+    let thread = thread::Builder::new().stack_size(STACK_LEN).spawn(move || sender.send(work()));
+    thread.map_err(|error| format!("no thread to render it: {error}"))?;
+    loop {
+        match receiver.recv_timeout(PAUSE) {
+            Ok(rendered) => return rendered,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err("the template engine failed".to_owned()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("not rendered within {} seconds", PATIENCE.as_secs()));
+        }
+        if memory().saturating_sub(memory_before) > MAX_MEMORY {
+            return Err(format!("takes more than {} MiB of memory", MAX_MEMORY >> 20));
+        }
+    }
+}
+
+/// The memory that the process holds; 0 on a system that does not say.
+fn memory() -> usize {
+    memory_stats().map_or(0, |memory| memory.physical_mem)
 }

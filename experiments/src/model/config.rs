@@ -88,7 +88,8 @@ impl Config {
 
     fn check_rope(&self, gguf: &Gguf<'_>) -> Result<()> {
         let key = self.architecture.key("rope.scaling.type");
-        if let Some(scaling) = gguf.text(&key)?.filter(|&scaling| scaling != "none") {
+        // A linear scaling has a factor, which is 1 where the file loads.
+        if let Some(scaling) = gguf.text(&key)?.filter(|scaling| !["none", "linear"].contains(&&**scaling)) {
             return Err(gguf.bad(&key, format!("'{scaling}' is not supported, only 'none'")));
         }
         self.check_head_dim(gguf, "rope.dimension_count")

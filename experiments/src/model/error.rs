@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use laprox_fixtures::quote::{escaped, excerpt};
+
 /// The result of this module's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -12,45 +14,33 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder that cannot be read, or is not there.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {cause}", escaped(file.display()))]
     Io {
         /// Which file or folder.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A wheel that is not a zip archive, or a damaged one.
-    #[error("{}: not a readable wheel: {source}", file.display())]
+    #[error("{}: not a readable wheel: {}", escaped(file.display()), excerpt(cause))]
     Wheel {
         /// The wheel.
         file: PathBuf,
         /// Why.
-        source: zip::result::ZipError,
+        cause: zip::result::ZipError,
     },
-    /// A wheel or a folder with the wrong contents.
-    #[error("{}: expected {expected}, found {found}", file.display())]
+    /// A file, a wheel or a folder with the wrong contents.
+    #[error("{}: expected {}, found {}", escaped(file.display()), excerpt(expected), excerpt(found))]
     Contents {
-        /// The wheel or folder.
+        /// The file, wheel or folder.
         file: PathBuf,
         /// The contents that a model needs.
         expected: String,
         /// The contents that are there.
         found: String,
     },
-    /// A file with the name or the size of a model whose digest is known, but with another digest.
-    #[error("{}: is named or sized like {model}, whose sha256 is {expected}, but its own is {found}", file.display())]
-    Digest {
-        /// The file, wheel or folder that was read.
-        file: PathBuf,
-        /// The model that the file claims to be.
-        model: &'static str,
-        /// That model's digest.
-        expected: &'static str,
-        /// The file's digest.
-        found: String,
-    },
-    /// A file that is not GGUF, or a damaged one.
-    #[error("{}: not a readable GGUF file: {reason}", file.display())]
+    /// A GGUF file with a damaged header.
+    #[error("{}: not a readable GGUF file: {}", escaped(file.display()), excerpt(reason))]
     Gguf {
         /// The file.
         file: PathBuf,
@@ -58,7 +48,7 @@ pub enum Error {
         reason: String,
     },
     /// A metadata value that is missing, of the wrong type, or asks for arithmetic that is not implemented.
-    #[error("{}: metadata '{key}': {reason}", file.display())]
+    #[error("{}: metadata '{}': {}", escaped(file.display()), excerpt(key), excerpt(reason))]
     Metadata {
         /// The file.
         file: PathBuf,
@@ -67,8 +57,8 @@ pub enum Error {
         /// The fault of its value.
         reason: String,
     },
-    /// A tensor that is missing, misshapen, cut short or left over.
-    #[error("{}: tensor '{tensor}': {reason}", file.display())]
+    /// A tensor that is missing, misshapen, cut short, left over or of an unsupported type.
+    #[error("{}: tensor '{}': {}", escaped(file.display()), excerpt(tensor), excerpt(reason))]
     Tensor {
         /// The file.
         file: PathBuf,
@@ -78,11 +68,16 @@ pub enum Error {
         reason: String,
     },
     /// A text that the tokenizer refuses.
-    #[error("tokenizer: {0}")]
+    #[error("tokenizer: {}", excerpt(.0))]
     Tokenizer(tokenizers::Error),
     /// A conversation that the chat template refuses, or a model without a template.
-    #[error("chat template: {0}")]
-    Chat(String),
+    #[error("{}: chat template: {}", escaped(file.display()), excerpt(reason))]
+    Chat {
+        /// The file.
+        file: PathBuf,
+        /// The template's fault or refusal.
+        reason: String,
+    },
     /// A text with fewer tokens than the sample needs.
     #[error("the text has {found} tokens, but the context and the future need {needed}")]
     ShortText {
@@ -108,7 +103,7 @@ pub enum Error {
         place: String,
     },
     /// A failure of the tensor library.
-    #[error("a tensor operation failed: {}", first_line(.0))]
+    #[error("a tensor operation failed: {}", escaped(first_line(.0)))]
     Compute(candle_core::Error),
 }
 
@@ -151,12 +146,17 @@ impl Error {
     /// The error of an operation on `file`.
     pub(super) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Io { file, source }
+        move |cause| Self::Io { file, cause }
+    }
+
+    /// The error of a file or folder that does not hold what was expected of it.
+    pub(super) fn contents(file: &Path, expected: &str, found: impl Into<String>) -> Self {
+        Self::Contents { file: file.to_path_buf(), expected: expected.to_owned(), found: found.into() }
     }
 
     /// The error of reading the wheel `file`.
     pub(super) fn wheel(file: &Path) -> impl FnOnce(zip::result::ZipError) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Wheel { file, source }
+        move |cause| Self::Wheel { file, cause }
     }
 }

@@ -1,8 +1,4 @@
-//! The models with a known digest: a damaged download of one is refused, not measured.
-
-use std::path::Path;
-
-use super::error::{Error, Result};
+//! The models with a known digest. A file that only has the name or the length of one is another model.
 
 /// A model file that is published in a package registry.
 pub(super) struct KnownModel {
@@ -42,35 +38,17 @@ const KNOWN_MODELS: [KnownModel; 3] = [
     },
 ];
 
-/// The known model that a file holds, or none.
-///
-/// `names` are the names of the GGUF file and of the wheels around it.
-///
-/// # Errors
-/// [`Error::Digest`] when a name or the length is that of a known model and the digest is not.
-pub(super) fn identify(
-    file: &Path,
-    names: &[String],
-    byte_len: usize,
-    sha256: &str,
-) -> Result<Option<&'static KnownModel>> {
-    let Some(claimed) = KNOWN_MODELS.iter().find(|model| model.is_claimed_by(names, byte_len)) else {
-        return Ok(None);
-    };
-    if claimed.sha256 == sha256 {
-        return Ok(Some(claimed));
-    }
-    Err(Error::Digest {
-        file: file.to_path_buf(),
-        model: claimed.name,
-        expected: claimed.sha256,
-        found: sha256.to_owned(),
-    })
+/// The known model with a digest.
+pub(super) fn published(sha256: &str) -> Option<&'static KnownModel> {
+    KNOWN_MODELS.iter().find(|model| model.sha256 == sha256)
 }
 
-impl KnownModel {
-    fn is_claimed_by(&self, names: &[String], byte_len: usize) -> bool {
-        byte_len == self.byte_len
-            || names.iter().any(|name| name == self.gguf || name.starts_with(self.wheel))
-    }
+/// The known model that a file resembles by its length or by one of `names`, those of the GGUF file and of the wheels
+/// around it.
+pub(super) fn namesake(names: &[String], byte_len: usize) -> Option<&'static str> {
+    let resembles = |model: &&KnownModel| {
+        let is_named = |name: &String| name == model.gguf || name.starts_with(model.wheel);
+        byte_len == model.byte_len || names.iter().any(is_named)
+    };
+    KNOWN_MODELS.iter().find(resembles).map(|model| model.name)
 }

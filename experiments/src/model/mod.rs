@@ -1,9 +1,10 @@
 //! Runs a model from its GGUF file on the CPU and exposes the activations inside attention.
 //!
 //! ```text
-//! source, wheel, known   path -> ModelFile: the bytes and their digest
-//! gguf, architecture     ModelFile -> metadata and tensors; a row of the table says what is implemented
-//! config, tokenizer, chat, weights, rope -> Model
+//! source, folder, wheel, foreign, known  path -> ModelFile: the bytes and their digest
+//! header, gguf, element  ModelFile -> metadata and tensors, every length checked
+//! architecture, harmless, pre_tokenizer  tables of what is implemented, one row each
+//! config, tokenizer, chat, jinja, weights, rope -> Model
 //! forward                tokens -> KvCache, logits            Model::prefill, Model::forward_segments
 //! cache                  KvCache::retain: the cache that an eviction leaves
 //! generate               logits, KvCache -> an answer         Model::decode_all
@@ -23,12 +24,19 @@ mod cache;
 mod capture;
 mod chat;
 mod config;
+mod element;
 mod error;
+mod folder;
+mod foreign;
 mod forward;
 mod generate;
 mod gguf;
+mod harmless;
+mod header;
+mod jinja;
 mod known;
 mod observe;
+mod pre_tokenizer;
 mod rope;
 mod source;
 mod tokenizer;

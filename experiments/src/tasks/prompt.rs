@@ -1,5 +1,7 @@
 //! A question about a long text, with its right answers.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 
@@ -7,8 +9,8 @@ use super::depth::Depth;
 use crate::metrics::Metric;
 use crate::model::{ChatTemplate, Model};
 
-/// A noncharacter, which no text contains: Unicode reserves it for internal use.
-const BOUNDARY: char = '\u{FDD0}';
+/// Noncharacters, which hardly any text contains: Unicode reserves them for internal use.
+const BOUNDARIES: RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
 
 /// A question about a long text, with its right answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,22 +67,32 @@ impl Rendered {
 }
 
 impl Prompt {
-    /// The text that the model reads, inside the chat template if the prompt is a turn of a conversation.
+    /// The text that the model reads, inside the chat template if the prompt is a turn of a conversation and the model
+    /// has a template.
     ///
     /// # Errors
-    /// When the model has no template, or its template refuses or rewrites the message.
+    /// When the template refuses or rewrites the message.
     pub fn render(&self, template: &ChatTemplate) -> Result<Rendered> {
-        let mut rendered = if self.chat {
-            let message = format!("{}{BOUNDARY}{}", self.context, self.question);
-            let text = template.render(&message)?;
-            let (context, question) =
-                text.split_once(BOUNDARY).context("chat template: it does not keep what the user says")?;
-            Rendered { context: context.to_owned(), question: question.to_owned() }
+        let mut rendered = if self.chat && template.exists() {
+            self.render_turn(template)?
         } else {
             Rendered { context: self.context.clone(), question: self.question.clone() }
         };
         rendered.question.push_str(&self.answer_prefix);
         Ok(rendered)
+    }
+
+    /// The turn of a conversation. A template that writes the message several times has its last context evicted, with
+    /// all that comes before.
+    fn render_turn(&self, template: &ChatTemplate) -> Result<Rendered> {
+        let absent =
+            |boundary: &char| !self.context.contains(*boundary) && !self.question.contains(*boundary);
+        let boundary =
+            BOUNDARIES.into_iter().find(absent).context("the prompt contains every noncharacter")?;
+        let text = template.render(&format!("{}{boundary}{}", self.context, self.question))?;
+        let (context, question) =
+            text.rsplit_once(boundary).context("chat template: it does not keep what the user says")?;
+        Ok(Rendered { context: context.replace(boundary, ""), question: question.to_owned() })
     }
 
     /// The number of tokens before the answer. Context and question are tokenised apart, so that no token spans both and

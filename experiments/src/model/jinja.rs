@@ -1,0 +1,184 @@
+//! Jinja as transformers configures it for chat templates, with limits.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::LazyLock;
+
+use jiff::Zoned;
+use jiff::fmt::strtime;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, State, Value, context};
+use minijinja_contrib::pycompat;
+use regex::{Captures, Regex};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+use super::chat::Template;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// The fuel of a template beside that for its message. One unit pays for an instruction, or for some bytes.
+const FUEL: u64 = 200_000;
+const BYTES_PER_FUEL: u64 = 64;
+/// The largest width or indent, and the longest format of a date.
+const MAX_WIDTH: usize = 256;
+
+/// The template's text for one message of a user.
+pub(super) fn render(template: &Template, message: String) -> std::result::Result<String, String> {
+    let most = FUEL + message.len() as u64;
+    let rendered = environment(most).and_then(|environment| {
+        let source = without_generation_tags(&template.source);
+        let values = context! {
+            messages => [context! { role => "user", content => message }],
+            tools => (),
+            documents => (),
+            add_generation_prompt => true,
+            bos_token => template.bos.as_str(),
+            eos_token => template.eos.as_str(),
+        };
+        environment.template_from_named_str("template", &source)?.render(values)
+    });
+    rendered.map_err(|error| error.to_string())
+}
+
+fn environment(fuel: u64) -> Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(fuel));
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", tojson);
+    environment.add_function("raise_exception", |reason: String| Err::<Value, _>(refusal(reason)));
+    environment.add_function("strftime_now", strftime_now);
+    Ok(environment)
+}
+
+fn refusal(reason: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// The template without the tags that mark an answer for training; they write nothing.
+fn without_generation_tags(source: &str) -> Cow<'_, str> {
+    static TAG: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the expression is valid")
+    });
+    TAG.replace_all(source, |tag: &Captures<'_>| {
+        let word = if tag.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {word} {}%}}", &tag[1], &tag[3])
+    })
+}
+
+/// Python's methods, with what they cost beyond their results.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value> {
+    let text = value.as_str();
+    match (name, text) {
+        ("split" | "splitlines", Some(text)) => {
+            let separator =
+                arguments.first().and_then(Value::as_str).filter(|separator| !separator.is_empty());
+            let pieces = separator.map_or_else(
+                || text.bytes().filter(u8::is_ascii_whitespace).count(),
+                |separator| text.matches(separator).count(),
+            );
+            state.consume_fuel(pieces as u64)?;
+        }
+        ("join", Some(_)) => require_texts(arguments)?,
+        ("format", Some(text)) => require_narrow(text, arguments)?,
+        _ => {}
+    }
+    pycompat::unknown_method_callback(state, value, name, arguments)
+}
+
+/// Python joins strings only. Other values could stand for more text than there is memory.
+fn require_texts(arguments: &[Value]) -> Result<()> {
+    for list in arguments {
+        for item in list.try_iter()? {
+            if item.as_str().is_none() {
+                return Err(refusal(format!("join: expected strings, found {}", item.kind())));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Widths and precisions are numbers in the format, or arguments that its braces nest.
+fn require_narrow(format: &str, arguments: &[Value]) -> Result<()> {
+    let wide = |number: &str| number.len() > 3 || number.parse().is_ok_and(|width: usize| width > MAX_WIDTH);
+    let in_format = format.split(|letter: char| !letter.is_ascii_digit()).any(wide);
+    let in_arguments = arguments.iter().any(|value| value.as_object().is_some());
+    if in_format || in_arguments {
+        return Err(refusal(format!("format: expected widths up to {MAX_WIDTH}, and strings or numbers")));
+    }
+    Ok(())
+}
+
+/// JSON as Python's `json.dumps` writes it with `ensure_ascii=False`.
+fn tojson(state: &State<'_, '_>, value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Value> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => options.get::<Option<usize>>("indent")?,
+    };
+    options.get::<Option<bool>>("ensure_ascii")?;
+    options.assert_all_used()?;
+    match indent {
+        None => write_json(state, value, Spaced),
+        Some(indent) if indent <= MAX_WIDTH => {
+            write_json(state, value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()))
+        }
+        Some(indent) => Err(refusal(format!("tojson: expected an indent up to {MAX_WIDTH}, found {indent}"))),
+    }
+}
+
+fn write_json(state: &State<'_, '_>, value: &Value, formatter: impl Formatter) -> Result<Value> {
+    let mut output = Paid { state, bytes: Vec::new(), owed: 0 };
+    value
+        .serialize(&mut Serializer::with_formatter(&mut output, formatter))
+        .map_err(|error| refusal(error.to_string()))?;
+    Ok(Value::from(String::from_utf8_lossy(&output.bytes)))
+}
+
+/// Bytes that are paid for one by one, because a value that is small in memory may stand for very many.
+struct Paid<'a, 'b> {
+    state: &'a State<'b, 'b>,
+    bytes: Vec<u8>,
+    /// The bytes that do not fill a unit of fuel yet.
+    owed: u64,
+}
+
+impl io::Write for Paid<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.owed += bytes.len() as u64;
+        self.state.consume_fuel(self.owed / BYTES_PER_FUEL).map_err(io::Error::other)?;
+        self.owed %= BYTES_PER_FUEL;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Python's separators on one line.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.begin_array_value(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// The date and time now, as Python's `strftime` formats it.
+fn strftime_now(format: &str) -> Result<String> {
+    if format.len() > MAX_WIDTH {
+        return Err(refusal(format!("strftime_now: expected a format up to {MAX_WIDTH} bytes")));
+    }
+    strtime::format(format, &Zoned::now()).map_err(|error| refusal(error.to_string()))
+}
