@@ -128,7 +128,7 @@ fn a_missing_file_is_told_from_a_damaged_one() {
     let missing = folder.path().join("missing.gguf");
     refusal(&missing);
     match ModelFile::open(&missing) {
-        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::NotFound),
+        Err(Error::Io { cause, .. }) => assert_eq!(cause.kind(), std::io::ErrorKind::NotFound),
         other => panic!("{other:?}"),
     }
 }
