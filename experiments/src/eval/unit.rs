@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::task::EvalTask;
-use crate::mark::sha256;
+use crate::digest::sha256;
 use crate::model::Model;
 use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};
