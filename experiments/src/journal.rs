@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::mark::{self, sha256};
+use crate::digest::sha256;
+use crate::mark;
 use crate::output::{create_text, pretty};
 use crate::progress::note;
 use crate::provenance::Provenance;
@@ -153,6 +154,9 @@ impl Folder {
         }
         fs::create_dir_all(path).with_context(name)?;
         let mut lock = hold(path)?;
+        if fs::read_to_string(path.join(CONFIG)).ok() != found {
+            bail!("{}: another process has worked on this folder meanwhile", name());
+        }
         if replaces {
             replace(path, config)?;
             lock = hold(path)?;

@@ -19,7 +19,7 @@
 //! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
 //! | [`rows`] | a row type per results file |
 //! | [`pivot`], [`table`], [`group`], [`statistics`] | rows as a grid, its text, and intervals and tests over samples |
-//! | [`output`], [`mark`], [`journal`], [`interrupt`] | whole files, their digests, resumable runs, signals |
+//! | [`output`], [`mark`], [`digest`], [`journal`], [`interrupt`] | whole files, their digests, resumable runs, signals |
 //! | [`provenance`], [`progress`] | the origin of a result, progress and notes |
 //! | [`seed`], [`threads`], [`search`] | seeds of what is named, the threads of `--threads`, the time of `--seconds` |
 //! | [`tables`] | every table and figure of the project from the results of runs, with its claims |
@@ -33,6 +33,7 @@ pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod data;
+pub mod digest;
 pub mod eval;
 pub mod exit;
 pub mod group;

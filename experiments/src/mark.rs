@@ -8,31 +8,24 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
-use crate::output::create_text;
+use crate::digest::sha256;
 
 /// The mark's file name.
 pub const NAME: &str = "laprox.sha256";
 
-/// SHA-256 in hexadecimal digits.
-#[must_use]
-pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Marks a folder of plain files.
+/// The mark of a folder of plain files.
 ///
 /// # Errors
-/// When a file cannot be read, or the mark not written.
-pub fn write(folder: &Path) -> Result<()> {
+/// When one of them cannot be read.
+pub fn of(folder: &Path) -> Result<String> {
     let mut digests = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().into_string().ok().context("a name that is no text")?;
         digests.insert(name, sha256(fs::read(entry.path())?));
     }
-    create_text(&folder.join(NAME), &text(&digests))
+    Ok(text(&digests))
 }
 
 /// The mark of files with these digests.

@@ -117,7 +117,8 @@ pub fn fill(place: Place, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
     let unfinished = place.unfinished();
     fs::create_dir(&unfinished).with_context(|| name(&place))?;
     fill(&unfinished).with_context(|| name(&place))?;
-    mark::write(&unfinished).with_context(|| name(&place))?;
+    let mark = |folder: &Path| create_text(&folder.join(mark::NAME), &mark::of(folder)?);
+    mark(&unfinished).with_context(|| name(&place))?;
     Ok(publish(&[place])?)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::task::EvalTask;
-use crate::mark::sha256;
+use crate::digest::sha256;
 use crate::model::Model;
 use crate::rows::Asked;
 use crate::tasks::{Prompt, Request, Task};

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::runs::Runs;
+use crate::digest::sha256;
 use crate::exit::Missing;
 use crate::group::distinct;
 use crate::input;
-use crate::mark::sha256;
 use crate::rows::{EvalRow, Row};
 
 /// A results file, with the command that made it.
