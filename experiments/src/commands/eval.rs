@@ -123,10 +123,8 @@ fn require_distinct_lists(arguments: &Eval) -> Result<()> {
 /// Refuses lengths that the model was not trained for.
 fn require_lengths(arguments: &Eval, model: &Model) -> Result<()> {
     let most = model.config().context_len;
-    let (later, later_name) = match reads_texts(arguments) {
-        true => (arguments.future, " and --future"),
-        false => (0, ""),
-    };
+    let (later, later_name) =
+        if reads_texts(arguments) { (arguments.future, " and --future") } else { (0, "") };
     for context_len in &arguments.context {
         let found = context_len.saturating_add(later);
         ensure!(
