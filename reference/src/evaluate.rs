@@ -30,6 +30,19 @@ pub fn evaluate(
     })
 }
 
+/// The `drop` objective alone.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn drop_error(
+    layer: &Layer,
+    norms: &OutputNorms,
+    retained: LayerRetained<'_>,
+) -> Result<ObjectiveError, Error> {
+    retained.check(layer.index, layer.shape)?;
+    Ok(objective(layer, &layer.attention, &norms.window, &keeps_by_head(layer, retained), dropped))
+}
+
 /// The norms that a layer's errors are relative to, the same for every eviction.
 #[derive(Clone, Debug)]
 pub struct OutputNorms {

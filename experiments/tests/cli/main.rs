@@ -7,6 +7,7 @@ mod broken;
 mod data;
 mod eval;
 mod malformed;
+mod numerics;
 mod oracle;
 mod outputs;
 mod refusals;

@@ -1,7 +1,7 @@
 //! The quadratic form against `M` by its definition.
 
 use laprox_reference::oracle::gram::indicator;
-use laprox_reference::oracle::{PairGram, Rows, StackedGram};
+use laprox_reference::oracle::{PairGram, Rows, StackedGram, Stop};
 use laprox_reference::{Form, LayerOrdinal, PreparedLayer, ReferenceLayer};
 use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
@@ -147,8 +147,9 @@ fn a_stack_is_block_diagonal() {
     let layers: Vec<ReferenceLayer> = problems().skip(40).take(3).map(|(layer, _)| layer).collect();
     for form in FORMS {
         let grams: Vec<_> = layers.iter().map(|layer| window_gram(layer, form)).collect();
-        let stack =
-            StackedGram::new(layers.iter().map(|layer| layer.gram(form, Rows::Window).unwrap()).collect());
+        let stack = StackedGram::new(
+            layers.iter().map(|layer| layer.gram(form, Rows::Window, Stop::NEVER).unwrap()).collect(),
+        );
         let candidates = grams.iter().map(PairGram::candidates).sum();
         assert_eq!(stack.candidates(), candidates);
         let diagonal: Vec<f64> = grams.iter().flat_map(|gram| gram.diagonal().to_vec()).collect();
