@@ -9,7 +9,7 @@ use crate::error::{Error, Result, finite};
 use crate::evaluate::{self, OutputNorms};
 use crate::layer::Layer;
 use crate::oracle::{LayerGram, PairGram, Rows, StackedGram, Stop, renormalised};
-use crate::output_error::{Form, OutputErrors};
+use crate::output_error::{Form, ObjectiveError, OutputErrors};
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::retained::{LayerRetained, RetainedSet};
@@ -100,7 +100,8 @@ pub trait PreparedLayer: Send + Sync {
     /// # Errors
     /// [`Error::Shape`] when the set was made for other sizes.
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
-        self.reference()?.errors(retained)
+        let layer = self.reference()?;
+        evaluate::evaluate(layer, layer.output_norms(), retained)
     }
 }
 
@@ -130,12 +131,16 @@ impl ReferenceLayer {
         Ok(Self { layer: Layer::new(problem)?, output_norms: OnceLock::new() })
     }
 
-    /// The three objectives for one retained set, in f64 by definition.
+    fn output_norms(&self) -> &OutputNorms {
+        self.output_norms.get_or_init(|| OutputNorms::new(self))
+    }
+
+    /// The `drop` objective for one retained set, in f64: to be compared with a proven bound.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the set was made for other sizes.
-    pub fn errors(&self, retained: LayerRetained<'_>) -> Result<OutputErrors> {
-        evaluate::evaluate(self, self.output_norms.get_or_init(|| OutputNorms::new(self)), retained)
+    /// [`Error::Shape`] when the set was made for other sizes, or the layer holds no such rows.
+    pub fn drop_error(&self, retained: LayerRetained<'_>, rows: Rows) -> Result<ObjectiveError> {
+        evaluate::drop_error(self, self.output_norms(), retained, rows)
     }
 
     /// A set whose `renormalised` error no swap among the most promising candidates lowers, unless the search had to end before.

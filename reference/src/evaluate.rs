@@ -5,6 +5,7 @@ use nalgebra::DMatrix;
 use crate::attend::{Attention, softmax_of_retained};
 use crate::error::Result;
 use crate::layer::Layer;
+use crate::oracle::Rows;
 use crate::output_error::{ObjectiveError, OutputError, OutputErrors};
 use crate::project::head_output;
 use crate::retained::LayerRetained;
@@ -24,6 +25,26 @@ pub fn evaluate(layer: &Layer, norms: &OutputNorms, retained: LayerRetained<'_>)
         renormalised: objective(layer, &layer.attention, window, &keeps, renormalised),
         future: later.map(|(attention, norms)| objective(layer, attention, norms, &keeps, renormalised)),
     })
+}
+
+/// The `drop` objective alone, for the window's queries or the later ones.
+///
+/// # Errors
+/// As [`evaluate`]; also when the layer holds no later queries.
+pub fn drop_error(
+    layer: &Layer,
+    norms: &OutputNorms,
+    retained: LayerRetained<'_>,
+    rows: Rows,
+) -> Result<ObjectiveError> {
+    retained.check(layer.index, layer.shape)?;
+    let norms = match rows {
+        Rows::Window => Some(&norms.window),
+        Rows::Future => norms.future.as_ref(),
+    };
+    let attention = rows.attention(layer)?;
+    let norms = norms.expect("attention that is there has norms");
+    Ok(objective(layer, attention, norms, &keeps_by_head(layer, retained), dropped))
 }
 
 /// The norms that a layer's errors are relative to, the same for every eviction.

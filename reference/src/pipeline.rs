@@ -18,9 +18,9 @@ use crate::oracle::gram::{PairGram, Rows};
 use crate::oracle::relax::Effort;
 use crate::oracle::renormalised::Improved;
 use crate::oracle::stop::Stop;
-use crate::output_error::OutputErrors;
+use crate::output_error::{ObjectiveError, OutputErrors};
 use crate::policy::{Oracle, Policy, Rule};
-use crate::retained::{LayerRetained, RetainedSet};
+use crate::retained::RetainedSet;
 use crate::score::Score;
 use crate::scored::Scored;
 use crate::scores::{HeadScores, ModelScores};
@@ -123,39 +123,35 @@ pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::
 /// # Errors
 /// When a layer or a set is refused; [`Error::Range`] when f64 does not hold an error.
 pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
-    evaluate_by(layers, sets, |layer, retained| layer.evaluate(retained))
-}
-
-/// The same in f64 on every path: the errors to compare with a proven bound.
-///
-/// # Errors
-/// As [`evaluate`].
-pub fn evaluate_exactly<L: Layers>(
-    layers: &L,
-    sets: &[RetainedSet],
-) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
-    evaluate_by(layers, sets, |layer, retained| layer.reference()?.errors(retained))
-}
-
-fn evaluate_by<L: Layers>(
-    layers: &L,
-    sets: &[RetainedSet],
-    errors: impl Fn(&dyn PreparedLayer, LayerRetained<'_>) -> Result<OutputErrors> + Sync,
-) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
     let by_layer = layers.each(&[], |ordinal, layer| {
-        let errors = |set: usize| errors(layer, sets[set].layer(ordinal))?.finite(layer.index());
+        let errors = |set: usize| layer.evaluate(sets[set].layer(ordinal))?.finite(layer.index());
         Ok((layer.index(), tasks::all(layers, sets.len(), errors)?))
     })?;
     let of_set = |set: usize| -> Result<Vec<OutputErrors>> {
-        let errors = by_layer.iter().map(|(_, errors)| errors[set]);
-        // Squares may be too large together: the layer that is one too many.
+        // Layers may be too large together: the one that is too much is named.
         let mut sum: Option<OutputErrors> = None;
-        for ((layer, _), errors) in by_layer.iter().zip(errors.clone()) {
-            sum = Some(sum.map_or(errors, |sum| sum + errors).finite(*layer)?);
+        for (layer, errors) in &by_layer {
+            sum = Some(sum.map_or(errors[set], |sum| sum + errors[set]).finite(*layer)?);
         }
-        Ok(errors.collect())
+        Ok(by_layer.iter().map(|(_, errors)| errors[set]).collect())
     };
     Ok((0..sets.len()).map(of_set).collect::<Result<_, _>>()?)
+}
+
+/// The `drop` errors of every retained set, in f64 on every path, layer by layer: what is compared with a proven bound.
+///
+/// # Errors
+/// As [`evaluate`]; also when the layers lack the later queries that are asked for.
+pub fn drop_errors<L: Layers>(
+    layers: &L,
+    sets: &[RetainedSet],
+    rows: Rows,
+) -> Result<Vec<Vec<ObjectiveError>>, L::Error> {
+    let by_layer = layers.at_once(|ordinal, layer| {
+        let layer = layer.reference()?;
+        sets.iter().map(|set| layer.drop_error(set.layer(ordinal), rows)).collect::<Result<Vec<_>>>()
+    })?;
+    Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
 }
 
 /// The retained rows of every layer's keys and values, if the path packs them itself.

@@ -5,7 +5,7 @@ mod common;
 use half::f16;
 use laprox_reference::{
     Activations, CandidatesPerHead, Elements, Error, HeadScores, KvHead, LayerIndex, LayerOrdinal,
-    LayerProblem, ModelScores, Position, RetainedSet, Statistic, Tensor, TensorView, cut,
+    LayerProblem, ModelScores, Position, ReferenceLayer, RetainedSet, Statistic, Tensor, TensorView, cut,
 };
 use proptest::prelude::*;
 
@@ -272,4 +272,39 @@ fn a_retained_set_of_another_problem_is_refused() {
         let found = format!("found {kv_heads} KV heads and {context_len} positions");
         assert!(message.contains("2 KV heads and 8 positions") && message.ends_with(&found), "{message}");
     }
+}
+
+/// A layer whose numbers are ordinary but for one tensor.
+fn with_largest(change: impl Fn(&mut Problem)) -> Result<(), Error> {
+    let mut problem = Problem::alive(SIZES, 3);
+    change(&mut problem);
+    ReferenceLayer::new(&problem.layer_problem(LayerIndex(4))).map(drop)
+}
+
+#[test]
+fn quantities_that_f64_does_not_hold_are_refused_with_their_layer() {
+    fn times(factor: f64) -> impl Fn(&mut Vec<f64>) {
+        move |numbers| numbers.iter_mut().for_each(|number| *number *= factor)
+    }
+    with_largest(|_| {}).unwrap();
+    with_largest(|problem| times(1e100)(&mut problem.value)).unwrap();
+    with_largest(|problem| times(0.0)(&mut problem.value)).unwrap();
+    for (what, outcome) in [
+        (
+            "attention",
+            with_largest(|problem| {
+                times(1e200)(&mut problem.query);
+                times(1e200)(&mut problem.key);
+            }),
+        ),
+        ("projected value", with_largest(|problem| times(1e160)(&mut problem.value))),
+        ("projected value", with_largest(|problem| times(1e-170)(&mut problem.projection))),
+    ] {
+        let line = refusal(outcome);
+        assert!(line.contains(what) && line.contains("layer 4") && line.contains("range of f64"), "{line}");
+    }
+    let sum = HeadScores::new(LayerIndex(4), vec![vec![1e308, 1e308]]).unwrap();
+    let scores = ModelScores::new(vec![sum]).unwrap();
+    let line = refusal(scores.normalised(laprox_reference::Normaliser::Sum));
+    assert!(line.contains("sum of the scores of layer 4 is inf"), "{line}");
 }

@@ -1,13 +1,14 @@
 //! `laprox oracle`
 
+use std::ops::Add;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use laprox_fixtures::Dump;
-use laprox_reference::oracle::Certified;
+use laprox_reference::oracle::{Certified, Rows};
 use laprox_reference::{
-    Allocation, Budget, EntriesPerHead, Oracle, OutputError, OutputErrors, Policy, Rule, Searched, Searching,
-    pipeline,
+    Allocation, Budget, EntriesPerHead, Layers, ObjectiveError, OutputError, OutputErrors, Policy,
+    RetainedSet, Rule, Searched, Searching, pipeline,
 };
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ use crate::interrupt;
 use crate::progress::{Progress, Status, note};
 use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
-use crate::rows::{OracleRow, each_layer_and_all, in_form};
+use crate::rows::{Minimised, OracleRow, each_layer_and_all, in_form};
 use crate::sample::Sample;
 use crate::table::{Table, number};
 
@@ -121,27 +122,53 @@ impl Problem<'_> {
             policies.iter().map(|policy| policy.reseeded(self.sample.seed(self.seed))).collect();
         let mut sets = vec![searched.retained.clone()];
         sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head], searching)?.concat());
-        // In f64 on every path, as the bound is: an error in f32 may be below it.
-        let errors = pipeline::evaluate_exactly(&layers, &sets)?;
-        let proofs = self.proofs(&searched, &errors[0]);
+        let measured = self.measured(&layers, &sets)?;
+        let proofs = self.proofs(&searched, &measured[0]);
         let named = std::iter::once(&self.oracle).chain(policies);
-        let rows = named.zip(&errors).enumerate().map(|(place, (policy, errors))| {
+        let rows = named.zip(&measured).enumerate().map(|(place, (policy, measured))| {
             let is_oracle = place == 0;
-            self.rows_of((policy, is_oracle), errors, &proofs, per_head.with_window(window_len))
+            self.rows_of((policy, is_oracle), measured, &proofs, per_head.with_window(window_len))
         });
         Ok(rows.collect::<Vec<_>>().concat())
     }
 
+    fn objective(&self) -> Minimised {
+        match self.oracle.rule() {
+            Rule::Oracle(oracle) => oracle.into(),
+            _ => unreachable!("the command line takes an oracle"),
+        }
+    }
+
+    /// The errors of every set. A `drop` error that is compared with the bound is in f64 on every path, as the bound is: in
+    /// f32 it may be below it.
+    fn measured<L: Layers>(&self, layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<Measured>>, L::Error> {
+        let errors = pipeline::evaluate(layers, sets)?;
+        let minimised = match self.objective() {
+            Minimised::Drop => pipeline::drop_errors(layers, sets, Rows::Window)?,
+            Minimised::LaterDrop => pipeline::drop_errors(layers, sets, Rows::Future)?,
+            Minimised::Renormalised => {
+                errors.iter().map(|set| set.iter().map(|errors| errors.renormalised).collect()).collect()
+            }
+        };
+        let of_layer = |(errors, minimised): (OutputErrors, ObjectiveError)| match self.objective() {
+            Minimised::Drop => Measured { errors: OutputErrors { drop: minimised, ..errors }, minimised },
+            _ => Measured { errors, minimised },
+        };
+        let of_set = |(errors, minimised): (Vec<OutputErrors>, Vec<ObjectiveError>)| {
+            errors.into_iter().zip(minimised).map(of_layer).collect()
+        };
+        Ok(errors.into_iter().zip(minimised).map(of_set).collect())
+    }
+
     /// The proof of each layer, if each has its own, then that of all layers together.
-    fn proofs(&self, searched: &Searched, errors: &[OutputErrors]) -> Vec<Proof> {
-        // The oracle for the later queries proves nothing about `drop`.
-        let proves_drop = !matches!(self.oracle.rule(), Rule::Oracle(Oracle::Future));
-        let own = errors.iter().map(|errors| in_form(errors.drop, self.oracle.options().form).squared_error);
+    fn proofs(&self, searched: &Searched, errors: &[Measured]) -> Vec<Proof> {
+        let form = self.oracle.options().form;
+        let own = errors.iter().map(|errors| in_form(errors.minimised, form).squared_error);
         let own: Vec<f64> =
             if searched.ended.len() == errors.len() { own.collect() } else { vec![own.sum()] };
         let part = |((certified, &ended), own): ((&Option<Certified>, &bool), f64)| Proof {
             // Rounding may leave the set's own error, added up in another order, a unit below the bound.
-            bound: certified.as_ref().filter(|_| proves_drop).map(|part| part.squared_lower_bound.min(own)),
+            bound: certified.as_ref().map(|part| part.squared_lower_bound.min(own)),
             nodes: certified.as_ref().map(|part| part.nodes),
             ended: Some(ended),
         };
@@ -154,13 +181,13 @@ impl Problem<'_> {
     fn rows_of(
         &self,
         (policy, is_oracle): (&Policy, bool),
-        errors: &[OutputErrors],
+        measured: &[Measured],
         proofs: &[Proof],
         EntriesPerHead(entries_per_head): EntriesPerHead,
     ) -> Vec<OracleRow> {
-        let layers = each_layer_and_all(&self.sample.dump.manifest().layers, errors);
-        let row = |((layer, errors), proof): ((Option<usize>, OutputErrors), &Proof)| {
-            let error = in_form(errors.drop, self.oracle.options().form);
+        let layers = each_layer_and_all(&self.sample.dump.manifest().layers, measured);
+        let row = |((layer, Measured { errors, minimised }), proof): ((Option<usize>, Measured), &Proof)| {
+            let error = in_form(minimised, self.oracle.options().form);
             let over_bound = proof.bound.map(|bound| OutputError { squared_norm: bound, ..error }.relative());
             OracleRow {
                 model: self.sample.dump.manifest().model.name.clone(),
@@ -169,6 +196,7 @@ impl Problem<'_> {
                 entries_per_head,
                 policy: policy.into(),
                 layer,
+                objective: self.objective(),
                 relative_error: error.relative(),
                 relative_lower_bound: proof
                     .bound
@@ -183,6 +211,22 @@ impl Problem<'_> {
             }
         };
         layers.zip(proofs).map(row).collect()
+    }
+}
+
+/// The errors of one layer under one set, or of all layers together.
+#[derive(Clone, Copy)]
+struct Measured {
+    errors: OutputErrors,
+    /// The one that the oracle minimises.
+    minimised: ObjectiveError,
+}
+
+impl Add for Measured {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { errors: self.errors + other.errors, minimised: self.minimised + other.minimised }
     }
 }
 
@@ -214,10 +258,12 @@ fn text(dump: &Dump, results: &Results) -> String {
             rows.iter().partition(|row| row.layer.is_none());
         let policies = table("policy", &whole, |row| row.policy.to_string());
         let mut text = format!(
-            "{}, sample {} at {}: norm(O_hat - O) / norm(O) over all layers of the dump.\n\n{policies}\n",
+            "{}, sample {} at {}: norm(O_hat - O) / norm(O) over all layers of the dump; the error of the first column is the one that the \
+             oracle minimises ({}).\n\n{policies}\n",
             dump.manifest().model.name,
             rows[0].sample,
-            rows[0].budget
+            rows[0].budget,
+            rows[0].objective
         );
         let layers: Vec<&OracleRow> = layers.into_iter().filter(|row| row.nodes.is_some()).collect();
         if !layers.is_empty() {

@@ -28,6 +28,6 @@ pub use bound::{BoundRow, Slack};
 pub use correlation::CorrelationRow;
 pub use eval::{EvalRow, FULL_BUDGET};
 pub use name::{MetricName, PolicyName};
-pub use objective::{Objective, each_layer_and_all, in_form};
+pub use objective::{Minimised, Objective, each_layer_and_all, in_form};
 pub use oracle::OracleRow;
 pub use row::{Row, csv, jsonl};

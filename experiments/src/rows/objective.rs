@@ -1,8 +1,9 @@
 //! Which error a number measures.
 
 use std::fmt;
+use std::ops::Add;
 
-use laprox_reference::{Form, ObjectiveError, OutputError, OutputErrors};
+use laprox_reference::{Form, ObjectiveError, Oracle, OutputError, OutputErrors};
 use serde::{Deserialize, Serialize};
 
 /// The error that an eviction makes in a layer's output.
@@ -42,6 +43,39 @@ impl fmt::Display for Objective {
     }
 }
 
+/// The error that an oracle minimises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Minimised {
+    /// The window's `drop` error.
+    #[default]
+    Drop,
+    /// The window's `renormalised` error.
+    Renormalised,
+    /// The `drop` error of the later queries.
+    LaterDrop,
+}
+
+impl From<Oracle> for Minimised {
+    fn from(oracle: Oracle) -> Self {
+        match oracle {
+            Oracle::Renormalised => Self::Renormalised,
+            Oracle::Future => Self::LaterDrop,
+            _ => Self::Drop,
+        }
+    }
+}
+
+impl fmt::Display for Minimised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drop => "drop",
+            Self::Renormalised => "renormalised",
+            Self::LaterDrop => "drop, of the later queries",
+        })
+    }
+}
+
 /// An objective's error in one form.
 #[must_use]
 pub fn in_form(error: ObjectiveError, form: Form) -> OutputError {
@@ -52,10 +86,10 @@ pub fn in_form(error: ObjectiveError, form: Form) -> OutputError {
 }
 
 /// The errors of each layer with its number, then those of all layers together with none.
-pub fn each_layer_and_all<'a>(
+pub fn each_layer_and_all<'a, E: Copy + Add<Output = E>>(
     layers: &'a [usize],
-    errors: &'a [OutputErrors],
-) -> impl Iterator<Item = (Option<usize>, OutputErrors)> + 'a {
-    let all = OutputErrors::total(errors.iter().copied()).map(|all| (None, all));
+    errors: &'a [E],
+) -> impl Iterator<Item = (Option<usize>, E)> + 'a {
+    let all = errors.iter().copied().reduce(Add::add).map(|all| (None, all));
     layers.iter().map(|&layer| Some(layer)).zip(errors.iter().copied()).chain(all)
 }

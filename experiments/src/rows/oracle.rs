@@ -4,6 +4,7 @@ use laprox_reference::Budget;
 use serde::{Deserialize, Serialize};
 
 use super::name::PolicyName;
+use super::objective::Minimised;
 use super::row::Row;
 use super::spelling;
 
@@ -23,7 +24,10 @@ pub struct OracleRow {
     pub policy: PolicyName,
     /// The layer's number; empty for all layers together.
     pub layer: Option<usize>,
-    /// `norm(O_hat - O) / norm(O)`, `drop`, in the oracle's form.
+    /// The error that the oracle minimises.
+    #[serde(default)]
+    pub objective: Minimised,
+    /// This error, `norm(O_hat - O) / norm(O)`, in the oracle's form.
     pub relative_error: f64,
     /// The proven least of it; empty for an oracle that proves nothing.
     pub relative_lower_bound: Option<f64>,

@@ -10,6 +10,7 @@ mod force;
 mod inputs;
 mod journal;
 mod malformed;
+mod numerics;
 mod oracle;
 mod outputs;
 mod refusals;

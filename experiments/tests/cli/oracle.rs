@@ -3,7 +3,7 @@
 use laprox_reference::POLICIES;
 use serde_json::Value;
 
-use crate::{laprox, refusal, synth};
+use crate::{laprox, refusal, synth, synth_of};
 
 /// Every policy that ranks, under every allocation that it has.
 fn policies(allocations: &[&str]) -> Vec<String> {
@@ -57,6 +57,28 @@ fn no_policy_is_below_the_bound_of_the_head_wise_error() {
     assert_none_below(&rows, 6 * (1 + policies.len()));
 }
 
+/// The oracle for later queries is compared by the error that it minimises, which no policy has lower than its bound.
+#[test]
+fn no_policy_is_below_the_bound_of_the_later_queries_error() {
+    let policies = policies(&["head", "model"]);
+    let rows = rows(&["oracle", "--budget", "20%", "--oracle", "future:nodes=3"], &policies);
+    assert_none_below(&rows, 1 + policies.len());
+    for row in &rows {
+        assert_eq!(row["objective"], "later-drop");
+        let errors =
+            ["relative_error", "layer_wise", "future"].map(|error| row[error].as_f64().expect("an error"));
+        assert!(errors[0] != errors[1] && errors[0] != errors[2], "{row}");
+    }
+}
+
+#[test]
+fn the_renormalised_oracle_is_compared_by_the_renormalised_error() {
+    for row in rows(&["oracle", "--budget", "20%", "--oracle", "renormalised"], &[]) {
+        assert_eq!(row["objective"], "renormalised");
+        assert_eq!(row["relative_error"], row["renormalised"]);
+    }
+}
+
 #[test]
 fn an_oracle_evicts_like_any_policy() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -81,15 +103,57 @@ fn an_oracle_evicts_like_any_policy() {
 }
 
 #[test]
-fn a_search_that_runs_out_of_time_is_still_valid() {
-    let policies = policies(&["model-raw"]);
-    let rows = rows(&["oracle", "--budget", "20%", "--seconds", "0"], &policies);
-    assert_none_below(&rows, 1 + policies.len());
+fn a_search_without_time_proves_nothing_and_says_so() {
+    for allocation in ["model", "layer"] {
+        let oracle = format!("certified:allocation={allocation}");
+        let policies = ["laprox:allocation=layer".to_owned()];
+        let rows = rows(&["oracle", "--budget", "20%", "--oracle", &oracle, "--seconds", "0"], &policies);
+        assert_eq!(rows.len(), 2 * 6);
+        for row in rows {
+            assert!(row["relative_error"].as_f64().is_some_and(|error| error > 0.0), "{row}");
+            assert!(row["over_bound"].is_null(), "{row}");
+            assert!(row["ended"].is_null() || row["ended"] == false, "{row}");
+        }
+    }
+}
+
+/// f32 moves the error of heads that cancel below the bound; the row's is in f64.
+#[test]
+fn an_optimum_is_never_below_its_own_bound() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for seed in 0..12 {
+        let dump = synth_of(folder.path(), &format!("dump{seed}"), &seed.to_string(), "12");
+        let policies = ["laprox:allocation=layer,pool=none".to_owned()];
+        let oracle = "exhaustive:allocation=layer";
+        let rows = rows(&["oracle", &dump, "--budget", "10", "--oracle", oracle], &policies);
+        assert_none_below(&rows, rows.len());
+        for row in rows.iter().filter(|row| !row["nodes"].is_null()) {
+            assert_eq!(row["ended"], true);
+            let over_bound = row["over_bound"].as_f64().expect("a bound");
+            assert!(over_bound < 1.0 + 1e-9, "the optimum is {over_bound} times its bound: {row}");
+        }
+    }
+}
+
+#[test]
+fn a_search_that_ends_at_a_limit_says_so_on_stderr() {
+    let arguments = ["evict", "../fixtures/data/smollm2-135m", "--budget", "10%", "--seconds", "0"];
+    for oracle in ["oracle:certified", "oracle:renormalised"] {
+        let line = refusal(&laprox(&[&arguments[..], &["--policy", oracle]].concat()).success());
+        assert!(line.contains(oracle) && line.contains("ended at a limit"), "{line}");
+    }
 }
 
 #[test]
 fn what_is_too_large_for_an_oracle_is_refused() {
     let line = refusal(&laprox(&["oracle", "--budget", "20%", "--oracle", "exhaustive"]).code(2));
     assert!(line.contains("at most 24"), "{line}");
+    for command in ["oracle", "evict", "ablate"] {
+        let policy = if command == "oracle" { "--oracle" } else { "--policy" };
+        let arguments =
+            [command, "../fixtures/data/smollm2-135m", "--budget", "20%", policy, "oracle:branch-and-bound"];
+        let line = refusal(&laprox(&arguments).code(2));
+        assert!(line.contains("at most 512"), "{line}");
+    }
     refusal(&laprox(&["oracle", "--budget", "20%", "--oracle", "best"]).code(2));
 }

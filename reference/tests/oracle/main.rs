@@ -11,5 +11,6 @@ mod optima;
 mod policies;
 mod problems;
 mod renormalised;
+mod stops;
 mod swaps;
 mod whole_numbers;
