@@ -7,7 +7,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 
-use crate::{laprox, refusal, synth, text};
+use crate::{laprox, refusal, synth_of, text};
 
 const EXPERIMENTS: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -68,7 +68,7 @@ fn data_that_are_not_at_the_named_place_end_in_code_3() {
 #[test]
 fn a_table_asks_for_the_data_that_its_runs_read() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    synth(folder.path(), "smollm2-135m", "0");
+    synth_of(folder.path(), "smollm2-135m", "0", "256");
     let (made, data_dir) = (folder.path().join("made"), text(folder.path()));
     laprox(&["tables", "bounds", "--results", text(&made), "--data-dir", data_dir]).success();
     let rows = fs::read_to_string(made.join("bounds/rows.csv")).expect("the rows of the run");

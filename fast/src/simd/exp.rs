@@ -8,7 +8,7 @@ pub const EXP_ROUNDINGS: f64 = 3.0;
 /// Below this the power of two is below the smallest normal number, and becomes 0.
 const LEAST: f32 = -126.0;
 
-/// `2^x` for `x <= 0`: exactly 1 for 0, exactly 0 below [`LEAST`], negative infinity included.
+/// `2^x` for `x <= 0`: exactly 1 for 0, exactly 0 below -126, negative infinity included.
 ///
 /// `x = n + f` with a whole `n` and `|f| <= 1/2`, both exact. `2^f = 1 + f q(f)` by the minimax polynomial of degree 6,
 /// whose own relative error is 2.6e-9. `n` is added to the exponent.
