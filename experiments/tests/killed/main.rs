@@ -90,7 +90,9 @@ const CASES: [Case; 6] = [
     },
     Case {
         name: "evict",
-        arguments: |inputs, outputs| words("evict $IN/dump --budget 20% --out $OUT/retained", inputs, outputs),
+        arguments: |inputs, outputs| {
+            words("evict $IN/dump --budget 20% --out $OUT/retained", inputs, outputs)
+        },
         older: Some("--seed 1"),
     },
 ];
