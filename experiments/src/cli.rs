@@ -70,7 +70,7 @@ pub struct Common {
     /// Seed of all random draws.
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Overwrite an existing output.
+    /// Replace an existing output: a regular file, or a folder that laprox wrote.
     #[arg(long, global = true)]
     pub force: bool,
     /// Print the time of scoring and evicting on stderr, and the share of it that was reading.

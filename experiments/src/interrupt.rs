@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use laprox_fixtures::staging;
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -38,15 +38,22 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// When the system refuses.
 pub fn handle() -> io::Result<()> {
     if let Ok(parent) = std::env::var(PARENT) {
-        set_parent_process_death_signal(Some(Signal::TERM))?;
-        if getppid().map(|pid| pid.to_string()) != Some(parent) {
-            std::process::exit(128 + SIGTERM);
-        }
+        end_with(&parent)?;
     }
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let ignored = ignored();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(|one| !ignored(*one)))?;
     thread::spawn(move || signals.forever().for_each(on));
+    Ok(())
+}
+
+/// Ends this process when its parent is killed. Other systems than Linux leave it alone then.
+fn end_with(parent: &str) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid().map(|pid| pid.to_string()).as_deref() != Some(parent) {
+        std::process::exit(128 + SIGTERM);
+    }
     Ok(())
 }
 
@@ -84,7 +91,7 @@ fn start(command: &mut Command) -> io::Result<Child> {
     Ok(child)
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Pid>> {
+fn lock() -> MutexGuard<'static, Option<Pid>> {
     CHILD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -92,7 +92,7 @@ fn an_output_lies_apart_from_every_input() {
     let before = contents(folder.path());
     let [inside, beside] = ["rows.csv", "../dump/new"].map(|name| format!("{dump}/{name}"));
     let around = text(&inner);
-    for out in [&dump, &inside, &beside, around, text(&link)] {
+    for out in [&dump[..], &inside, &beside, around, text(&link)] {
         let commands: [&[&str]; 6] = [
             &["evict", &dump, "--budget", "50%", "--out", out],
             &["score", &dump, "--out", out],

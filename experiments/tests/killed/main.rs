@@ -45,7 +45,7 @@ struct Case {
 
 fn words(line: &str, inputs: &Path, outputs: &Path) -> Vec<String> {
     let filled = |word: &str| {
-        word.replace("IN", inputs.to_str().expect("plain")).replace("OUT", outputs.to_str().expect("plain"))
+        word.replace("$IN", inputs.to_str().expect("plain")).replace("$OUT", outputs.to_str().expect("plain"))
     };
     line.split_whitespace().map(filled).collect()
 }
@@ -54,15 +54,15 @@ const CASES: [Case; 6] = [
     Case {
         name: "ablate",
         arguments: |inputs, outputs| {
-            words("ablate IN/dump --budget 20%,50% --results OUT/results", inputs, outputs)
+            words("ablate $IN/dump --budget 20%,50% --results $OUT/results", inputs, outputs)
         },
         older: None,
     },
     Case {
         name: "eval",
         arguments: |inputs, outputs| {
-            let line = "eval --model IN/tiny.gguf --task fidelity --text IN/one.txt IN/two.txt --context 200,300 \
-                --window 8 --future 6 --policy laprox snapkv random --budget 10%,50% --results OUT/results";
+            let line = "eval --model $IN/tiny.gguf --task fidelity --text $IN/one.txt $IN/two.txt --context 200,300 \
+                --window 8 --future 6 --policy laprox snapkv random --budget 10%,50% --results $OUT/results";
             words(line, inputs, outputs)
         },
         older: None,
@@ -70,7 +70,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "tables",
         arguments: |inputs, outputs| {
-            let line = "tables bounds --data-dir IN/data --results OUT/results --out OUT/tables --html=OUT/page.html";
+            let line = "tables bounds --data-dir $IN/data --results $OUT/results --out $OUT/tables --html=$OUT/page.html";
             words(line, inputs, outputs)
         },
         older: None,
@@ -78,19 +78,21 @@ const CASES: [Case; 6] = [
     Case {
         name: "capture",
         arguments: |inputs, outputs| {
-            let line = "capture --model IN/tiny.gguf --text IN/one.txt IN/two.txt --context 1000 --future 4 --out OUT/dump";
+            let line = "capture --model $IN/tiny.gguf --text $IN/one.txt $IN/two.txt --context 1000 --future 4 --out $OUT/dump";
             words(line, inputs, outputs)
         },
         older: Some("--precision f16"),
     },
     Case {
         name: "synth",
-        arguments: |inputs, outputs| words("synth --future 16 --out OUT/dump", inputs, outputs),
+        arguments: |inputs, outputs| words("synth --future 16 --out $OUT/dump", inputs, outputs),
         older: Some("--seed 1"),
     },
     Case {
         name: "evict",
-        arguments: |inputs, outputs| words("evict IN/dump --budget 20% --out OUT/retained", inputs, outputs),
+        arguments: |inputs, outputs| {
+            words("evict $IN/dump --budget 20% --out $OUT/retained", inputs, outputs)
+        },
         older: Some("--seed 1"),
     },
 ];
@@ -109,7 +111,7 @@ fn successful(arguments: &[String], temporary: &Path) -> Output {
 
 /// A dump, a tiny model whose tokens are bytes, and two texts.
 fn inputs(folder: &Path) {
-    for (name, more) in [("dump", "--layers 3"), ("data/smollm2-135m", "--layers 2 --context 256")] {
+    for (name, more) in [("dump", "--layers 3"), ("data/smollm2-135m", "--layers 2 --context 800")] {
         let out = folder.join(name);
         fs::create_dir_all(out.parent().expect("a folder")).expect("made");
         let sizes = format!("synth {more} --head-dim 32 --hidden-size 96 --out {}", out.display());
