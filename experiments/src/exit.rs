@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use laprox_fixtures::quote::escaped;
+
 /// A claim that was checked and does not hold.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -72,5 +74,5 @@ fn report_arguments(error: &clap::Error) -> ExitCode {
 }
 
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    escaped(text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "))
 }

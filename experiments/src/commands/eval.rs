@@ -77,6 +77,9 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let model = load_model(&arguments.model)?;
+    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
+        eprintln!("{}: has no chat template, so that prompts are plain text", arguments.model.display());
+    }
     let texts = texts(arguments, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
     let config = config(arguments, &policies, &texts);

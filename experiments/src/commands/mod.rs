@@ -62,7 +62,9 @@ fn load_model(path: &Path) -> Result<Model> {
     let file = ModelFile::open(path)?;
     if let Some(published) = file.namesake() {
         let (path, sha256) = (path.display(), file.sha256());
-        eprintln!("{path}: resembles {published}, but its sha256 {sha256} is unknown: taken as another model");
+        eprintln!(
+            "{path}: resembles {published}, but its sha256 {sha256} is unknown: taken as another model"
+        );
     }
     Ok(Model::load(&file)?)
 }

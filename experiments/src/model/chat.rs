@@ -17,12 +17,13 @@ use super::tokenizer::Tokenizer;
 
 /// The longest template. Each of its bytes may cost a frame on the stack.
 const MAX_TEMPLATE_LEN: usize = 1 << 16;
-const STACK_LEN: usize = 1 << 29;
+/// The stack, far above [`MAX_MEMORY`]: a recursion without end is given up before it reaches the stack's end.
+const STACK_LEN: usize = 1 << 30;
 /// How long a template may take, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
-/// The memory that a template may take.
-const MAX_MEMORY: usize = 1 << 30;
+/// The memory that a template may take, its stack included.
+const MAX_MEMORY: usize = 1 << 28;
 
 /// A Jinja template over `messages`, `add_generation_prompt`, `bos_token` and `eos_token`.
 pub struct ChatTemplate {
@@ -71,7 +72,9 @@ impl ChatTemplate {
 }
 
 /// The result of `work`, which a thread does that is given up when it takes too much time or memory.
-fn on_own_stack(work: impl FnOnce() -> std::result::Result<String, String> + Send + 'static) -> std::result::Result<String, String> {
+fn on_own_stack(
+    work: impl FnOnce() -> std::result::Result<String, String> + Send + 'static,
+) -> std::result::Result<String, String> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let (start, memory_before) = (Instant::now(), memory());
     let thread = thread::Builder::new().stack_size(STACK_LEN).spawn(move || sender.send(work()));

@@ -9,25 +9,26 @@ use laprox_fixtures::quote::{escaped, excerpt};
 /// The result of this module's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A refusal, one line long. It names the file if a file is at fault.
+/// A refusal, one line long. It names the file if a file is at fault. The line is complete: there is no chain of sources
+/// behind it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder that cannot be read, or is not there.
-    #[error("{}: {source}", escaped(file.display()))]
+    #[error("{}: {cause}", escaped(file.display()))]
     Io {
         /// Which file or folder.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A wheel that is not a zip archive, or a damaged one.
-    #[error("{}: not a readable wheel: {}", escaped(file.display()), excerpt(source))]
+    #[error("{}: not a readable wheel: {}", escaped(file.display()), excerpt(cause))]
     Wheel {
         /// The wheel.
         file: PathBuf,
         /// Why.
-        source: zip::result::ZipError,
+        cause: zip::result::ZipError,
     },
     /// A file, a wheel or a folder with the wrong contents.
     #[error("{}: expected {}, found {}", escaped(file.display()), excerpt(expected), excerpt(found))]
@@ -98,7 +99,7 @@ pub enum Error {
     },
     /// A failure of the tensor library.
     #[error("{}", escaped(first_line(.0)))]
-    Compute(#[from] candle_core::Error),
+    Compute(candle_core::Error),
 }
 
 /// A number that a caller chooses.
@@ -130,11 +131,17 @@ pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error)
+    }
+}
+
 impl Error {
     /// The error of an operation on `file`.
     pub(super) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Io { file, source }
+        move |cause| Self::Io { file, cause }
     }
 
     /// The error of a file or folder that does not hold what was expected of it.
@@ -145,6 +152,6 @@ impl Error {
     /// The error of reading the wheel `file`.
     pub(super) fn wheel(file: &Path) -> impl FnOnce(zip::result::ZipError) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Wheel { file, source }
+        move |cause| Self::Wheel { file, cause }
     }
 }

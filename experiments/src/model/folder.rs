@@ -27,16 +27,16 @@ pub(super) fn read(folder: &Path) -> Result<Carried> {
 /// The folder's files and subfolders, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut files = entries
-        .map(|entry| Ok(entry.map_err(Error::io(folder))?.path()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut files =
+        entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.path())).collect::<Result<Vec<_>>>()?;
     files.sort();
     Ok(files)
 }
 
 fn describe(files: &[PathBuf]) -> String {
-    let is_checkpoint =
-        |file: &PathBuf| file.ends_with("config.json") || file.extension().is_some_and(|e| e == "safetensors");
+    let is_checkpoint = |file: &PathBuf| {
+        file.ends_with("config.json") || file.extension().is_some_and(|e| e == "safetensors")
+    };
     if files.iter().any(is_checkpoint) {
         "a transformers checkpoint (convert it to GGUF, or capture with fixtures/capture_hf.py)".to_owned()
     } else {

@@ -8,7 +8,8 @@ use super::header::MAGIC;
 /// As many bytes as [`refuse`] looks at.
 pub(super) const HEAD_LEN: usize = 512;
 
-const CONVERT: &str = "convert it with llama.cpp's convert_hf_to_gguf.py, or capture with fixtures/capture_hf.py";
+const CONVERT: &str =
+    "convert it with llama.cpp's convert_hf_to_gguf.py, or capture with fixtures/capture_hf.py";
 
 /// Refuses a file that does not begin as GGUF.
 ///

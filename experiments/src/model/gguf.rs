@@ -51,7 +51,7 @@ impl<'a> Gguf<'a> {
         if count <= 1 {
             return Ok(());
         }
-        let number = self.size("split.no")?.map_or(0, |index| index + 1);
+        let number = self.size("split.no")?.unwrap_or(0) + 1;
         let found = format!("part {number} of {count} (merge them with `llama-gguf-split --merge`)");
         Err(Error::contents(self.file, "a whole GGUF file", found))
     }
@@ -163,7 +163,9 @@ impl<'a> Gguf<'a> {
         }
         places.sort_unstable();
         match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
-            Some(pair) => Err(self.bad_tensor(pair[1].2, format!("its bytes are those of '{}', too", pair[0].2))),
+            Some(pair) => {
+                Err(self.bad_tensor(pair[1].2, format!("its bytes are those of '{}', too", pair[0].2)))
+            }
             None => Ok(()),
         }
     }
@@ -196,7 +198,8 @@ impl<'a> Gguf<'a> {
         let start = self.data_start.checked_add(info.offset);
         let place = byte_len.zip(start).and_then(|(len, start)| Some(start..start.checked_add(len)?));
         let inside = |place: &Range<u64>| place.end <= self.bytes.len() as u64;
-        let place = place.filter(inside).ok_or_else(|| bad("reaches beyond the end of the file".to_owned()))?;
+        let place =
+            place.filter(inside).ok_or_else(|| bad("reaches beyond the end of the file".to_owned()))?;
         let extents = info.shape.iter().map(|&extent| usize::try_from(extent).ok());
         let shape = extents.collect::<Option<Vec<_>>>().map(Shape::from);
         let shape = shape.ok_or_else(|| bad("has extents beyond the address range".to_owned()))?;

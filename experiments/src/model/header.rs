@@ -126,7 +126,9 @@ impl<'a> List<'a> {
     pub(super) fn iter(self) -> impl Iterator<Item = Value<'a>> {
         let mut source = Source { rest: self.bytes };
         // The header's parse has read every element once, so that none fails here.
-        std::iter::from_fn(move || if source.rest.is_empty() { None } else { source.value(self.kind, 0).ok() })
+        std::iter::from_fn(
+            move || if source.rest.is_empty() { None } else { source.value(self.kind, 0).ok() },
+        )
     }
 }
 
@@ -154,8 +156,9 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn take(&mut self, len: u64) -> Result<&'a [u8]> {
         let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
-        let (taken, rest) = split
-            .ok_or_else(|| format!("ends inside its header: expected {len} bytes more, found {}", self.rest.len()))?;
+        let (taken, rest) = split.ok_or_else(|| {
+            format!("ends inside its header: expected {len} bytes more, found {}", self.rest.len())
+        })?;
         self.rest = rest;
         Ok(taken)
     }

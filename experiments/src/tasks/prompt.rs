@@ -85,8 +85,10 @@ impl Prompt {
     /// The turn of a conversation. A template that writes the message several times has its last context evicted, with
     /// all that comes before.
     fn render_turn(&self, template: &ChatTemplate) -> Result<Rendered> {
-        let absent = |boundary: &char| !self.context.contains(*boundary) && !self.question.contains(*boundary);
-        let boundary = BOUNDARIES.into_iter().find(absent).context("the prompt contains every noncharacter")?;
+        let absent =
+            |boundary: &char| !self.context.contains(*boundary) && !self.question.contains(*boundary);
+        let boundary =
+            BOUNDARIES.into_iter().find(absent).context("the prompt contains every noncharacter")?;
         let text = template.render(&format!("{}{boundary}{}", self.context, self.question))?;
         let (context, question) =
             text.rsplit_once(boundary).context("chat template: it does not keep what the user says")?;
