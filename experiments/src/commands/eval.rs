@@ -81,6 +81,12 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let texts = texts(arguments)?;
     let request = request(arguments, common)?;
     let model = load_model(&arguments.model)?;
+    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
+        note(format_args!(
+            "{}: has no chat template, so that prompts are plain text",
+            arguments.model.display()
+        ));
+    }
     require_lengths(arguments, &model)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);

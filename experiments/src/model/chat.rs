@@ -17,12 +17,13 @@ use super::tokenizer::Tokenizer;
 
 /// The longest template. Each of its bytes may cost a frame on the stack.
 const MAX_TEMPLATE_LEN: usize = 1 << 16;
-const STACK_LEN: usize = 1 << 29;
+/// The stack, far above [`MAX_MEMORY`]: a recursion without end is given up before it reaches the stack's end.
+const STACK_LEN: usize = 1 << 30;
 /// How long a template may take, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
-/// The memory that a template may take.
-const MAX_MEMORY: usize = 1 << 30;
+/// The memory that a template may take, its stack included.
+const MAX_MEMORY: usize = 1 << 28;
 
 /// A Jinja template over `messages`, `add_generation_prompt`, `bos_token` and `eos_token`.
 pub struct ChatTemplate {

@@ -47,8 +47,7 @@ impl Config {
     /// # Errors
     /// [`super::Error::Metadata`] when the architecture is not implemented, a key is missing, of the wrong type or
     /// unknown, or two sizes contradict each other.
-    pub(super) fn read(gguf: &Gguf<'_>) -> Result<Self> {
-        let architecture = Architecture::read(gguf)?;
+    pub(super) fn read(gguf: &Gguf<'_>, architecture: &'static Architecture) -> Result<Self> {
         let key = |name: &str| architecture.key(name);
         let size = |name: &str| positive(gguf, &key(name));
         let real = |name: &str, default| read_real(gguf, &key(name), default);

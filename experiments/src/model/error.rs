@@ -9,7 +9,8 @@ use laprox_fixtures::quote::{escaped, excerpt};
 /// The result of this module's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A refusal, one line long. It names the file if a file is at fault.
+/// A refusal, one line long. It names the file if a file is at fault. The line is complete: there is no chain of sources
+/// behind it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -107,12 +108,6 @@ pub enum Error {
     Compute(candle_core::Error),
 }
 
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Compute(error)
-    }
-}
-
 /// A number that a caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
@@ -140,6 +135,12 @@ impl fmt::Display for Quantity {
 /// The message of a tensor library error without the backtrace that may follow it.
 pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error)
+    }
 }
 
 impl Error {

@@ -7,6 +7,7 @@ use candle_nn::Module;
 use laprox_reference::LayerIndex;
 use ndarray::Array2;
 
+use super::architecture::Architecture;
 use super::attention::attend;
 use super::cache::KvCache;
 use super::chat::ChatTemplate;
@@ -58,7 +59,9 @@ impl Model {
     /// is not implemented.
     pub fn load(file: &ModelFile) -> Result<Self> {
         let gguf = Gguf::parse(file)?;
-        let config = Config::read(&gguf)?;
+        let architecture = Architecture::read(&gguf)?;
+        gguf.check_tensors()?;
+        let config = Config::read(&gguf, architecture)?;
         let tokenizer = Tokenizer::read(&gguf)?;
         Ok(Self {
             name: file.name().to_owned(),

@@ -51,7 +51,7 @@ impl<'a> Gguf<'a> {
         if count <= 1 {
             return Ok(());
         }
-        let number = self.size("split.no")?.map_or(0, |index| index + 1);
+        let number = self.size("split.no")?.unwrap_or(0) + 1;
         let found = format!("part {number} of {count} (merge them with `llama-gguf-split --merge`)");
         Err(Error::contents(self.file, "a whole GGUF file", found))
     }

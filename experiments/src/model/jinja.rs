@@ -39,7 +39,10 @@ pub(super) fn render(template: &Template, message: String) -> std::result::Resul
         };
         environment.template_from_named_str("template", &source)?.render(values)
     });
-    rendered.map_err(|error| error.to_string())
+    rendered.map_err(|error| match error.kind() {
+        ErrorKind::OutOfFuel => format!("takes more than {most} steps, or more text than they pay for"),
+        _ => error.to_string(),
+    })
 }
 
 fn environment(fuel: u64) -> Result<Environment<'static>> {
@@ -113,18 +116,20 @@ fn require_narrow(format: &str, arguments: &[Value]) -> Result<()> {
 
 /// JSON as Python's `json.dumps` writes it with `ensure_ascii=False`.
 fn tojson(state: &State<'_, '_>, value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Value> {
-    let indent = match indent {
-        Some(indent) => Some(indent),
-        None => options.get::<Option<usize>>("indent")?,
-    };
-    options.get::<Option<bool>>("ensure_ascii")?;
+    let indent = indent.map_or_else(|| options.get("indent"), |indent| Ok(Some(indent)))?;
+    let separators = options.get::<Option<Vec<String>>>("separators")?;
+    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        return Err(refusal("tojson: ensure_ascii is not supported"));
+    }
     options.assert_all_used()?;
-    match indent {
-        None => write_json(state, value, Spaced),
-        Some(indent) if indent <= MAX_WIDTH => {
-            write_json(state, value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()))
+    match (indent, separators.as_deref()) {
+        (None, None) => write_json(state, value, OneLine { item: ", ", key: ": " }),
+        (None, Some([item, key])) => write_json(state, value, OneLine { item, key }),
+        (Some(0..=MAX_WIDTH), None) => {
+            let indent = " ".repeat(indent.unwrap_or_default());
+            write_json(state, value, PrettyFormatter::with_indent(indent.as_bytes()))
         }
-        Some(indent) => Err(refusal(format!("tojson: expected an indent up to {MAX_WIDTH}, found {indent}"))),
+        _ => Err(refusal(format!("tojson: expected an indent up to {MAX_WIDTH} or two separators"))),
     }
 }
 
@@ -158,12 +163,17 @@ impl io::Write for Paid<'_, '_> {
     }
 }
 
-/// Python's separators on one line.
-struct Spaced;
+/// JSON on one line.
+struct OneLine<'a> {
+    /// What stands between two items.
+    item: &'a str,
+    /// What stands behind a key.
+    key: &'a str,
+}
 
-impl Formatter for Spaced {
+impl Formatter for OneLine<'_> {
     fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        if first { Ok(()) } else { writer.write_all(self.item.as_bytes()) }
     }
 
     fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
@@ -171,7 +181,7 @@ impl Formatter for Spaced {
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+        writer.write_all(self.key.as_bytes())
     }
 }
 

@@ -48,10 +48,9 @@ impl Weights {
     /// Reads every tensor of the file.
     ///
     /// # Errors
-    /// [`super::Error::Tensor`] when a tensor is missing, misshapen, cut short, of an unsupported type, or left over at the
-    /// end: a tensor that nothing reads belongs to arithmetic that is not implemented.
+    /// [`super::Error::Tensor`] when a tensor is missing, misshapen, or left over at the end: a tensor that
+    /// nothing reads belongs to arithmetic that is not implemented.
     pub(super) fn read(gguf: &Gguf<'_>, config: &Config, vocabulary_len: usize) -> Result<Self> {
-        gguf.check_tensors()?;
         let mut tensors =
             Tensors { gguf, config, scope: String::new(), unread: gguf.tensor_names().collect() };
         let table = [vocabulary_len, config.hidden_dim];

@@ -28,10 +28,21 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
     let cases = [
         ("general.architecture", text("gemma3"), "'gemma3' is not supported, only 'llama' and 'qwen2'"),
         ("general.architecture", Value::U32(1), "expected a string"),
-        ("general.alignment", Value::U32(0), "general.alignment is 0"),
+        ("general.alignment", Value::U32(0), "general.alignment': expected a power of two, found 0"),
+        ("general.alignment", Value::U32(48), "general.alignment': expected a power of two, found 48"),
+        ("general.alignment\0\0", Value::U32(0), "general.alignment': expected a power of two, found 0"),
+        ("split.count", Value::U16(3), "expected a whole GGUF file, found part 1 of 3 (merge them"),
         ("llama.attention.sliding_window", Value::U32(512), "sliding_window': not supported"),
         ("llama.rope.scaling.type", text("yarn"), "'yarn' is not supported"),
-        ("llama.rope.scaling.factor", Value::F32(4.0), "rope.scaling.factor': not supported"),
+        ("llama.rope.scaling.factor", Value::F32(4.0), "rope.scaling.factor': not supported, only 0 or 1"),
+        ("llama.expert_count", Value::U32(8), "expert_count': not supported, only 0"),
+        ("llama.attention.causal", Value::Bool(false), "attention.causal': not supported, only 1"),
+        (
+            "llama.tensor_data_layout",
+            text("other"),
+            "not supported, only 'Meta AI original pth' or 'reference'",
+        ),
+        ("llama.a\nb\u{1b}[2J", Value::U32(1), "'llama.a\\nb\\u{1b}[2J': not supported"),
         ("llama.rope.dimension_count", Value::U32(4), "expected the head dimension 8, found 4"),
         ("llama.rope.freq_base", Value::F32(f32::NAN), "expected a positive number, found NaN"),
         ("llama.attention.head_count_kv", Value::U32(4), "expected a divisor of the 6 query heads"),
@@ -42,7 +53,6 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("llama.embedding_length", Value::U64(u64::MAX), "up to 16777216"),
         ("tokenizer.ggml.model", text("llama"), "model': 'llama' is not supported"),
         ("tokenizer.ggml.pre", text("gpt-4o"), "pre': 'gpt-4o' is not supported"),
-        ("tokenizer.ggml.add_eos_token", Value::Bool(true), "add_eos_token': not supported"),
         ("tokenizer.ggml.eos_token_id", Value::U32(300), "expected an id below 257, found 300"),
         ("tokenizer.ggml.token_type", Value::Array(Vec::new()), "expected one for each of 257 tokens"),
         ("tokenizer.ggml.merges", strange_merge, "merges': "),
@@ -51,6 +61,28 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         let mut model = Synthetic::new("llama");
         model.set(key, value);
         assert_refused(&model, expected);
+    }
+}
+
+#[test]
+fn metadata_whose_value_changes_nothing_is_accepted() {
+    for (key, value) in [
+        ("attention.causal", Value::Bool(true)),
+        ("attention.head_count_kv", Value::Array(vec![Value::U32(2); 2])),
+        ("attention.sliding_window", Value::U32(0)),
+        ("expert_count", Value::U32(0)),
+        ("expert_used_count", Value::U32(0)),
+        ("final_logit_softcapping", Value::F32(0.0)),
+        ("logit_scale", Value::F32(1.0)),
+        ("rope.scale_linear", Value::F32(1.0)),
+        ("rope.scaling.factor", Value::F32(1.0)),
+        ("rope.scaling.finetuned", Value::Bool(false)),
+        ("rope.scaling.type", text("linear")),
+        ("tensor_data_layout", text("Meta AI original pth")),
+    ] {
+        let mut model = Synthetic::new("llama");
+        model.set(&format!("llama.{key}"), value);
+        model.load().map(drop).unwrap_or_else(|refusal| panic!("{key}: {refusal}"));
     }
 }
 
@@ -93,6 +125,91 @@ fn a_truncated_file_is_refused_at_any_length() {
         assert!(refusal.contains("tiny.gguf") && !refusal.contains('\n'), "{refusal}");
     }
     assert!(load(&bytes[..complete]).is_ok());
+}
+
+#[test]
+fn the_type_of_a_tensor_that_is_not_supported_is_named() {
+    let good = Synthetic::new("llama").bytes();
+    for (id, name) in [(20, "IQ4_NL"), (39, "MXFP4"), (15, "Q8_K"), (1000, "number 1000")] {
+        let mut bytes = good.clone();
+        let place = tensor_type(&bytes, "blk.1.ffn_up.weight", 2);
+        bytes[place..place + 4].copy_from_slice(&u32::to_le_bytes(id));
+        let refusal = load(&bytes).err().unwrap().to_string();
+        let expected =
+            format!("'blk.1.ffn_up.weight': type {name} is not supported, only F32, F16, BF16, Q4_0");
+        assert!(refusal.contains(&expected), "{refusal}");
+    }
+}
+
+#[test]
+fn tensors_that_reach_beyond_the_file_or_into_another_are_refused() {
+    let good = Synthetic::new("llama").bytes();
+    let refusal = |place: usize, number: u64| {
+        let mut bytes = good.clone();
+        bytes[place..place + 8].copy_from_slice(&number.to_le_bytes());
+        load(&bytes).err().unwrap().to_string()
+    };
+    let kind = tensor_type(&good, "blk.1.ffn_up.weight", 2);
+    for offset in [good.len() as u64, 1 << 40, u64::MAX - 31, u64::MAX] {
+        assert!(refusal(kind + 4, offset).contains("ffn_up.weight': reaches beyond the end of the file"));
+    }
+    assert!(refusal(kind + 4, 0).contains("': its bytes are those of '"));
+    for extent in [1 << 32, u64::MAX / 4, u64::MAX] {
+        assert!(refusal(kind - 8, extent).contains("ffn_up.weight': reaches beyond the end of the file"));
+    }
+}
+
+/// The place of a tensor's type in the file.
+fn tensor_type(bytes: &[u8], name: &str, rank: usize) -> usize {
+    let start = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    start + name.len() + 4 + 8 * rank
+}
+
+/// The start of a file that claims some tensors and metadata, followed by `rest`.
+fn header(tensors: u64, keys: u64, rest: &[&[u8]]) -> Vec<u8> {
+    let counts = [tensors.to_le_bytes(), keys.to_le_bytes()].concat();
+    [b"GGUF".as_slice(), &3_u32.to_le_bytes(), &counts, &rest.concat()].concat()
+}
+
+/// A string behind its length.
+fn string(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text].concat()
+}
+
+#[test]
+fn headers_that_claim_more_than_they_hold_are_refused_at_once() {
+    let (key, kind) = (string(b"a"), |kind: u32| kind.to_le_bytes());
+    let most = u64::MAX.to_le_bytes();
+    let (list, number) = ([kind(9), kind(9), 1_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat(), kind(4));
+    let entry = [&key[..], &number, &number].concat();
+    for (bytes, expected) in [
+        (header(u64::MAX, 0, &[]), "at most 65536 tensors"),
+        (header(0, 1 << 40, &[]), "at most 65536 metadata keys"),
+        (header(0, 1, &[&most]), "ends inside its header"),
+        (header(0, 1, &[&key, &kind(8), &most]), "ends inside its header"),
+        (header(0, 1, &[&key, &kind(9), &kind(0), &most]), "ends inside its header"),
+        (header(0, 1, &[&key, &kind(9), &kind(12), &(1_u64 << 61).to_le_bytes()]), "ends inside its header"),
+        (header(0, 1, &[&key, &kind(9), &kind(8), &most]), "ends inside its header"),
+        (header(0, 1, &[&key, &list.repeat(100)]), "at most 8 lists in one another"),
+        (header(0, 1, &[&key, &kind(13)]), "a type of values from 0 to 12, found 13"),
+        (header(0, 1, &[&key, &kind(7), &[2]]), "0 or 1 for a truth value, found 2"),
+        (header(0, 2, &[&entry, &entry]), "names 'a' twice"),
+        (header(0, 2, &[&entry, &string(b"a\0"), &number, &number]), "names 'a' twice"),
+        (header(1, 0, &[&key, &kind(5)]), "at most 4 extents of a tensor, found 5"),
+        ([b"GGUF".as_slice(), &kind(1), &[0; 16]].concat(), "expected version 2 or 3, found version 1"),
+        ([b"GGUF".as_slice(), &3_u32.to_be_bytes(), &[0; 16]].concat(), "found big-endian ones"),
+    ] {
+        let refusal = load(&bytes).err().unwrap().to_string();
+        assert!(refusal.contains(expected), "{refusal} against {expected}");
+    }
+}
+
+#[test]
+fn long_text_from_a_file_is_cut() {
+    let mut model = Synthetic::new("llama");
+    model.set(&format!("llama.{}", "x".repeat(1 << 20)), Value::U32(1));
+    let refusal = model.load().err().unwrap().to_string();
+    assert!(refusal.contains("x [..] x") && refusal.len() < 1000, "{} bytes", refusal.len());
 }
 
 #[test]

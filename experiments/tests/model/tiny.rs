@@ -183,6 +183,7 @@ fn requests_that_make_no_sense_are_refused() {
     assert!(matches!(model.prefill(&[9999], 8, &mut cache, &mut ()), Err(Error::Compute(_))));
     let mut cache = model.cache(4).unwrap();
     assert!(matches!(model.prefill(&tokens(5), 8, &mut cache, &mut ()), Err(Error::Compute(_))));
+    assert!(matches!(model.chat().render("Hello"), Err(Error::Chat { .. })));
 }
 
 #[test]
