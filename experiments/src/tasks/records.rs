@@ -61,7 +61,7 @@ pub(super) fn read_prompts<T: DeserializeOwned>(
         if prompts.len() == wanted {
             break;
         }
-        if line.trim_ascii().is_empty() {
+        if line.is_empty() {
             continue;
         }
         let context_len = request.context_len;
@@ -80,7 +80,7 @@ fn next_line(reader: &mut impl BufRead) -> Result<Option<Vec<u8>>> {
     reader.take(LARGEST + 1).read_until(b'\n', &mut line)?;
     ensure!(line.len() as u64 <= LARGEST, "expected at most {LARGEST} bytes, found more");
     let text = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
-    Ok(if line.is_empty() { None } else { Some(text.to_vec()) })
+    Ok(if line.is_empty() { None } else { Some(text.trim_ascii_end().to_vec()) })
 }
 
 /// Reads a line's JSON object. The reason of a refusal names the field.
@@ -90,7 +90,7 @@ fn record<T: DeserializeOwned>(line: &[u8]) -> Result<T> {
     let record = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let reason = without_line(error.inner());
-        if field == "." { reason } else { reason.context(format!("`{field}`")) }
+        if [".", "?"].contains(&&*field) { reason } else { reason.context(format!("`{field}`")) }
     })?;
     json.end().map_err(|error| without_line(&error))?;
     Ok(record)

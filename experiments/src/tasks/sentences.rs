@@ -75,14 +75,14 @@ fn ends_between(before: &str, after: &str) -> bool {
     !continues && !word.strip_suffix('.').is_some_and(abbreviates)
 }
 
-/// The longest beginning of at most `len` bytes that ends with a space. If that takes less than half of them, the longest one
-/// that ends with a word; if that does, too, with a grapheme. At least one grapheme.
+/// The longest beginning of at most `len` bytes that ends with a space. If that takes less than three quarters of them, the
+/// longest one that ends with a word; if that does, too, with a grapheme. At least one grapheme.
 pub(super) fn beginning(text: &str, len: usize) -> &str {
     if text.len() <= len {
         return text;
     }
     let last = |ends: &mut dyn Iterator<Item = usize>| ends.take_while(|&end| end <= len).last();
-    let most = |end: &usize| 2 * end >= len;
+    let most = |end: &usize| 4 * end >= 3 * len;
     let spaces = || last(&mut text.match_indices(' ').map(|(start, _)| start + 1)).filter(most);
     let words =
         || last(&mut text.split_word_bound_indices().map(|(start, word)| start + word.len())).filter(most);

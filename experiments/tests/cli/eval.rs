@@ -23,6 +23,8 @@ impl Given {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut synthetic = Synthetic::new("llama");
         synthetic.set("llama.context_length", Metadata::U32(4096));
+        let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
+        synthetic.set("tokenizer.chat_template", Metadata::String(template.to_owned()));
         let model = folder.path().join("tiny.gguf");
         fs::write(&model, synthetic.bytes()).expect("written");
         for (name, seed) in [("one", 3), ("two", 5)] {
