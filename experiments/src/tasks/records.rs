@@ -15,7 +15,7 @@ use super::task::Task;
 use super::truncate::truncate;
 use crate::exit::Missing;
 use crate::input::{self, LARGEST};
-use crate::model::Model;
+use crate::model::{self, Model};
 
 /// A file that a benchmark publishes.
 pub(super) struct Published {
@@ -68,7 +68,12 @@ pub(super) fn read_prompts<T: DeserializeOwned>(
         let facets = Facets { context_len, depth: None, sample: number, truncated: false };
         let record = record(&line)
             .and_then(|record| prompt(record, format!("length{context_len}-line{number}"), facets));
-        prompts.push(record.and_then(|prompt| truncate(prompt, model)).with_context(place)?);
+        // The line is not to blame for the model's chat template.
+        let blamed = |error: Error| match error.downcast_ref() {
+            Some(model::Error::Chat { .. }) => error,
+            _ => error.context(place()),
+        };
+        prompts.push(record.and_then(|prompt| truncate(prompt, model)).map_err(blamed)?);
     }
     ensure!(wanted == 0 || !prompts.is_empty(), "{}: expected records, found none", path.display());
     Ok(prompts)

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use laprox_experiments::tasks::Request;
+use candle_core::quantized::gguf_file::Value;
+use laprox_experiments::tasks::{Request, Task};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{BYTES, prompts, refusal, request};
+use crate::synthetic::Synthetic;
 
 /// Every dataset of LongBench: its answers' greatest length, metric, whether its prompt is a chat turn, what its
 /// prompt begins and what it ends with; `{input}` stands for the question.
@@ -238,6 +240,19 @@ fn absent_data_is_named_with_where_it_is_published() {
     );
     let (reason, code) = refusal(&format!("ruler:{place}/absent.jsonl"), &request(4000, &[]));
     assert!(reason.starts_with(&format!("{place}/absent.jsonl: ")) && code == 3, "{reason}");
+}
+
+/// The model's file is to blame, not a line of the data.
+#[test]
+fn a_template_that_fails_is_blamed_on_the_model() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("hotpotqa.jsonl"), line().to_string()).unwrap();
+    let mut model = Synthetic::new("qwen2");
+    model.set("tokenizer.chat_template", Value::String("{{ raise_exception('no') }}".to_owned()));
+    let task: Task = "longbench:hotpotqa".parse().unwrap();
+    let error = task.prompts(&in_folder(folder.path()), &model.load().unwrap()).unwrap_err();
+    let reason = format!("{error:#}");
+    assert!(reason.contains("tiny.gguf: chat template: ") && !reason.contains("jsonl"), "{reason}");
 }
 
 #[test]
