@@ -64,8 +64,8 @@ impl Sink {
         match self {
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(text.as_bytes())?;
-                Ok(stdout.flush()?)
+                let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+                written.context("stdout")
             }
             Self::File(place, beside) => {
                 create_text(&place.unfinished(), text).with_context(|| name(&place))?;

@@ -64,7 +64,7 @@ fn a_folder_that_was_written_is_replaced_until_something_is_added_or_changed() {
     for change in changes {
         change();
         let line = refusal(&laprox(&evict).code(2));
-        assert!(line.contains("laprox has not written"), "{line}");
+        assert!(line.contains("no such output"), "{line}");
         fs::remove_dir_all(&out).expect("removed");
         laprox(&evict).success();
     }

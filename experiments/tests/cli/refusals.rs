@@ -117,7 +117,7 @@ fn an_existing_output_stays_unless_forced() {
     laprox(&[&score[..], &["--force"]].concat()).success();
     assert!(fs::read(&file).expect("replaced").starts_with(b"\x93NUMPY"));
     let line = refusal(&laprox(&[&evict[..], &["--force"]].concat()).code(2));
-    assert!(line.contains("laprox has not written"), "{line}");
+    assert!(line.contains("no such output"), "{line}");
     fs::remove_file(results.join("mine")).expect("removed");
     for _ in 0..2 {
         laprox(&[&evict[..], &["--force"]].concat()).success();
