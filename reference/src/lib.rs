@@ -25,7 +25,7 @@
 //! | the table of policies, and their syntax | [`options`], [`policy`], [`policies`] |
 //! | the best eviction, or a proof of the distance to it | [`oracle`] |
 //! | the seam that other paths fill | [`scored`], [`backend`] |
-//! | from many layers to sets and errors | [`tasks`], [`layers`], [`pipeline`] |
+//! | from many layers to sets and errors | [`tasks`], [`layers`], [`search`], [`pipeline`] |
 //! | the statements B1 to B9, evaluated | [`bounds`] |
 //! | the claims that every path must satisfy (feature `conformance`) | `conformance` |
 //!
@@ -67,6 +67,7 @@ pub mod rounding;
 pub mod score;
 pub mod scored;
 pub mod scores;
+pub mod search;
 pub mod select;
 pub mod shape;
 pub mod statistic;

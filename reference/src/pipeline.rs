@@ -3,62 +3,20 @@
 //! Every command goes through [`evict`], [`search`] and [`evaluate`]. A [`Backend`] computes the stages, and [`Layers`]
 //! provides the layers.
 
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-
-use crate::allocations::Allocation;
-use crate::backend::{Backend, PackedRows, PreparedLayer};
+use crate::backend::{Backend, PackedRows};
 use crate::budget::CandidatesPerHead;
-use crate::cut::cut;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layers::Layers;
-use crate::oracle::branch::{Certified, Limits, MOST_CANDIDATES, certify};
-use crate::oracle::exhaustive::exhaustive;
-use crate::oracle::gram::{PairGram, Rows};
-use crate::oracle::relax::Effort;
-use crate::oracle::renormalised::Improved;
-use crate::oracle::stop::Stop;
+use crate::oracle::Rows;
 use crate::output_error::{ObjectiveError, OutputErrors};
-use crate::policy::{Oracle, Policy, Rule};
+use crate::policy::{Policy, Rule};
 use crate::retained::RetainedSet;
 use crate::score::Score;
 use crate::scored::Scored;
-use crate::scores::{HeadScores, ModelScores};
-use crate::shape::{LayerOrdinal, LayerShape};
+use crate::scores::ModelScores;
+pub use crate::search::{Found, Searched, Searching, Watch, search, search_together};
 use crate::statistic::Statistic;
 use crate::tasks;
-
-/// The set that an oracle retains, with its proofs.
-#[derive(Clone, Debug)]
-pub struct Searched {
-    /// The retained set.
-    pub retained: RetainedSet,
-    /// One proof per layer, or one for the model; `None` if the oracle proves nothing.
-    pub certified: Vec<Option<Certified>>,
-    /// For each of them, whether the search ended by itself and not at a limit.
-    pub ended: Vec<bool>,
-}
-
-/// How long oracles search, and the receivers of what they find.
-#[derive(Clone, Copy)]
-pub struct Searching<'a> {
-    /// The time of each search.
-    pub limit: Option<Duration>,
-    /// Ends all searches when it is set.
-    pub interrupted: Option<&'static AtomicBool>,
-    /// Receives every new bound.
-    pub watch: Watch<'a>,
-    /// Receives the result of every search that is part of an eviction.
-    pub found: &'a (dyn Fn(&Policy, &Searched) + Sync),
-}
-
-impl Searching<'static> {
-    /// Each search goes as far as its own limits.
-    pub const FREE: Self = Self { limit: None, interrupted: None, watch: &|_, _| true, found: &|_, _| {} };
-}
-
-/// Receives the state of each independent part of a search, a layer or the model, and ends that part by returning false.
-pub type Watch<'a> = &'a (dyn Fn(usize, &Certified) -> bool + Sync);
 
 /// The set that each policy retains at each budget: `[policy][budget]`. Each distinct score and statistic is computed once
 /// per layer.
@@ -105,7 +63,7 @@ pub fn evict<L: Layers>(
 /// One policy's scores over all layers.
 ///
 /// # Errors
-/// [`Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
+/// [`crate::Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
     let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
         return Err(policy.refused("it does not rank, so it has no scores").into());
@@ -121,7 +79,7 @@ pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::
 /// The errors of every retained set, layer by layer: `[set][layer]`.
 ///
 /// # Errors
-/// When a layer or a set is refused; [`Error::Range`] when f64 does not hold an error.
+/// When a layer or a set is refused; [`crate::Error::Range`] when f64 does not hold an error.
 pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<OutputErrors>>, L::Error> {
     let by_layer = layers.each(&[], |ordinal, layer| {
         let errors = |set: usize| layer.evaluate(sets[set].layer(ordinal))?.finite(layer.index());
@@ -163,40 +121,10 @@ pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<Pac
     Ok(packed.into_iter().collect())
 }
 
-/// Runs an oracle: layer by layer, or over the whole model, as its allocation says.
-///
-/// A layer is in memory only while it is visited. Of each, a search over the model keeps the quadratic form.
-///
-/// # Errors
-/// When the policy is not an oracle, or a layer or the problem is refused.
-pub fn search<L: Layers>(
-    backend: &dyn Backend,
-    layers: &L,
-    policy: &Policy,
-    per_head: CandidatesPerHead,
-    searching: &Searching<'_>,
-) -> Result<Searched, L::Error> {
-    let LayerShape { kv_heads, context_len, window_len, .. } = layers.shapes()[0];
-    let search = Search::new(policy, per_head, Stop::after(searching.limit, searching.interrupted))?;
-    let watch = |part: usize| move |state: &Certified| (searching.watch)(part, state);
-    let found = if policy.options().allocation == Allocation::LAYER {
-        layers.at_once(|ordinal, layer| {
-            search.over(backend, vec![search.start(layer)?], &mut watch(ordinal.0))
-        })?
-    } else {
-        let starts = layers.at_once(|_, layer| search.start(layer))?;
-        vec![search.over(backend, starts, &mut watch(0))?]
-    };
-    let heads: Vec<Vec<u32>> = found.iter().flat_map(|found| found.retained.iter().cloned()).collect();
-    let retained = RetainedSet::from_candidates(kv_heads, context_len, window_len, &heads)?;
-    let ended = found.iter().map(|found| found.ended).collect();
-    Ok(Searched { retained, certified: found.into_iter().map(|found| found.certified).collect(), ended })
-}
-
 /// The score of a policy that ranks.
 ///
 /// # Errors
-/// [`Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
+/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
 /// needs tensors that no dump holds.
 fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>> {
     policy.check()?;
@@ -261,190 +189,4 @@ fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Erro
         Scored::new(of_layers, asked.wants.iter().map(of).collect(), window_len)
     };
     Ok(asked.iter().map(join).collect::<Result<_, _>>()?)
-}
-
-/// An oracle's result for layers that share a budget.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The retained candidates of each KV head of each layer, ascending.
-    pub retained: Vec<Vec<u32>>,
-    /// The set with its proof; `None` for an oracle that proves nothing.
-    pub certified: Option<Certified>,
-    /// Whether the search ended by itself and not at a limit.
-    pub ended: bool,
-}
-
-/// Searches for the best `per_head` candidates per KV head on average, over `layers` under one budget.
-///
-/// `watch` receives every new bound and ends the search by returning false.
-///
-/// # Errors
-/// [`Error::Shape`] when the problem is too large for the oracle, or the layers lack later queries; [`crate::Error::Score`];
-/// [`Error::Policy`] when the policy is not an oracle; [`crate::Error::Range`] when f64 does not hold an error; [`crate::Error::Path`] when a
-/// device fails.
-pub fn search_together(
-    backend: &dyn Backend,
-    layers: &[&dyn PreparedLayer],
-    policy: &Policy,
-    per_head: CandidatesPerHead,
-    watch: &mut dyn FnMut(&Certified) -> bool,
-) -> Result<Found> {
-    let search = Search::new(policy, per_head, Stop::NEVER)?;
-    let starts = layers.iter().map(|&layer| search.start(layer)).collect::<Result<_, _>>()?;
-    search.over(backend, starts, watch)
-}
-
-/// An oracle's search under one budget.
-struct Search<'a> {
-    oracle: Oracle,
-    policy: &'a Policy,
-    per_head: CandidatesPerHead,
-    /// The policy whose set the search starts from: unpooled LaProx scores, cut over all the layers.
-    laprox: Policy,
-    score: Score,
-    stop: Stop,
-}
-
-/// One layer, ready to be searched.
-struct Start {
-    shape: LayerShape,
-    scores: HeadScores,
-    state: State,
-}
-
-/// What a search keeps of a layer.
-enum State {
-    /// The quadratic form.
-    Form(Box<dyn PairGram>),
-    /// The result of a search that goes layer by layer.
-    Improved(Improved),
-    /// Nothing: the search had to end before.
-    Unmeasured,
-}
-
-impl<'a> Search<'a> {
-    fn new(policy: &'a Policy, per_head: CandidatesPerHead, stop: Stop) -> Result<Self> {
-        let Rule::Oracle(oracle) = policy.rule() else {
-            return Err(policy.refused("it is not an oracle"));
-        };
-        let laprox: Policy = "laprox:allocation=model-raw,pool=none".parse()?;
-        let score = laprox.score().expect("laprox ranks");
-        Ok(Self { oracle, policy, per_head, laprox, score, stop })
-    }
-
-    /// Takes of a layer what the search needs.
-    fn start(&self, layer: &dyn PreparedLayer) -> Result<Start> {
-        let (shape, scores) = (layer.shape(), layer.score(&self.score)?.into_host()?);
-        let form = self.policy.options().form;
-        let state = match self.oracle {
-            Oracle::Renormalised => {
-                let retained = self.laprox_set(vec![scores.clone()], shape)?;
-                State::Improved(layer.reference()?.improve(
-                    form,
-                    retained.layer(LayerOrdinal(0)),
-                    self.stop,
-                )?)
-            }
-            oracle => {
-                let rows = if oracle == Oracle::Future { Rows::Future } else { Rows::Window };
-                match self.stop.check().and_then(|()| layer.gram(form, rows, self.stop)) {
-                    Ok(gram) => State::Form(gram),
-                    Err(Error::Stopped) => State::Unmeasured,
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        Ok(Start { shape, scores, state })
-    }
-
-    fn laprox_set(&self, scores: Vec<HeadScores>, shape: LayerShape) -> Result<RetainedSet> {
-        cut(&self.laprox, &ModelScores::new(scores)?, self.per_head, shape.window_len)
-    }
-
-    fn over(
-        &self,
-        backend: &dyn Backend,
-        starts: Vec<Start>,
-        watch: &mut dyn FnMut(&Certified) -> bool,
-    ) -> Result<Found> {
-        let (layers, shape) = (starts.len(), starts[0].shape);
-        let (mut scores, mut grams, mut improved) = (Vec::new(), Vec::new(), Vec::new());
-        for start in starts {
-            scores.push(start.scores);
-            match start.state {
-                State::Form(gram) => grams.push(gram),
-                State::Improved(of_layer) => improved.push(of_layer),
-                State::Unmeasured => {}
-            }
-        }
-        if self.oracle == Oracle::Renormalised {
-            let ended = improved.iter().all(|improved| improved.ended);
-            let retained = improved.into_iter().flat_map(|improved| improved.retained).collect();
-            return Ok(Found { retained, certified: None, ended });
-        }
-        let evicted = self.laprox_set(scores, shape)?.evicted(shape.candidate_len());
-        let certified = if grams.len() < layers {
-            Certified::unmeasured(&evicted)
-        } else {
-            self.certify(backend.stack(grams).as_ref(), &evicted, layers, watch)?
-        };
-        let heads = layers * shape.kv_heads;
-        let retained = retained_candidates(&certified.eviction.evicted, heads, shape.candidate_len());
-        Ok(Found { retained, ended: certified.ended, certified: Some(certified) })
-    }
-
-    fn certify(
-        &self,
-        gram: &dyn PairGram,
-        evicted: &[usize],
-        layers: usize,
-        watch: &mut dyn FnMut(&Certified) -> bool,
-    ) -> Result<Certified> {
-        if self.oracle != Oracle::Exhaustive {
-            let limits = self.limits(gram.candidates(), layers)?;
-            return certify(gram, evicted.len(), evicted, limits, watch);
-        }
-        match exhaustive(gram, evicted.len()) {
-            Err(Error::Stopped) => Ok(Certified::unmeasured(evicted)),
-            found => {
-                let (eviction, bound) = found?;
-                let squared_lower_bound = bound.value.min(eviction.squared_error);
-                Ok(Certified { eviction, squared_lower_bound, nodes: 1, ended: true })
-            }
-        }
-    }
-
-    fn limits(&self, candidates: usize, layers: usize) -> Result<Limits> {
-        // A working set of a few hundred candidates per layer costs less than one product of the layer.
-        let (stop, block) = (self.stop, 256 * layers.min(8));
-        if self.oracle == Oracle::BranchAndBound {
-            if candidates > MOST_CANDIDATES {
-                return Err(Error::Shape {
-                    what: "candidates of a search to the optimum (oracle:certified takes any number)",
-                    expected: format!("at most {MOST_CANDIDATES}"),
-                    found: candidates.to_string(),
-                });
-            }
-            let exact = Limits::exact(block);
-            return Ok(Limits { effort: Effort { stop, ..exact.effort }, ..exact });
-        }
-        Ok(Limits {
-            gap: 1e-3,
-            nodes: self.policy.options().nodes,
-            leaf_sets: 4096,
-            effort: Effort { tolerance: 1e-4, products: 200, block, stop },
-            convexify: self.policy.options().convexify,
-            swap_rounds: 20,
-        })
-    }
-}
-
-/// The candidates that each of `heads` KV heads retains, ascending.
-fn retained_candidates(evicted: &[usize], heads: usize, candidate_len: usize) -> Vec<Vec<u32>> {
-    let mut evicted = evicted.iter().copied().peekable();
-    let mut of_head = |head: usize| {
-        let kept = |&position: &usize| evicted.next_if_eq(&(head * candidate_len + position)).is_none();
-        (0..candidate_len).filter(kept).map(|position| position as u32).collect()
-    };
-    (0..heads).map(&mut of_head).collect()
 }

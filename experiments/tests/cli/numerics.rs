@@ -52,7 +52,7 @@ fn small_values_and_weights_evict_as_the_reference_does() {
         let ((one, fast), (two, reference)) = (evicted(&dump, "fast"), evicted(&dump, "reference"));
         assert_eq!(one, two);
         for (fast, reference) in fast.iter().zip(reference) {
-            assert!(reference > 1e-3 && (fast / reference - 1.0).abs() < 1e-4, "{fast} for {reference}");
+            assert!(reference > 0.0 && (fast / reference - 1.0).abs() < 1e-3, "{fast} for {reference}");
         }
     }
 }
@@ -74,9 +74,9 @@ fn what_f64_does_not_hold_is_refused_with_its_layer() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dump = singles(folder.path());
         rewrite(&dump.join(tensor), |number| f64::from(number) * factor);
-        let results = folder.path().join("results");
         let rows = folder.path().join("rows.csv");
         for path in ["fast", "reference"] {
+            let results = folder.path().join(path);
             for command in [
                 &["evict", text(&dump), "--budget", "20"][..],
                 &["bounds", text(&dump), "--budget", "20", "--out", text(&rows)],

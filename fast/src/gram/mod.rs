@@ -257,6 +257,7 @@ impl PairGram for FastGram {
         };
         let (pulled, magnitudes) = self.pulled(&errors);
         for kv_head in self.shape.kv_heads() {
+            self.stop.check()?;
             self.group_values(kv_head, &pulled, &magnitudes, &mut product);
         }
         product.finite(self.layer)

@@ -196,17 +196,23 @@ fn policies_of_the_same_score_have_the_same_kernel() {
     assert_eq!(scored("laprox:window=32"), scored("laprox"));
 }
 
-/// f32 would make an infinity of a value's norm, f64 does not: such a layer is the reference's.
+/// f32 would make an infinity of a value's norm, or lose its square; f64 does not. Such layers are the reference's.
 #[test]
 fn a_layer_beyond_f32_is_left_to_the_reference() {
-    let mut problem = Problem::alive(Sizes { head_dim: 8, ..Sizes::with_context(40) }, Format::F32, 6);
-    problem.value[8 * 5] = 1e38;
-    problem.projection.fill(1e4);
-    let lent = problem.layer_problem();
-    let reference = Reference.prepare(&lent).unwrap();
-    let layer = prepared(&device(), &lent);
-    let score = score("laprox:pool=none");
-    let [found, expected] = [&layer, &reference].map(|layer| scored(layer.as_ref(), &score).unwrap());
-    assert_eq!(found, expected);
-    assert_eq!(output_norm(layer.as_ref()), output_norm(reference.as_ref()));
+    let large = |problem: &mut Problem| {
+        problem.value[8 * 5] = 1e38;
+        problem.projection.fill(1e4);
+    };
+    let small = |problem: &mut Problem| problem.value.iter_mut().for_each(|number| *number *= 1e-25);
+    for change in [&large as &dyn Fn(&mut Problem), &small] {
+        let mut problem = Problem::alive(Sizes { head_dim: 8, ..Sizes::with_context(40) }, Format::F32, 6);
+        change(&mut problem);
+        let lent = problem.layer_problem();
+        let reference = Reference.prepare(&lent).unwrap();
+        let layer = prepared(&device(), &lent);
+        let score = score("laprox:pool=none");
+        let [found, expected] = [&layer, &reference].map(|layer| scored(layer.as_ref(), &score).unwrap());
+        assert_eq!(found, expected);
+        assert_eq!(output_norm(layer.as_ref()), output_norm(reference.as_ref()));
+    }
 }

@@ -34,11 +34,11 @@ pub struct Limits {
     pub swap_rounds: usize,
 }
 
-/// The most candidates of a search to the optimum.
+/// The most candidates of `oracle:branch-and-bound`.
 pub const MOST_CANDIDATES: usize = 512;
 
-/// The nodes after which a search to the optimum gives up: minutes, at the most candidates that it takes on.
-pub const MOST_NODES: usize = 20_000;
+/// The nodes after which it ends with what it has: about a minute, at the most candidates.
+pub const MOST_NODES: usize = 4096;
 
 impl Limits {
     /// To the optimum, up to rounding, with `block` candidates in the small problems.
@@ -47,7 +47,7 @@ impl Limits {
         Self {
             // Rounding keeps bound and error apart, and sets that tie would all be searched.
             gap: 1e-9,
-            nodes: MOST_NODES,
+            nodes: usize::MAX,
             leaf_sets: 4096,
             effort: Effort { tolerance: 1e-10, products: 10_000, block, stop: Stop::NEVER },
             convexify: true,
@@ -140,7 +140,7 @@ pub fn certify(
 ) -> Result<Certified, Error> {
     assert_eq!(start.len(), count, "the start evicts as many candidates as it should");
     let decisions = vec![Decision::Open; gram.candidates()];
-    let best = match swap(gram, &decisions, start, limits.effort.block, limits.swap_rounds) {
+    let best = match swap(gram, &decisions, start, limits.effort, limits.swap_rounds) {
         Err(Error::Stopped) => return Ok(Certified::unmeasured(start)),
         best => best?,
     };
@@ -263,7 +263,7 @@ impl Search<'_> {
         }
         let free = vec![Decision::Open; self.gram.candidates()];
         let Limits { effort, swap_rounds, .. } = self.limits;
-        self.improve(swap(self.gram, &free, &rounded, effort.block, swap_rounds)?);
+        self.improve(swap(self.gram, &free, &rounded, effort, swap_rounds)?);
         self.started.insert(rounded);
         Ok(())
     }

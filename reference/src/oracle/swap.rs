@@ -3,7 +3,7 @@
 use super::block::{Block, Swaps};
 use super::bound::Decision;
 use super::gram::{PairGram, indicator};
-use super::relax::{Relaxed, keep_first};
+use super::relax::{Effort, Relaxed, keep_first};
 use crate::error::Error;
 
 /// A set of evicted candidates with its squared `drop` error.
@@ -32,7 +32,7 @@ pub fn round(relaxed: &Relaxed, count: usize) -> Vec<usize> {
 
 /// Swaps retained for evicted candidates while that lowers the error. Decided candidates stay.
 ///
-/// A round chooses up to `most` candidates by their own changes and then tries all swaps among them in full.
+/// A round chooses up to [`Effort::block`] candidates by their own changes and then tries all swaps among them in full.
 ///
 /// # Errors
 /// As [`PairGram::product`]; a search that has to end after the start is measured returns its best set.
@@ -40,21 +40,21 @@ pub fn swap(
     gram: &dyn PairGram,
     decisions: &[Decision],
     start: &[usize],
-    most: usize,
+    effort: Effort,
     rounds: usize,
 ) -> Result<Eviction, Error> {
     let mut x = indicator(gram.candidates(), start);
     let mut product = gram.product(&x)?;
     let mut measured = x.clone();
     for _ in 0..rounds {
-        let candidates = promising(gram, decisions, &x, &product.values, most);
+        let candidates = promising(gram, decisions, &x, &product.values, effort.block);
         let block = Block::new(gram.blocks(&candidates));
         let evicted = candidates.iter().map(|&candidate| x[candidate] == 1.0).collect();
         let gradient = candidates.iter().map(|&candidate| product.values[candidate]).collect();
         let mut swaps = Swaps::new(&block, evicted, gradient);
         let mut swapped = false;
         while let Some((evict, retain, change)) = swaps.best() {
-            if -change <= LEAST_GAIN * product.value {
+            if -change <= LEAST_GAIN * product.value || effort.stop.is_due() {
                 break;
             }
             swaps.apply(evict, retain);
