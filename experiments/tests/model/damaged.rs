@@ -180,7 +180,7 @@ fn string(text: &[u8]) -> Vec<u8> {
 fn headers_that_claim_more_than_they_hold_are_refused_at_once() {
     let (key, kind) = (string(b"a"), |kind: u32| kind.to_le_bytes());
     let most = u64::MAX.to_le_bytes();
-    let (list, number) = ([kind(9), kind(9), 1_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat(), kind(4));
+    let (list, number) = ([&kind(9)[..], &1_u64.to_le_bytes()].concat(), kind(4));
     let entry = [&key[..], &number, &number].concat();
     for (bytes, expected) in [
         (header(u64::MAX, 0, &[]), "at most 65536 tensors"),
@@ -190,7 +190,7 @@ fn headers_that_claim_more_than_they_hold_are_refused_at_once() {
         (header(0, 1, &[&key, &kind(9), &kind(0), &most]), "ends inside its header"),
         (header(0, 1, &[&key, &kind(9), &kind(12), &(1_u64 << 61).to_le_bytes()]), "ends inside its header"),
         (header(0, 1, &[&key, &kind(9), &kind(8), &most]), "ends inside its header"),
-        (header(0, 1, &[&key, &list.repeat(100)]), "at most 8 lists in one another"),
+        (header(0, 1, &[&key, &kind(9), &list.repeat(100)]), "at most 8 lists in one another"),
         (header(0, 1, &[&key, &kind(13)]), "a type of values from 0 to 12, found 13"),
         (header(0, 1, &[&key, &kind(7), &[2]]), "0 or 1 for a truth value, found 2"),
         (header(0, 2, &[&entry, &entry]), "names 'a' twice"),
