@@ -45,11 +45,19 @@ impl Config {
     /// # Errors
     /// When the text is no TOML or says something else; the error names the line.
     pub fn read(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            anyhow!("line {}: {}", before.split('\n').count(), error.message())
+        let document =
+            toml::Deserializer::parse(text).map_err(|error| anyhow!("{}", placed(&error, text)))?;
+        serde_path_to_error::deserialize(document).map_err(|error| match error.path().to_string() {
+            path if path == "." => anyhow!("{}", placed(error.inner(), text)),
+            path => anyhow!("`{path}`: {}", placed(error.inner(), text)),
         })
     }
+}
+
+/// The reason, after the number of its line.
+fn placed(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.split('\n').count(), error.message())
 }
 
 fn yes() -> bool {

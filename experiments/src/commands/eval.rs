@@ -81,17 +81,14 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let texts = texts(arguments)?;
     let request = request(arguments, common)?;
     let model = load_model(&arguments.model)?;
-    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
-        note(format_args!(
-            "{}: has no chat template, so that prompts are plain text",
-            arguments.model.display()
-        ));
-    }
     require_lengths(arguments, &model)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
     let config = config(arguments, &policies, &texts);
     let units = all_units(arguments, &texts, &request, &model)?;
+    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
+        note(format_args!("{}: has no chat template, so that prompts are plain text", model.name()));
+    }
     let evaluation = Evaluation {
         evictions: Evictions::new(&model, backend.as_ref(), &policies)?
             .searching(arguments.search.searching()),

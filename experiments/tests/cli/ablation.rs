@@ -399,7 +399,6 @@ fn no_path_ignores_an_option() {
         ("defensivekv", "defensivekv:mass=0.2"),
         ("dropkv", "dropkv:eps=0.5"),
         ("vatp", "vatp:pool=avg:7@attention"),
-        ("criticalkv", "criticalkv:base=tova"),
     ] {
         let (plain, stated) = (score("reference", plain), score("reference", with));
         let found = score("fast", with);

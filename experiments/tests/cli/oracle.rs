@@ -152,7 +152,8 @@ fn what_is_too_large_for_an_oracle_is_refused() {
         let policy = if command == "oracle" { "--oracle" } else { "--policy" };
         let arguments =
             [command, "../fixtures/data/smollm2-135m", "--budget", "20%", policy, "oracle:branch-and-bound"];
-        let line = refusal(&laprox(&arguments).code(2));
+        let axes: &[&str] = if command == "ablate" { &["--allocation", "model"] } else { &[] };
+        let line = refusal(&laprox(&[&arguments, axes].concat()).code(2));
         assert!(line.contains("at most 512"), "{line}");
     }
     refusal(&laprox(&["oracle", "--budget", "20%", "--oracle", "best"]).code(2));
