@@ -48,7 +48,8 @@ fn what_is_given_twice_is_refused_by_every_command() {
 fn pipes_devices_and_folders_are_no_inputs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let place = |name: &str| text(&folder.path().join(name)).to_owned();
-    let (model, pipe, out) = (place("tiny.gguf"), place("pipe"), place("out"));
+    let apart = tempfile::tempdir().expect("a temporary folder");
+    let (model, pipe, out) = (place("tiny.gguf"), place("pipe"), text(&apart.path().join("out")).to_owned());
     fs::write(&model, Synthetic::new("qwen2").bytes()).expect("written");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
     for input in [&pipe, "/dev/zero", text(folder.path())] {
