@@ -111,7 +111,7 @@ fn successful(arguments: &[String], temporary: &Path) -> Output {
 
 /// A dump, a tiny model whose tokens are bytes, and two texts.
 fn inputs(folder: &Path) {
-    for (name, more) in [("dump", "--layers 3"), ("data/smollm2-135m", "--layers 2 --context 800")] {
+    for (name, more) in [("dump", "--layers 3"), ("data/smollm2-135m", "--layers 1 --context 700")] {
         let out = folder.join(name);
         fs::create_dir_all(out.parent().expect("a folder")).expect("made");
         let sizes = format!("synth {more} --head-dim 32 --hidden-size 96 --out {}", out.display());
