@@ -229,10 +229,10 @@ fn a_haystack_in_any_script_fills_the_length() {
     ];
     for text in texts {
         let haystack = Haystack::new(&text).unwrap();
-        let hides = haystack.clone();
         let text: String = text.split_whitespace().collect();
-        for context_len in [900, 1500, 2048] {
-            let request = Request { haystack: hides.clone(), ..request(context_len, &[0, 50, 100]) };
+        for context_len in [900, 2048] {
+            let one = Request { samples: Some(1), ..request(context_len, &[0, 50, 100]) };
+            let request = Request { haystack: haystack.clone(), ..one };
             for task in &TASKS[..4] {
                 for prompt in prompts(task, &request) {
                     let count = prompt.count(&BYTES).unwrap();
