@@ -92,6 +92,7 @@ fn require_narrow(format: &str) -> Result<()> {
 }
 
 /// JSON as Python's `json.dumps` writes it with `ensure_ascii=False`.
+#[expect(clippy::needless_pass_by_value, reason = "the engine passes options by value")]
 fn tojson(state: &State<'_, '_>, value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Value> {
     let indent = indent.map_or_else(|| options.get("indent"), |indent| Ok(Some(indent)))?;
     let separators = options.get::<Option<Vec<String>>>("separators")?;
