@@ -1,14 +1,14 @@
 //! Runs a model from its GGUF file on the CPU and exposes the activations inside attention.
 //!
 //! ```text
-//! source, folder, wheel, foreign, known  path -> ModelFile: the bytes and their digest
-//! header, gguf, element  ModelFile -> metadata and tensors, every length checked
-//! architecture, harmless, pre_tokenizer  tables of what is implemented, one row each
-//! config, tokenizer, chat, jinja, weights, rope -> Model
-//! forward                tokens -> KvCache, logits            Model::prefill, Model::forward_segments
-//! cache                  KvCache::retain: the cache that an eviction leaves
-//! generate               logits, KvCache -> an answer         Model::decode_all
-//! observe, capture       post-RoPE queries, KvCache -> the activations of a dump
+//! source, folder, wheel, foreign, known          path -> ModelFile: the bytes and their digest
+//! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
+//! architecture, harmless, pre_tokenizer          the tables of what is implemented
+//! config, tokenizer, chat, jinja, weights, rope  -> Model
+//! forward            tokens -> KvCache, logits   Model::prefill, Model::forward_segments
+//! cache              KvCache::retain             the cache that an eviction leaves
+//! generate           logits, KvCache             -> an answer, Model::decode_all
+//! observe, capture   post-RoPE queries, KvCache  -> the activations of a dump
 //! ```
 //!
 //! The weights are dequantised to f32 and every product is an f32 product, so that activations can be compared with

@@ -37,7 +37,7 @@ fn templates_render_as_in_transformers() {
         ("{% for key, value in messages[0].items() %}{{ key }};{% endfor %}", "role;content;"),
         ("{% for key in messages[0].keys() %}{{ key }};{% endfor %}", "role;content;"),
         ("{{ ', '.join(['a', 'b']) }}", "a, b"),
-        ("{{ 'x=%s' | format(1) }} {{ '{:>4}'.format(2) }}", "x=1    2"),
+        ("{{ 'x=%s' | format(1) }} {{ '12345: {:>4}'.format(2) }}", "x=1 12345:    2"),
         (
             "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
             "02",
@@ -90,8 +90,6 @@ fn templates_that_ask_for_too_much_are_refused() {
         "{{ 'x' * 100000000 }}",
         "{{ 'x\n' | indent(100000000000) }}",
         "{{ '%99999999999d' | format(1) }}",
-        "{% set x = '\\n' * 12000000 %}{{ x.splitlines() | length }}",
-        "{% set x = ' ' * 12000000 %}{{ x.split() | length }}",
         &format!("{nested}{{{{ ns.x | tojson }}}}"),
     ] {
         let refusal = refusal(template);
@@ -104,7 +102,6 @@ fn templates_that_ask_for_too_much_are_refused() {
         ("{{ '{:>99999999999}'.format(1) }}", "expected widths up to 256"),
         ("{{ [1] | tojson(indent=99999999999) }}", "expected an indent up to 256 or two"),
         ("{{ strftime_now('%Y' * 1000) }}", "expected a format up to 256 bytes"),
-        (&format!("{nested}{{{{ ','.join(ns.x) }}}}"), "join: expected strings"),
         (&" ".repeat(65_537), "expected at most 65536 bytes, found 65537"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion limit"),
         ("{% include 'x' %}", "template not found"),
