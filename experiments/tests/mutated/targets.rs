@@ -58,6 +58,7 @@ pub fn all() -> Vec<Target> {
         models(),
         wheels(),
         templates(),
+        costly_templates(),
         journals(),
         benchmarks(),
         configurations(),
@@ -277,6 +278,38 @@ const TEMPLATE_WORDS: &[&str] = &[
     "messages[0].content",
 ];
 
+/// Whole pieces of templates, each of which costs more the more often it runs; `#` stands for further pieces.
+const PIECES: &[&str] = &[
+    "{% for i in range(300) %}#{% endfor %}",
+    "{% for a in messages %}{% for b in messages %}#{% endfor %}{% endfor %}",
+    "{% for i in range(10) recursive %}#{% if i > 8 %}{{ loop([i]) }}{% endif %}{% endfor %}",
+    "{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}#{% endfor %}{{ ns.s }}",
+    "{% macro m(n) %}#{% if n > 0 %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(30) }}",
+    "{% macro deep(n) %}{{ deep(n + 1) }}{% endmacro %}{{ deep(0) }}",
+    "{{ messages | tojson(indent=99999999) }}",
+    "{{ 'x' * 100000000 }}",
+    "{{ ('x' * 1000).replace('x', 'y' * 1000) }}",
+    "{{ messages[0].content.split('') | join(messages[0].content) }}",
+    "{{ range(100000) | list | map('string') | join(',') | length }}",
+    "{{ '%s' * 1000 | format(1) }}",
+    "{{ strftime_now('%Y' * 10000) }}",
+    "{% if raise_exception is defined %}#{% endif %}",
+    "{{ [[[[[[[[[[[[[[[[messages]]]]]]]]]]]]]]]] | tojson }}",
+    "{% filter upper %}#{{ messages[0].content }}{% endfilter %}",
+    "{% set x = [] %}{% for i in range(99) %}{% set x = [x, x] %}{% endfor %}{{ x | tojson | length }}",
+    "{{ messages[0].content | indent(9999) }}#",
+    "{% block b %}#{% endblock %}",
+    "{% generation %}#{% endgeneration %}",
+];
+
+/// The pieces that the first bytes choose, inside each other.
+fn composed(choices: &[u8]) -> String {
+    let piece = |template: String, &choice: &u8| {
+        template.replacen('#', PIECES[usize::from(choice) % PIECES.len()], 1)
+    };
+    choices.iter().take(6).fold("##".to_owned(), piece).replace('#', "{{ messages[0].content }}")
+}
+
 /// Chat templates, as they are read from a model's file.
 fn templates() -> Target {
     let question = json!({ "input": "where?", "context": "one two three. ".repeat(30), "answers": ["place"], "all_classes": ["place"] });
@@ -299,6 +332,24 @@ fn templates() -> Target {
             model.set("tokenizer.chat_template", Value::String(template));
             files.insert("model.gguf".to_owned(), model.bytes());
         },
+    }
+}
+
+/// Templates that are well formed, and may cost too much.
+fn costly_templates() -> Target {
+    let Target { mut files, commands, .. } = templates();
+    // The last piece alone.
+    files.insert("template".to_owned(), vec![u8::try_from(PIECES.len() - 1).expect("few pieces")]);
+    Target {
+        name: "costly-template",
+        files,
+        finish: |files, _| {
+            let mut model = model(2048);
+            model.set("tokenizer.chat_template", Value::String(composed(&files["template"])));
+            files.insert("model.gguf".to_owned(), model.bytes());
+        },
+        commands,
+        ..templates()
     }
 }
 
