@@ -183,13 +183,13 @@ fn the_first_bad_slot_is_named_in_words() {
     );
 }
 
-/// Finite activations whose projected value overflows.
+/// Each number of the projected value has a square, but their sum overflows.
 #[test]
 fn a_score_that_overflows_is_refused_with_its_slot() {
     let mut problem = Problem::zero(Sizes { group_size: 1, ..SIZES });
     problem.value.fill(0.0);
-    problem.value[(11 + 3) * 4] = 1e200;
-    problem.projection.fill(1e200);
+    problem.value[(11 + 3) * 4] = 1e77;
+    problem.projection.fill(1e77);
     let message = refusal(scored(prepare(&problem).as_ref(), &policy("laprox:pool=none")));
     assert!(message.starts_with("score of layer 0, KV head 1, position 3 is inf"), "{message}");
 }

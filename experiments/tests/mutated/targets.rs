@@ -307,7 +307,12 @@ fn composed(choices: &[u8]) -> String {
     let piece = |template: String, &choice: &u8| {
         template.replacen('#', PIECES[usize::from(choice) % PIECES.len()], 1)
     };
-    choices.iter().take(6).fold("##".to_owned(), piece).replace('#', "{{ messages[0].content }}")
+    choices
+        .iter()
+        .take(6)
+        .fold("##".to_owned(), piece)
+        .replacen('#', "{{ messages[0].content }}", 1)
+        .replace('#', "")
 }
 
 /// Chat templates, as they are read from a model's file.
