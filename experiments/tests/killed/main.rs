@@ -206,7 +206,9 @@ impl Whole {
         let what = format!("{} killed by {signal:?} after {share:.3} of {:?}", case.name, self.time);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [place, temporary] = ["place", "temporary"].map(|name| folder.path().join(name));
-        [&place, &temporary].map(|folder| fs::create_dir(folder).expect("made"));
+        for folder in [&place, &temporary] {
+            fs::create_dir(folder).expect("made");
+        }
         let mut arguments = (case.arguments)(inputs, &place);
         let older = self.older.as_ref().filter(|_| forced);
         if let Some(older) = older {
