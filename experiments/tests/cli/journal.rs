@@ -9,8 +9,12 @@ use crate::eval::Given;
 use crate::results::contents;
 use crate::{laprox, refusal, text};
 
+/// Files of a folder, and what is put in their place: `None` for no file.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+type Changes = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
 /// Writes what `contents` read.
-fn put(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+fn put(folder: &Path, files: &Files) {
     for (path, bytes) in files {
         let path = folder.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("created");
@@ -41,12 +45,12 @@ fn damages(bytes: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
 }
 
 /// A size in KiB that every unit of a run stays below, and all its rows together do not.
-fn limit(whole: &BTreeMap<PathBuf, Vec<u8>>) -> usize {
+fn limit(whole: &Files) -> usize {
     whole[Path::new("rows.jsonl")].len() / 2048
 }
 
 /// A run that all units are finished of, but no results.
-fn unfinished(runs: &Runs, name: &str, more: &[&str], limit: usize) -> BTreeMap<PathBuf, Vec<u8>> {
+fn unfinished(runs: &Runs, name: &str, more: &[&str], limit: usize) -> Files {
     let path = runs.path(name);
     let more = more.iter().map(|&argument| argument.to_owned());
     let arguments: Vec<String> = runs.arguments(&path).into_iter().chain(more).collect();
@@ -67,9 +71,9 @@ fn a_damaged_unit_is_computed_anew() {
     let journal = unfinished(&runs, "journal", &more, limit(&whole));
     let other = unfinished(&runs, "other", &[&more[..], &["--seed", "1"]].concat(), limit(&whole));
     let [one, two] = ["units/000-00.jsonl", "units/001-00.jsonl"].map(PathBuf::from);
-    let mut cases: Vec<(String, BTreeMap<PathBuf, Option<Vec<u8>>>)> = Vec::new();
+    let mut cases: Vec<(String, Changes)> = Vec::new();
     for (name, bytes) in damages(&journal[&one]) {
-        cases.push((name, BTreeMap::from([(one.clone(), bytes)])));
+        cases.push((name, Changes::from([(one.clone(), bytes)])));
     }
     let swapped = [(one.clone(), Some(journal[&two].clone())), (two.clone(), Some(journal[&one].clone()))];
     cases.push(("swapped units".into(), swapped.into()));
