@@ -77,14 +77,14 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let model = load_model(&arguments.model)?;
-    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
-        eprintln!("{}: has no chat template, so that prompts are plain text", arguments.model.display());
-    }
     let texts = texts(arguments, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
     let config = config(arguments, &policies, &texts);
     let request = request(arguments, common)?;
     let units = all_units(arguments, &texts, &request, &model)?;
+    if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
+        eprintln!("{}: has no chat template, so that prompts are plain text", arguments.model.display());
+    }
     let evaluation = Evaluation {
         evictions: Evictions::new(&model, backend.as_ref(), &policies)?,
         budgets: &arguments.budgets,
