@@ -20,7 +20,7 @@ const MAX_TEMPLATE_LEN: usize = 1 << 16;
 /// The stack, far above [`MAX_MEMORY`]: a recursion without end is given up before it reaches the stack's end.
 const STACK_LEN: usize = 1 << 30;
 /// How long a template may take, and how often it is looked at meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The memory that a template may take, its stack included.
 const MAX_MEMORY: usize = 1 << 28;
