@@ -3,8 +3,9 @@
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator, Size};
+use super::generate::{Draft, Generator};
 use super::request::Request;
+use super::size::Size;
 
 /// The number of common words.
 const COMMON: usize = 10;

@@ -7,8 +7,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator, Size};
+use super::generate::{Draft, Generator};
 use super::request::Request;
+use super::size::Size;
 
 /// The number of words in the answer.
 const FREQUENT: usize = 3;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::depth::Depth;
 use super::prompt::{Facets, Prompt};
 use super::request::Request;
+use super::size::Size;
 use super::task::Task;
 use crate::metrics::Metric;
 use crate::model::Model;
@@ -21,15 +22,6 @@ pub(super) struct Draft {
     pub(super) question: String,
     pub(super) answer_prefix: String,
     pub(super) references: Vec<String>,
-}
-
-/// The amount of text in a prompt.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    /// Sentences of prose, or words of a list.
-    pub(super) whole: usize,
-    /// Bytes of one more sentence.
-    pub(super) part: usize,
 }
 
 /// A kind of generated prompt.

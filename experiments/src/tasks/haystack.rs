@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::Size;
 use super::sentences::{Sentence, beginning, sentences};
+use super::size::Size;
 
 /// A long text, cut into sentences. Reading continues at its beginning after its end.
 #[derive(Clone, Debug)]

@@ -21,6 +21,7 @@ mod records;
 mod request;
 mod ruler;
 mod sentences;
+mod size;
 mod task;
 mod truncate;
 mod variable_tracking;

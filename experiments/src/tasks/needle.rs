@@ -7,10 +7,11 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::depth::Depth;
-use super::generate::{Draft, Generator, Size};
+use super::generate::{Draft, Generator};
 use super::haystack::Hidden;
 use super::request::Request;
 use super::sentences::LONGEST;
+use super::size::Size;
 
 /// A thing with a number is an adjective and a noun; *Moby-Dick* has no such pair.
 const ADJECTIVES: &str = "amber ancient brave bright calm clever crimson curious distant eager frozen gentle golden \

@@ -5,10 +5,11 @@ use std::iter;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::generate::{Draft, Generator, Size};
+use super::generate::{Draft, Generator};
 use super::haystack::Hidden;
 use super::request::Request;
 use super::sentences::LONGEST;
+use super::size::Size;
 
 /// The number of assignments from a variable to a variable.
 const HOPS: usize = 4;

@@ -76,9 +76,9 @@ fn commands(commands: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// Everything that a sound command leaves in its folder.
-fn made_by(files: Files, command: &str) -> Files {
+fn made_by(files: &Files, command: &str) -> Files {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    crate::write(folder.path(), &files);
+    crate::write(folder.path(), files);
     let mut laprox = Command::cargo_bin("laprox").expect("the binary is built");
     laprox.args(words(command)).current_dir(folder.path()).assert().success();
     let mut made = Files::new();
@@ -126,7 +126,7 @@ const JSON_WORDS: &[&str] = &[
 fn dumps() -> Target {
     Target {
         name: "dump",
-        files: made_by(Files::new(), SYNTH),
+        files: made_by(&Files::new(), SYNTH),
         damaged: &["dump/"],
         reach: 2048,
         words: JSON_WORDS,
@@ -147,7 +147,7 @@ fn dumps() -> Target {
 fn arrays() -> Target {
     Target {
         name: "values",
-        files: made_by(Files::new(), &format!("{SYNTH} --precision f32")),
+        files: made_by(&Files::new(), &format!("{SYNTH} --precision f32")),
         damaged: &["dump/s", "dump/w"],
         reach: usize::MAX,
         words: &["\0\0\u{1}\0", "\u{7f}\u{7f}", "\u{7f}"],
@@ -363,9 +363,9 @@ fn journals() -> Target {
     const ABLATE: &str = "ablate dump --budget 50% --policy laprox --policy snapkv --results ablation";
     const EVAL: &str = "eval --model model.gguf --task fidelity --text text.txt --context 40 --window 8 --future 4 --budget 50% \
         --policy snapkv --results evaluation";
-    let mut files = made_by(made_by(Files::new(), SYNTH), ABLATE);
+    let mut files = made_by(&made_by(&Files::new(), SYNTH), ABLATE);
     files.extend([("model.gguf".to_owned(), model(64).bytes()), ("text.txt".to_owned(), text())]);
-    let files = made_by(files, EVAL);
+    let files = made_by(&files, EVAL);
     Target {
         name: "journal",
         files,
@@ -416,7 +416,7 @@ fn benchmarks() -> Target {
 fn configurations() -> Target {
     const CONFIG: &str = "policies = [\"laprox\", \"snapkv:pool=none\"]\nalso = [\"cake\"]\nbudgets = [\"50%\", \"12\"]\n\n\
         [axes]\nallocation = [\"head\", \"model\"]\npool = [\"none\", \"avg:7\", \"max:5\"]\n";
-    let mut files = made_by(Files::new(), SYNTH);
+    let mut files = made_by(&Files::new(), SYNTH);
     files.insert("config.toml".to_owned(), CONFIG.as_bytes().to_vec());
     Target {
         name: "configuration",
