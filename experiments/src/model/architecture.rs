@@ -14,8 +14,8 @@ pub struct Architecture {
     pub(super) keys: &'static [&'static str],
     /// How the file orders the rotary channels of `attn_q` and `attn_k`.
     pub(super) rotary: RotaryLayout,
-    /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, and the embedding
-    /// takes the place of `output.weight`.
+    /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, the embedding takes
+    /// the place of `output.weight`, and no rotary frequency is divided.
     pub(super) optional: &'static [&'static str],
 }
 
@@ -41,28 +41,30 @@ const DECODER_KEYS: &[&str] = &[
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
     "rope.scaling.type",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
     "vocab_size",
 ];
 
-/// The output matrix and the biases of q, k and v.
-const OUTPUT_AND_BIASES: &[&str] = &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"];
-
 /// Every architecture.
 pub static ARCHITECTURES: [Architecture; 2] = [
-    // Llama and its descendants.
+    // Llama, Mistral and their descendants; from Llama 3.1 on with divisors of the rotary frequencies.
     Architecture {
         name: "llama",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Interleaved,
-        optional: OUTPUT_AND_BIASES,
+        optional: &["output.weight", "rope_freqs.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
     },
     // Qwen2 and Qwen2.5.
     Architecture {
         name: "qwen2",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Halves,
-        optional: OUTPUT_AND_BIASES,
+        optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
     },
 ];
 

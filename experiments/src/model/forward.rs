@@ -63,13 +63,14 @@ impl Model {
         gguf.check_tensors()?;
         let config = Config::read(&gguf, architecture)?;
         let tokenizer = Tokenizer::read(&gguf)?;
+        let weights = Weights::read(&gguf, &config, tokenizer.vocabulary_len())?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
             source_dtype: gguf.source_dtype(),
             chat: ChatTemplate::read(&gguf, &tokenizer)?,
-            rope: Rope::new(config.rope_theta, config.head_dim),
-            weights: Weights::read(&gguf, &config, tokenizer.vocabulary_len())?,
+            rope: Rope::new(&config, weights.rope_divisors.as_deref()),
+            weights,
             config,
             tokenizer,
         })

@@ -211,7 +211,8 @@ impl<'a> Gguf<'a> {
         Error::Metadata { file: self.file.to_path_buf(), key: key.to_owned(), reason }
     }
 
-    fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
+    /// The error that names a tensor.
+    pub(super) fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
         Error::Tensor { file: self.file.to_path_buf(), tensor: tensor.to_owned(), reason }
     }
 

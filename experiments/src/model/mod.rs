@@ -4,7 +4,8 @@
 //! source, folder, wheel, foreign, known          path -> ModelFile: the bytes and their digest
 //! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
 //! architecture, harmless, pre_tokenizer          the tables of what is implemented
-//! config, tokenizer, chat, jinja, weights, rope  -> Model
+//! config, rope_scaling, weights, rope            -> the numbers of a Model
+//! tokenizer, chat, jinja                         -> its text
 //! forward            tokens -> KvCache, logits   Model::prefill, Model::forward_segments
 //! cache              KvCache::retain             the cache that an eviction leaves
 //! generate           logits, KvCache             -> an answer, Model::decode_all
@@ -38,6 +39,7 @@ mod known;
 mod observe;
 mod pre_tokenizer;
 mod rope;
+mod rope_scaling;
 mod source;
 mod tokenizer;
 mod weights;

@@ -18,6 +18,8 @@ pub(super) struct Weights {
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
     pub(super) final_norm: RmsNorm,
+    /// The divisors of the rotary frequencies, `[d/2]`, if the file holds them.
+    pub(super) rope_divisors: Option<Vec<f32>>,
     /// `[vocabulary, D]`; the embedding itself if the file holds no `output.weight`.
     pub(super) logits: Linear,
 }
@@ -57,9 +59,10 @@ impl Weights {
         let embedding = tensors.take("token_embd.weight", &table)?;
         let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
         let final_norm = tensors.norm("output_norm")?;
+        let rope_divisors = tensors.rope_divisors()?;
         let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
         tensors.finish()?;
-        Ok(Self { embedding, layers, final_norm, logits: Linear::new(logits, None) })
+        Ok(Self { embedding, layers, final_norm, rope_divisors, logits: Linear::new(logits, None) })
     }
 }
 
@@ -110,6 +113,20 @@ impl Tensors<'_> {
                 let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
                 Ok(Linear::new(half_split(stored.weight(), heads)?, bias))
             }
+        }
+    }
+
+    fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>> {
+        const NAME: &str = "rope_freqs.weight";
+        let Some(divisors) = self.take_optional(NAME, &[self.config.head_dim / 2])? else {
+            return Ok(None);
+        };
+        let divisors = divisors.to_vec1::<f32>()?;
+        match divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
+            Some(found) => {
+                Err(self.gguf.bad_tensor(NAME, format!("expected positive numbers, found {found}")))
+            }
+            None => Ok(Some(divisors)),
         }
     }
 

@@ -33,8 +33,13 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("general.alignment\0\0", Value::U32(0), "general.alignment': expected a power of two, found 0"),
         ("split.count", Value::U16(3), "expected a whole GGUF file, found part 1 of 3 (merge them"),
         ("llama.attention.sliding_window", Value::U32(512), "sliding_window': not supported"),
-        ("llama.rope.scaling.type", text("yarn"), "'yarn' is not supported"),
-        ("llama.rope.scaling.factor", Value::F32(4.0), "rope.scaling.factor': not supported, only 0 or 1"),
+        (
+            "llama.rope.scaling.type",
+            text("longrope"),
+            "'longrope' is not supported, only 'none', 'linear' and 'yarn'",
+        ),
+        ("llama.rope.scaling.factor", Value::F32(-4.0), "expected a positive number, found -4"),
+        ("llama.rope.scaling.attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
         ("llama.expert_count", Value::U32(8), "expert_count': not supported, only 0"),
         ("llama.attention.causal", Value::Bool(false), "attention.causal': not supported, only 1"),
         (
@@ -101,7 +106,8 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
     model.tensors.remove("blk.1.ffn_up.weight");
     assert_refused(&model, "blk.1.ffn_up.weight': missing");
     let cases = [
-        ("rope_freqs.weight", 4, "rope_freqs.weight': not part of the architecture"),
+        ("rope_freqs.weight", 4, "rope_freqs.weight': expected positive numbers, found 0"),
+        ("rope_freqs.weight", 5, "rope_freqs.weight': expected shape [4], found [5]"),
         ("blk.0.attn_q_norm.weight", 8, "blk.0.attn_q_norm.weight': not part of the architecture"),
         ("attn_q.bias", 48, "attn_q.bias': not part of the architecture"),
         ("blk.0.attn_output.bias", 20, "blk.0.attn_output.bias': not part of the architecture"),
