@@ -1,5 +1,7 @@
 //! A model's hyperparameters, from the GGUF metadata.
 
+use std::fmt;
+
 use super::architecture::Architecture;
 use super::error::Result;
 use super::gguf::Gguf;
@@ -30,6 +32,22 @@ pub struct Config {
     pub rms_epsilon: f32,
     /// The longest sequence that the model was trained for.
     pub context_len: usize,
+    /// How many tokens a token sees, itself included, if they are not all of them.
+    pub sliding_window: Option<usize>,
+}
+
+/// The longest sequence that a model runs, and the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxLen {
+    /// The number of tokens.
+    pub tokens: usize,
+    reason: &'static str,
+}
+
+impl fmt::Display for MaxLen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model's {} {}", self.reason, self.tokens)
+    }
 }
 
 impl Config {
@@ -43,6 +61,15 @@ impl Config {
     #[must_use]
     pub fn attention_scale(&self) -> f32 {
         (self.head_dim as f32).sqrt().recip()
+    }
+
+    /// The longest sequence in which every token sees all tokens before it, as the forward pass implements it.
+    #[must_use]
+    pub fn max_len(&self) -> MaxLen {
+        match self.sliding_window {
+            Some(tokens) if tokens < self.context_len => MaxLen { tokens, reason: "sliding window" },
+            _ => MaxLen { tokens: self.context_len, reason: "context length" },
+        }
     }
 
     /// Reads and validates the metadata.
@@ -70,6 +97,7 @@ impl Config {
             rope_scaling: RopeScaling::read(gguf, architecture, head_dim, rope_theta)?,
             rms_epsilon: real("attention.layer_norm_rms_epsilon", None)?,
             context_len: size("context_length")?,
+            sliding_window: gguf.size(&key("attention.sliding_window"))?.filter(|&tokens| tokens > 0),
         };
         config.check_heads(gguf)?;
         config.check_head_dim(gguf, "attention.value_length")?;

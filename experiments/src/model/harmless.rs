@@ -18,7 +18,6 @@ const KEYS: &[(&str, Off)] = &[
     ("attention.clamp_kqv", Off::Numbers(&[0.0])),
     ("attention.max_alibi_bias", Off::Numbers(&[0.0])),
     ("attention.scale", Off::Numbers(&[0.0])),
-    ("attention.sliding_window", Off::Numbers(&[0.0])),
     ("attn_logit_softcapping", Off::Numbers(&[0.0])),
     ("embedding_scale", Off::Numbers(&[0.0, 1.0])),
     ("expert_count", Off::Numbers(&[0.0])),

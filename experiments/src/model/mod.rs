@@ -49,7 +49,7 @@ pub use architecture::{ARCHITECTURES, Architecture};
 pub use cache::{HeadCache, KvCache};
 pub use capture::{CaptureShape, CapturedLayer, CapturedSample, capture};
 pub use chat::ChatTemplate;
-pub use config::Config;
+pub use config::{Config, MaxLen};
 pub use error::{Error, Quantity, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};
 pub use generate::Continuation;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::Tensor;
-use candle_nn::{Linear, RmsNorm};
+use candle_nn::{Linear, Module, RmsNorm};
 
 use super::architecture::RotaryLayout;
 use super::config::Config;
@@ -29,9 +29,9 @@ pub(super) struct LayerWeights {
     /// The norm before attention.
     pub(super) attention_norm: RmsNorm,
     /// `[H*d, D]`.
-    pub(super) query: Linear,
+    pub(super) query: Rotated,
     /// `[Hkv*d, D]`.
-    pub(super) key: Linear,
+    pub(super) key: Rotated,
     /// `[Hkv*d, D]`.
     pub(super) value: Linear,
     /// `[D, H*d]`.
@@ -44,6 +44,23 @@ pub(super) struct LayerWeights {
     pub(super) up: Linear,
     /// `[D, F]`.
     pub(super) down: Linear,
+}
+
+/// A projection whose outputs are rotated, and the norm of each head between the two, if the architecture has one.
+pub(super) struct Rotated {
+    projection: Linear,
+    norm: Option<RmsNorm>,
+}
+
+impl Rotated {
+    /// From the normed stream `[c, D]` to rows `[c, heads*d]`, not yet rotated.
+    pub(super) fn forward(&self, stream: &Tensor, heads: usize) -> Result<Tensor> {
+        let rows = self.projection.forward(stream)?;
+        let Some(norm) = &self.norm else {
+            return Ok(rows);
+        };
+        Ok(norm.forward(&rows.reshape((rows.dim(0)?, heads, ()))?)?.reshape(rows.shape())?)
+    }
 }
 
 impl Weights {
@@ -82,8 +99,8 @@ impl Tensors<'_> {
         self.scope = format!("blk.{layer}.");
         Ok(LayerWeights {
             attention_norm: self.norm("attn_norm")?,
-            query: self.rotary("attn_q", query_heads)?,
-            key: self.rotary("attn_k", kv_heads)?,
+            query: self.rotated("attn_q", query_heads)?,
+            key: self.rotated("attn_k", kv_heads)?,
             value: self.linear("attn_v", [kv_dim, hidden_dim])?,
             output_projection: self.linear("attn_output", [hidden_dim, query_dim])?,
             feed_forward_norm: self.norm("ffn_norm")?,
@@ -94,7 +111,11 @@ impl Tensors<'_> {
     }
 
     fn norm(&mut self, name: &str) -> Result<RmsNorm> {
-        let weight = self.take(&format!("{name}.weight"), &[self.config.hidden_dim])?;
+        self.norm_over(self.config.hidden_dim, name)
+    }
+
+    fn norm_over(&mut self, dim: usize, name: &str) -> Result<RmsNorm> {
+        let weight = self.take(&format!("{name}.weight"), &[dim])?;
         Ok(RmsNorm::new(weight, f64::from(self.config.rms_epsilon)))
     }
 
@@ -103,8 +124,15 @@ impl Tensors<'_> {
         Ok(Linear::new(weight, self.take_optional(&format!("{name}.bias"), &shape[..1])?))
     }
 
-    /// A projection whose outputs are rotated, with its channels in the half-split order.
-    fn rotary(&mut self, name: &str, heads: usize) -> Result<Linear> {
+    fn rotated(&mut self, name: &str, heads: usize) -> Result<Rotated> {
+        let &Config { architecture, head_dim, .. } = self.config;
+        let projection = self.half_split_linear(name, heads)?;
+        let norm = architecture.norms_heads.then(|| self.norm_over(head_dim, &format!("{name}_norm")));
+        Ok(Rotated { projection, norm: norm.transpose()? })
+    }
+
+    /// A projection with the channels of its heads in the half-split order.
+    fn half_split_linear(&mut self, name: &str, heads: usize) -> Result<Linear> {
         let &Config { architecture, head_dim, hidden_dim, .. } = self.config;
         let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
         match architecture.rotary {

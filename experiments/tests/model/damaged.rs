@@ -26,13 +26,13 @@ fn assert_refused(model: &Synthetic, expected: &str) {
 fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
     let strange_merge = Value::Array(vec![text("left right")]);
     let cases = [
-        ("general.architecture", text("gemma3"), "'gemma3' is not supported, only 'llama' and 'qwen2'"),
+        ("general.architecture", text("gemma3"), "'gemma3' is not supported, only 'llama', 'qwen2', 'qwen3'"),
         ("general.architecture", Value::U32(1), "expected a string"),
         ("general.alignment", Value::U32(0), "general.alignment': expected a power of two, found 0"),
         ("general.alignment", Value::U32(48), "general.alignment': expected a power of two, found 48"),
         ("general.alignment\0\0", Value::U32(0), "general.alignment': expected a power of two, found 0"),
         ("split.count", Value::U16(3), "expected a whole GGUF file, found part 1 of 3 (merge them"),
-        ("llama.attention.sliding_window", Value::U32(512), "sliding_window': not supported"),
+        ("llama.attention.sliding_window", Value::F32(512.0), "sliding_window': expected an unsigned number"),
         (
             "llama.rope.scaling.type",
             text("longrope"),
@@ -118,6 +118,16 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
         model.tensors.insert(name.to_owned(), zeros(&[len]));
         assert_refused(&model, expected);
     }
+}
+
+#[test]
+fn qwen3_has_norms_of_heads_and_no_biases() {
+    let mut model = Synthetic::new("qwen3");
+    model.tensors.remove("blk.1.attn_k_norm.weight");
+    assert_refused(&model, "blk.1.attn_k_norm.weight': missing");
+    let mut model = Synthetic::new("qwen3");
+    model.tensors.insert("blk.0.attn_q.bias".to_owned(), zeros(&[48]));
+    assert_refused(&model, "blk.0.attn_q.bias': not part of the architecture");
 }
 
 #[test]

@@ -62,7 +62,12 @@ fn add_attention(
     let normed = norm(model, &format!("blk.{layer}.attn_norm"), stream);
     let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
     let (mut queries, mut keys, values) = (project("attn_q"), project("attn_k"), project("attn_v"));
-    for rows in [&mut queries, &mut keys] {
+    for (rows, part) in [(&mut queries, "attn_q_norm"), (&mut keys, "attn_k_norm")] {
+        if model.architecture == "qwen3" {
+            let name = format!("blk.{layer}.{part}");
+            let normed = |row: &Vec<f64>| norm(model, &name, &heads_of(row)).concat();
+            *rows = rows.iter().map(normed).collect();
+        }
         for (position, row) in rows.iter_mut().enumerate() {
             row.chunks_mut(HEAD_DIM).for_each(|head| rotate(model, position, head));
         }
@@ -101,7 +106,7 @@ fn rotate(model: &Synthetic, position: usize, head: &mut [f64]) {
     for pair in 0..HEAD_DIM / 2 {
         let (first, second) = match model.architecture {
             "llama" => (2 * pair, 2 * pair + 1),
-            "qwen2" => (pair, pair + HEAD_DIM / 2),
+            "qwen2" | "qwen3" => (pair, pair + HEAD_DIM / 2),
             other => panic!("{other}: the naive decoder does not know its rotary layout"),
         };
         let angle = position as f64 * frequency(model, pair);
@@ -168,6 +173,11 @@ fn linear(model: &Synthetic, name: &str, input_dim: usize, rows: &[Vec<f64>]) ->
 fn matrix(model: &Synthetic, name: &str, columns: usize) -> Vec<Vec<f64>> {
     let widen = |row: &[f32]| row.iter().copied().map(f64::from).collect();
     model.elements(name).chunks(columns).map(widen).collect()
+}
+
+/// The heads of a row of queries or keys.
+fn heads_of(row: &[f64]) -> Vec<Vec<f64>> {
+    row.chunks(HEAD_DIM).map(<[f64]>::to_vec).collect()
 }
 
 fn product(matrix: &[Vec<f64>], vector: &[f64]) -> Vec<f64> {

@@ -42,7 +42,7 @@ pub enum Scaling {
 }
 
 impl Synthetic {
-    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v.
+    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v, qwen3's has norms of the heads of q and k.
     pub fn new(architecture: &'static str) -> Self {
         let (metadata, tensors) = (metadata(architecture), BTreeMap::new());
         let mut model = Self { architecture, scaling: Scaling::None, metadata, tensors };
@@ -132,6 +132,10 @@ impl Synthetic {
                 if biased && matches!(part, "attn_q" | "attn_k" | "attn_v") {
                     self.add(&format!("blk.{layer}.{part}.bias"), &[out], &mut rng);
                 }
+            }
+            if self.architecture == "qwen3" {
+                self.add(&format!("blk.{layer}.attn_q_norm.weight"), &[HEAD_DIM], &mut rng);
+                self.add(&format!("blk.{layer}.attn_k_norm.weight"), &[HEAD_DIM], &mut rng);
             }
             self.add(&format!("blk.{layer}.attn_norm.weight"), &[HIDDEN_DIM], &mut rng);
             self.add(&format!("blk.{layer}.ffn_norm.weight"), &[HIDDEN_DIM], &mut rng);

@@ -207,6 +207,18 @@ fn capture_refuses_what_it_cannot_take() {
 }
 
 #[test]
+fn a_sequence_is_not_longer_than_the_sliding_window() {
+    let mut synthetic = Synthetic::new("llama");
+    for (window, most) in [(0, None), (CONTEXT_LEN, None), (CONTEXT_LEN - 1, Some("sliding window 63"))] {
+        synthetic.set_own("attention.sliding_window", Value::U32(u32::try_from(window).unwrap()));
+        let refusal = synthetic.load().unwrap().cache(CONTEXT_LEN).err().map(|refusal| refusal.to_string());
+        let expected =
+            most.map(|most| format!("tokens: expected at most the model's {most}, found {CONTEXT_LEN}"));
+        assert_eq!(refusal, expected);
+    }
+}
+
+#[test]
 fn requests_that_make_no_sense_are_refused() {
     let model = Synthetic::new("llama").load().unwrap();
     let mut cache = model.cache(4).unwrap();
