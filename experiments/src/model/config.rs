@@ -79,8 +79,8 @@ impl Config {
     /// unknown, or two sizes contradict each other.
     pub(super) fn read(gguf: &Gguf<'_>, architecture: &'static Architecture) -> Result<Self> {
         let key = |name: &str| architecture.key(name);
-        let size = |name: &str| read_size(gguf, &key(name));
-        let real = |name: &str, default| positive_real(gguf, &key(name), default);
+        let size = |name: &str| gguf.positive_size(&key(name));
+        let real = |name: &str, default| gguf.positive_real(&key(name), default);
 
         let (hidden_dim, query_heads) = (size("embedding_length")?, size("attention.head_count")?);
         let head_dim = gguf.size(&key("attention.key_length"))?.unwrap_or(hidden_dim / query_heads);
@@ -130,19 +130,4 @@ impl Config {
             _ => Ok(()),
         }
     }
-}
-
-/// A size that a file has to state.
-pub(super) fn read_size(gguf: &Gguf<'_>, key: &str) -> Result<usize> {
-    let size = gguf.required(key, gguf.size(key)?)?;
-    if size == 0 { Err(gguf.bad(key, "expected at least 1, found 0".to_owned())) } else { Ok(size) }
-}
-
-/// A number that a file has to state unless it has a default.
-pub(super) fn positive_real(gguf: &Gguf<'_>, key: &str, default: Option<f32>) -> Result<f32> {
-    let real = gguf.required(key, gguf.real(key)?.or(default))?;
-    if real.is_finite() && real > 0.0 {
-        return Ok(real);
-    }
-    Err(gguf.bad(key, format!("expected a positive number, found {real}")))
 }

@@ -5,7 +5,8 @@
 //! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
 //! architecture, harmless, pre_tokenizer          the tables of what is implemented
 //! config, rope_scaling, weights, rope            -> the numbers of a Model
-//! tokenizer, chat, jinja                         -> its text
+//! vocabulary, steps, byte_level, sentence_piece  the two kinds of tokenizers
+//! tokenizer, chat, jinja                         -> the text of a Model
 //! forward            tokens -> KvCache, logits   Model::prefill, Model::forward_segments
 //! cache              KvCache::retain             the cache that an eviction leaves
 //! generate           logits, KvCache             -> an answer, Model::decode_all
@@ -21,6 +22,7 @@
 
 mod architecture;
 mod attention;
+mod byte_level;
 mod cache;
 mod capture;
 mod chat;
@@ -40,8 +42,11 @@ mod observe;
 mod pre_tokenizer;
 mod rope;
 mod rope_scaling;
+mod sentence_piece;
 mod source;
+mod steps;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 mod wheel;
 

@@ -1,7 +1,6 @@
 //! The change of the rotary frequencies with which a model reads longer texts than its first training held.
 
 use super::architecture::Architecture;
-use super::config::{positive_real, read_size};
 use super::error::Result;
 use super::gguf::Gguf;
 
@@ -65,9 +64,10 @@ impl Ramp {
     fn read(gguf: &Gguf<'_>, architecture: &Architecture, head_dim: usize, theta: f32) -> Result<Self> {
         let scaling = |name: &str| architecture.key(&format!("rope.scaling.{name}"));
         let original = gguf.size(&scaling("original_context_length"))?.filter(|&len| len > 0);
-        let original = original.map_or_else(|| read_size(gguf, &architecture.key("context_length")), Ok)?;
+        let original =
+            original.map_or_else(|| gguf.positive_size(&architecture.key("context_length")), Ok)?;
         let pair = |name: &str, default| -> Result<f64> {
-            let turns = f64::from(positive_real(gguf, &scaling(name), Some(default))?);
+            let turns = f64::from(gguf.positive_real(&scaling(name), Some(default))?);
             let tokens_per_radian = original as f64 / (turns * std::f64::consts::TAU);
             Ok(head_dim as f64 * tokens_per_radian.ln() / (2.0 * f64::from(theta).ln()))
         };
@@ -87,7 +87,7 @@ fn read_factor(gguf: &Gguf<'_>, architecture: &Architecture) -> Result<f32> {
     for name in ["rope.scaling.factor", "rope.scale_linear"] {
         let key = architecture.key(name);
         if gguf.real(&key)?.is_some_and(|factor| factor != 0.0) {
-            return positive_real(gguf, &key, None);
+            return gguf.positive_real(&key, None);
         }
     }
     Ok(1.0)

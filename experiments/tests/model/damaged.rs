@@ -56,7 +56,11 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("llama.block_count", Value::U32(1), "blk.1.attn_k.weight': not part of"),
         ("llama.block_count", Value::U32(3), "blk.2.attn_norm.weight': missing"),
         ("llama.embedding_length", Value::U64(u64::MAX), "up to 16777216"),
-        ("tokenizer.ggml.model", text("llama"), "model': 'llama' is not supported"),
+        (
+            "tokenizer.ggml.model",
+            text("t5"),
+            "model': 't5' is not supported, only 'gpt2' (byte-level BPE) and",
+        ),
         ("tokenizer.ggml.pre", text("gpt-4o"), "pre': 'gpt-4o' is not supported"),
         ("tokenizer.ggml.eos_token_id", Value::U32(300), "expected an id below 257, found 300"),
         ("tokenizer.ggml.token_type", Value::Array(Vec::new()), "expected one for each of 257 tokens"),
