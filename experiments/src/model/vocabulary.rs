@@ -4,7 +4,6 @@ use tokenizers::models::bpe::Vocab;
 
 use super::error::Result;
 use super::gguf::Gguf;
-use super::header::Value;
 
 /// What a token is for, as GGUF numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
