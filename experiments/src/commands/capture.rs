@@ -66,11 +66,8 @@ fn require_distinct_lists(arguments: &Capture) -> Result<()> {
 }
 
 fn tokenised(arguments: &Capture, texts: &[String], model: &Model) -> Result<Vec<Text>> {
-    let (needed, most) = (arguments.context.saturating_add(arguments.future), model.config().context_len);
-    ensure!(
-        needed <= most,
-        "--context and --future: expected at most the model's context length {most}, found {needed}"
-    );
+    let (needed, most) = (arguments.context.saturating_add(arguments.future), model.config().max_len());
+    ensure!(needed <= most.tokens, "--context and --future: expected at most {most}, found {needed}");
     let text = |((path, text), name): ((&PathBuf, &String), String)| {
         let text = Text::new(&name, text, model)?;
         let found = text.tokens.len();

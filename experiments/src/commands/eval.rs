@@ -123,17 +123,14 @@ fn require_distinct_lists(arguments: &Eval) -> Result<()> {
     Ok(())
 }
 
-/// Refuses lengths that the model was not trained for.
+/// Refuses lengths that the model does not run.
 fn require_lengths(arguments: &Eval, model: &Model) -> Result<()> {
-    let most = model.config().context_len;
+    let most = model.config().max_len();
     let (later, later_name) =
         if reads_texts(arguments) { (arguments.future, " and --future") } else { (0, "") };
     for context_len in &arguments.context {
         let found = context_len.saturating_add(later);
-        ensure!(
-            found <= most,
-            "--context{later_name}: expected at most the model's context length {most}, found {found}"
-        );
+        ensure!(found <= most.tokens, "--context{later_name}: expected at most {most}, found {found}");
     }
     Ok(())
 }

@@ -9,13 +9,15 @@ use super::harmless;
 pub struct Architecture {
     /// The value of `general.architecture`, which is also the first part of the metadata keys.
     pub name: &'static str,
-    /// The metadata keys below `NAME.` whose meaning is implemented. Any other may change the arithmetic (a sliding
-    /// window, a soft cap, experts), unless its value is that of a model without it.
+    /// The metadata keys below `NAME.` whose meaning is implemented. Any other may change the arithmetic (a soft cap,
+    /// experts), unless its value is that of a model without it.
     pub(super) keys: &'static [&'static str],
     /// How the file orders the rotary channels of `attn_q` and `attn_k`.
     pub(super) rotary: RotaryLayout,
-    /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, and the embedding
-    /// takes the place of `output.weight`.
+    /// Whether each head of q and k passes an RMS norm before its rotation.
+    pub(super) norms_heads: bool,
+    /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, the embedding takes
+    /// the place of `output.weight`, and no rotary frequency is divided.
     pub(super) optional: &'static [&'static str],
 }
 
@@ -34,6 +36,7 @@ const DECODER_KEYS: &[&str] = &[
     "attention.head_count_kv",
     "attention.key_length",
     "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window",
     "attention.value_length",
     "block_count",
     "context_length",
@@ -41,28 +44,39 @@ const DECODER_KEYS: &[&str] = &[
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
     "rope.scaling.type",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
     "vocab_size",
 ];
 
-/// The output matrix and the biases of q, k and v.
-const OUTPUT_AND_BIASES: &[&str] = &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"];
-
 /// Every architecture.
-pub static ARCHITECTURES: [Architecture; 2] = [
-    // Llama and its descendants.
+pub static ARCHITECTURES: [Architecture; 3] = [
+    // Llama, Mistral and their descendants; from Llama 3.1 on with divisors of the rotary frequencies.
     Architecture {
         name: "llama",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Interleaved,
-        optional: OUTPUT_AND_BIASES,
+        norms_heads: false,
+        optional: &["output.weight", "rope_freqs.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
     },
     // Qwen2 and Qwen2.5.
     Architecture {
         name: "qwen2",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Halves,
-        optional: OUTPUT_AND_BIASES,
+        norms_heads: false,
+        optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
+    },
+    Architecture {
+        name: "qwen3",
+        keys: DECODER_KEYS,
+        rotary: RotaryLayout::Halves,
+        norms_heads: true,
+        optional: &["output.weight"],
     },
 ];
 
@@ -77,7 +91,7 @@ impl Architecture {
         let name = gguf.required(KEY, gguf.text(KEY)?)?;
         let Some(architecture) = ARCHITECTURES.iter().find(|row| row.name == name) else {
             let known: Vec<String> = ARCHITECTURES.iter().map(|row| format!("'{}'", row.name)).collect();
-            return Err(gguf.bad(KEY, format!("'{name}' is not supported, only {}", known.join(" and "))));
+            return Err(gguf.bad(KEY, format!("'{name}' is not supported, only {}", known.join(", "))));
         };
         let prefix = architecture.key("");
         for (key, value) in gguf.metadata(&prefix) {

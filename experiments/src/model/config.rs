@@ -1,8 +1,11 @@
 //! A model's hyperparameters, from the GGUF metadata.
 
+use std::fmt;
+
 use super::architecture::Architecture;
 use super::error::Result;
 use super::gguf::Gguf;
+use super::rope_scaling::RopeScaling;
 
 /// The sizes and constants of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,10 +26,28 @@ pub struct Config {
     pub feed_forward_dim: usize,
     /// The base of the rotary frequencies.
     pub rope_theta: f32,
+    /// What the file does to these frequencies.
+    pub(super) rope_scaling: RopeScaling,
     /// The constant that the RMS norm adds to the mean square.
     pub rms_epsilon: f32,
     /// The longest sequence that the model was trained for.
     pub context_len: usize,
+    /// How many tokens a token sees, itself included, if they are not all of them.
+    pub sliding_window: Option<usize>,
+}
+
+/// The longest sequence that a model runs, and the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxLen {
+    /// The number of tokens.
+    pub tokens: usize,
+    reason: &'static str,
+}
+
+impl fmt::Display for MaxLen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model's {} {}", self.reason, self.tokens)
+    }
 }
 
 impl Config {
@@ -42,6 +63,15 @@ impl Config {
         (self.head_dim as f32).sqrt().recip()
     }
 
+    /// The longest sequence in which every token sees all tokens before it, as the forward pass implements it.
+    #[must_use]
+    pub fn max_len(&self) -> MaxLen {
+        match self.sliding_window {
+            Some(tokens) if tokens < self.context_len => MaxLen { tokens, reason: "sliding window" },
+            _ => MaxLen { tokens: self.context_len, reason: "context length" },
+        }
+    }
+
     /// Reads and validates the metadata.
     ///
     /// # Errors
@@ -49,24 +79,29 @@ impl Config {
     /// unknown, or two sizes contradict each other.
     pub(super) fn read(gguf: &Gguf<'_>, architecture: &'static Architecture) -> Result<Self> {
         let key = |name: &str| architecture.key(name);
-        let size = |name: &str| positive(gguf, &key(name));
-        let real = |name: &str, default| read_real(gguf, &key(name), default);
+        let size = |name: &str| gguf.positive_size(&key(name));
+        let real = |name: &str, default| gguf.positive_real(&key(name), default);
 
         let (hidden_dim, query_heads) = (size("embedding_length")?, size("attention.head_count")?);
+        let head_dim = gguf.size(&key("attention.key_length"))?.unwrap_or(hidden_dim / query_heads);
+        let rope_theta = real("rope.freq_base", Some(10_000.0))?;
         let config = Self {
             architecture,
             layers: size("block_count")?,
             query_heads,
             kv_heads: gguf.size(&key("attention.head_count_kv"))?.unwrap_or(query_heads),
-            head_dim: gguf.size(&key("attention.key_length"))?.unwrap_or(hidden_dim / query_heads),
+            head_dim,
             hidden_dim,
             feed_forward_dim: size("feed_forward_length")?,
-            rope_theta: real("rope.freq_base", Some(10_000.0))?,
+            rope_theta,
+            rope_scaling: RopeScaling::read(gguf, architecture, head_dim, rope_theta)?,
             rms_epsilon: real("attention.layer_norm_rms_epsilon", None)?,
             context_len: size("context_length")?,
+            sliding_window: gguf.size(&key("attention.sliding_window"))?.filter(|&tokens| tokens > 0),
         };
         config.check_heads(gguf)?;
-        config.check_rope(gguf)?;
+        config.check_head_dim(gguf, "attention.value_length")?;
+        config.check_head_dim(gguf, "rope.dimension_count")?;
         Ok(config)
     }
 
@@ -82,16 +117,7 @@ impl Config {
             let reason = format!("expected an even head dimension, found {}", self.head_dim);
             return Err(gguf.bad(&self.architecture.key("attention.key_length"), reason));
         }
-        self.check_head_dim(gguf, "attention.value_length")
-    }
-
-    fn check_rope(&self, gguf: &Gguf<'_>) -> Result<()> {
-        let key = self.architecture.key("rope.scaling.type");
-        // A linear scaling has a factor, which is 1 where the file loads.
-        if let Some(scaling) = gguf.text(&key)?.filter(|scaling| !["none", "linear"].contains(&&**scaling)) {
-            return Err(gguf.bad(&key, format!("'{scaling}' is not supported, only 'none'")));
-        }
-        self.check_head_dim(gguf, "rope.dimension_count")
+        Ok(())
     }
 
     fn check_head_dim(&self, gguf: &Gguf<'_>, name: &str) -> Result<()> {
@@ -104,17 +130,4 @@ impl Config {
             _ => Ok(()),
         }
     }
-}
-
-fn positive(gguf: &Gguf<'_>, key: &str) -> Result<usize> {
-    let size = gguf.required(key, gguf.size(key)?)?;
-    if size == 0 { Err(gguf.bad(key, "expected at least 1, found 0".to_owned())) } else { Ok(size) }
-}
-
-fn read_real(gguf: &Gguf<'_>, key: &str, default: Option<f32>) -> Result<f32> {
-    let real = gguf.required(key, gguf.real(key)?.or(default))?;
-    if real.is_finite() && real > 0.0 {
-        return Ok(real);
-    }
-    Err(gguf.bad(key, format!("expected a positive number, found {real}")))
 }

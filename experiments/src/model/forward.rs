@@ -63,13 +63,14 @@ impl Model {
         gguf.check_tensors()?;
         let config = Config::read(&gguf, architecture)?;
         let tokenizer = Tokenizer::read(&gguf)?;
+        let weights = Weights::read(&gguf, &config, tokenizer.vocabulary_len())?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
             source_dtype: gguf.source_dtype(),
             chat: ChatTemplate::read(&gguf, &tokenizer)?,
-            rope: Rope::new(config.rope_theta, config.head_dim),
-            weights: Weights::read(&gguf, &config, tokenizer.vocabulary_len())?,
+            rope: Rope::new(&config, weights.rope_divisors.as_deref()),
+            weights,
             config,
             tokenizer,
         })
@@ -128,14 +129,12 @@ impl Model {
     /// An empty cache with room for `capacity` tokens.
     ///
     /// # Errors
-    /// [`Error::Request`] when the model was not trained for that many.
+    /// [`Error::Request`] when that is more than [`Config::max_len`].
     pub fn cache(&self, capacity: usize) -> Result<KvCache> {
-        if capacity > self.config.context_len {
-            return Err(Error::Request {
-                quantity: Quantity::Tokens,
-                expected: format!("at most the model's context length {}", self.config.context_len),
-                found: capacity,
-            });
+        let most = self.config.max_len();
+        if capacity > most.tokens {
+            let expected = format!("at most {most}");
+            return Err(Error::Request { quantity: Quantity::Tokens, expected, found: capacity });
         }
         KvCache::new(&self.config, capacity)
     }
@@ -231,8 +230,8 @@ impl Model {
     ) -> Result<Tensor> {
         let &Config { query_heads, kv_heads, head_dim, .. } = &self.config;
         let rows = normed.dim(0)?;
-        let queries = rotation.apply(&weights.query.forward(normed)?, query_heads)?;
-        let keys = rotation.apply(&weights.key.forward(normed)?, kv_heads)?;
+        let queries = rotation.apply(&weights.query.forward(normed, query_heads)?, query_heads)?;
+        let keys = rotation.apply(&weights.key.forward(normed, kv_heads)?, kv_heads)?;
         let values = split_heads(&weights.value.forward(normed)?.reshape((rows, kv_heads, head_dim))?)?;
         let mut attended = Vec::with_capacity(segments.len());
         let mut first = 0;

@@ -121,6 +121,23 @@ impl<'a> Gguf<'a> {
         })
     }
 
+    /// A size of at least 1.
+    pub(super) fn positive_size(&self, key: &str) -> Result<usize> {
+        match self.required(key, self.size(key)?)? {
+            0 => Err(self.bad(key, "expected at least 1, found 0".to_owned())),
+            size => Ok(size),
+        }
+    }
+
+    /// A positive real number; `default` if the key is absent.
+    pub(super) fn positive_real(&self, key: &str, default: Option<f32>) -> Result<f32> {
+        let real = self.required(key, self.real(key)?.or(default))?;
+        if real.is_finite() && real > 0.0 {
+            return Ok(real);
+        }
+        Err(self.bad(key, format!("expected a positive number, found {real}")))
+    }
+
     /// A list in which `element` accepts every element; `None` if the key is absent.
     pub(super) fn list<T>(
         &self,
@@ -211,7 +228,8 @@ impl<'a> Gguf<'a> {
         Error::Metadata { file: self.file.to_path_buf(), key: key.to_owned(), reason }
     }
 
-    fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
+    /// The error that names a tensor.
+    pub(super) fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
         Error::Tensor { file: self.file.to_path_buf(), tensor: tensor.to_owned(), reason }
     }
 

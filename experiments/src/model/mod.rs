@@ -4,7 +4,9 @@
 //! source, folder, wheel, foreign, known          path -> ModelFile: the bytes and their digest
 //! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
 //! architecture, harmless, pre_tokenizer          the tables of what is implemented
-//! config, tokenizer, chat, jinja, weights, rope  -> Model
+//! config, rope_scaling, weights, rope            -> the numbers of a Model
+//! vocabulary, steps, byte_level, sentence_piece  the two kinds of tokenizers
+//! tokenizer, chat, jinja                         -> the text of a Model
 //! forward            tokens -> KvCache, logits   Model::prefill, Model::forward_segments
 //! cache              KvCache::retain             the cache that an eviction leaves
 //! generate           logits, KvCache             -> an answer, Model::decode_all
@@ -20,6 +22,7 @@
 
 mod architecture;
 mod attention;
+mod byte_level;
 mod cache;
 mod capture;
 mod chat;
@@ -38,8 +41,12 @@ mod known;
 mod observe;
 mod pre_tokenizer;
 mod rope;
+mod rope_scaling;
+mod sentence_piece;
 mod source;
+mod steps;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 mod wheel;
 
@@ -47,7 +54,7 @@ pub use architecture::{ARCHITECTURES, Architecture};
 pub use cache::{HeadCache, KvCache};
 pub use capture::{CaptureShape, CapturedLayer, CapturedSample, capture};
 pub use chat::ChatTemplate;
-pub use config::Config;
+pub use config::{Config, MaxLen};
 pub use error::{Error, Quantity, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};
 pub use generate::Continuation;

@@ -3,30 +3,38 @@
 use candle_core::{Device, Tensor};
 use candle_nn::rotary_emb::rope_thd;
 
+use super::config::Config;
 use super::error::Result;
 
-/// `angle(p, j) = p * theta^(-2j/d)` for `j < d/2`.
+/// `angle(p, j) = p * scaled(theta^(-2j/d) / divisor_j)` for `j < d/2`.
 ///
 /// The exponents, the powers, their reciprocals and the angles are each rounded to f32, as in transformers. At position
 /// 2,000 one rounding of a frequency moves an angle by 1e-4, so more exact angles would differ more from the model as its
 /// users run it.
 pub(super) struct Rope {
     frequencies: Vec<f32>,
+    attention_factor: f32,
 }
 
-/// The cosines and sines of some positions, each `[c, d/2]`.
+/// The cosines and sines of some positions, each `[c, d/2]`, times the attention factor.
 pub(super) struct Rotation {
     cos: Tensor,
     sin: Tensor,
 }
 
 impl Rope {
-    pub(super) fn new(theta: f32, head_dim: usize) -> Self {
+    /// The frequencies of a model whose file may hold a divisor of each.
+    pub(super) fn new(config: &Config, divisors: Option<&[f32]>) -> Self {
+        let &Config { head_dim, rope_theta, rope_scaling, .. } = config;
         let frequency = |pair| {
             let exponent = (2 * pair) as f32 / head_dim as f32;
-            (f64::from(theta).powf(f64::from(exponent)) as f32).recip()
+            let plain = (f64::from(rope_theta).powf(f64::from(exponent)) as f32).recip();
+            rope_scaling.scaled(pair, plain / divisors.map_or(1.0, |divisors| divisors[pair]))
         };
-        Self { frequencies: (0..head_dim / 2).map(frequency).collect() }
+        Self {
+            frequencies: (0..head_dim / 2).map(frequency).collect(),
+            attention_factor: rope_scaling.attention_factor(),
+        }
     }
 
     /// The rotation of some positions, in their order.
@@ -35,7 +43,7 @@ impl Rope {
         let angles: Vec<f32> = positions.flat_map(angle).collect();
         let len = angles.len() / self.frequencies.len();
         let table = |function: fn(f32) -> f32| {
-            let values = angles.iter().map(|&angle| function(angle)).collect();
+            let values = angles.iter().map(|&angle| self.attention_factor * function(angle)).collect();
             Tensor::from_vec(values, (len, self.frequencies.len()), &Device::Cpu)
         };
         Ok(Rotation { cos: table(f32::cos)?, sin: table(f32::sin)? })

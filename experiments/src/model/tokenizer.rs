@@ -1,28 +1,18 @@
-//! The byte-level BPE tokenizer, rebuilt from the vocabulary, merges and token types of the GGUF file.
+//! Text to token ids and back, rebuilt from the GGUF file.
 
-use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::normalizers::unicode::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
+use tokenizers::AddedToken;
 
 use super::error::{Error, Result};
 use super::gguf::Gguf;
-use super::header::Value;
-use super::pre_tokenizer::PreTokenizer;
-
-/// GGUF's type of a control token such as `<|im_start|>`: recognised in text, omitted from decoded text.
-const CONTROL: u64 = 3;
-/// GGUF's type of a token that the model's author added to the vocabulary: recognised in text, kept in decoded text.
-const USER_DEFINED: u64 = 4;
+use super::steps::Steps;
+use super::vocabulary::{TokenType, Vocabulary, key};
+use super::{byte_level, sentence_piece};
 
 /// Converts text to token ids and back.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    vocabulary: Vec<String>,
+    vocabulary: Vocabulary,
+    continued: Option<char>,
     bos: Option<u32>,
     eos: u32,
     ends: Vec<u32>,
@@ -35,23 +25,28 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Metadata`] when a key is missing or malformed, or the kind of tokenizer is not implemented.
     pub(super) fn read(gguf: &Gguf<'_>) -> Result<Self> {
-        refuse_other_kinds(gguf)?;
-        let rules = PreTokenizer::read(gguf, &key("pre"))?;
-        let vocabulary = read_vocabulary(gguf)?;
-        let mut inner = tokenizers::Tokenizer::new(read_bpe(gguf, &vocabulary, rules.ignores_merges)?);
-        split_as(rules, &mut inner)?;
-        inner.with_decoder(Some(ByteLevelDecoder::default()));
-        add_tokens(gguf, &vocabulary, &mut inner)?;
+        let model = key("model");
+        let build = match &*gguf.required(&model, gguf.text(&model)?)? {
+            "gpt2" => byte_level::build,
+            "llama" => sentence_piece::build,
+            other => {
+                let known = "only 'gpt2' (byte-level BPE) and 'llama' (SentencePiece)";
+                return Err(gguf.bad(&model, format!("'{other}' is not supported, {known}")));
+            }
+        };
+        let vocabulary = Vocabulary::read(gguf)?;
+        let Steps { mut inner, prepends_bos, continued } = build(gguf, &vocabulary)?;
+        add_tokens(&vocabulary, &mut inner)?;
 
-        let bos = read_id(gguf, "bos_token_id", vocabulary.len())?;
-        let eos = gguf.required(&key("eos_token_id"), read_id(gguf, "eos_token_id", vocabulary.len())?)?;
-        let end_of_turn = read_id(gguf, "eot_token_id", vocabulary.len())?;
-        let prepends_bos = gguf.flag(&key("add_bos_token"))?.unwrap_or(rules.prepends_bos);
+        let bos = vocabulary.read_id(gguf, "bos_token_id")?;
+        let eos = gguf.required(&key("eos_token_id"), vocabulary.read_id(gguf, "eos_token_id")?)?;
+        let end_of_turn = vocabulary.read_id(gguf, "eot_token_id")?;
+        let prepends_bos = gguf.flag(&key("add_bos_token"))?.unwrap_or(prepends_bos);
         if prepends_bos {
             gguf.required(&key("bos_token_id"), bos)?;
         }
         let ends = std::iter::once(eos).chain(end_of_turn).collect();
-        Ok(Self { inner, vocabulary, bos, eos, ends, prepends_bos })
+        Ok(Self { inner, vocabulary, continued, bos, eos, ends, prepends_bos })
     }
 
     /// The token ids of a text. The text of a control token such as `<|im_start|>` becomes that token.
@@ -62,18 +57,23 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = self.encode_further(text)?;
+        let mut tokens = self.ids(text)?;
         if let Some(bos) = self.bos.filter(|bos| self.prepends_bos && tokens.first() != Some(bos)) {
             tokens.insert(0, bos);
         }
         Ok(tokens)
     }
 
-    /// The token ids of a text that continues another one: no begin-of-sequence token.
+    /// The token ids of a text that continues another one: no begin-of-sequence token, and no space before it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
     pub fn encode_further(&self, text: &str) -> Result<Vec<u32>> {
+        let marked = self.continued.map(|mark| format!("{mark}{text}"));
+        self.ids(marked.as_deref().unwrap_or(text))
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(Error::Tokenizer)?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -100,89 +100,23 @@ impl Tokenizer {
 
     /// The text of the begin-of-sequence token, empty if the model has none.
     pub(super) fn bos_text(&self) -> &str {
-        self.bos.map_or("", |bos| &self.vocabulary[bos as usize])
+        self.bos.map_or("", |bos| self.vocabulary.text(bos))
     }
 
     /// The text of the end-of-sequence token.
     pub(super) fn eos_text(&self) -> &str {
-        &self.vocabulary[self.eos as usize]
+        self.vocabulary.text(self.eos)
     }
-}
-
-fn key(name: &str) -> String {
-    format!("tokenizer.ggml.{name}")
-}
-
-fn refuse_other_kinds(gguf: &Gguf<'_>) -> Result<()> {
-    let model = key("model");
-    match &*gguf.required(&model, gguf.text(&model)?)? {
-        "gpt2" => Ok(()),
-        other => Err(gguf.bad(&model, format!("'{other}' is not supported, only 'gpt2' (byte-level BPE)"))),
-    }
-}
-
-fn read_vocabulary(gguf: &Gguf<'_>) -> Result<Vec<String>> {
-    let tokens = key("tokens");
-    let vocabulary = gguf.list(&tokens, "a list of strings", |token| Some(token.text()?.into_owned()))?;
-    gguf.required(&tokens, vocabulary.filter(|tokens| !tokens.is_empty()))
-}
-
-fn read_bpe(gguf: &Gguf<'_>, vocabulary: &[String], ignore_merges: bool) -> Result<BPE> {
-    let merges_key = key("merges");
-    let merges: Option<Merges> = gguf.list(&merges_key, "a list of pairs separated by a space", |merge| {
-        let merge = merge.text()?;
-        let (left, right) = merge.split_once(' ')?;
-        Some((left.to_owned(), right.to_owned()))
-    })?;
-    let ids: Vocab = (0..).zip(vocabulary).map(|(id, token)| (token.clone(), id)).collect();
-    BPE::builder()
-        .vocab_and_merges(ids, gguf.required(&merges_key, merges)?)
-        .ignore_merges(ignore_merges)
-        .build()
-        .map_err(|source| gguf.bad(&merges_key, source.to_string()))
-}
-
-/// Sets the steps before BPE.
-fn split_as(rules: &PreTokenizer, tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
-    if rules.composes {
-        tokenizer.with_normalizer(Some(NFC)).map_err(Error::Tokenizer)?;
-    }
-    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    for pattern in rules.patterns {
-        let pattern = SplitPattern::Regex((*pattern).to_owned());
-        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-        steps.push(split.map_err(Error::Tokenizer)?.into());
-    }
-    steps.push(ByteLevel::new(false, true, false).into());
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
-    Ok(())
 }
 
 /// Registers the tokens that are recognised before any other step.
-fn add_tokens(gguf: &Gguf<'_>, vocabulary: &[String], tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
-    let types_key = key("token_type");
-    let types = gguf.list(&types_key, "a list of whole numbers", Value::unsigned)?;
-    let types = gguf.required(&types_key, types)?;
-    if types.len() != vocabulary.len() {
-        let reason = format!("expected one for each of {} tokens, found {}", vocabulary.len(), types.len());
-        return Err(gguf.bad(&types_key, reason));
-    }
-    let of_type = |wanted: u64| {
-        let tokens = types.iter().zip(vocabulary).filter(move |(kind, _)| **kind == wanted);
-        tokens.map(move |(_, token)| AddedToken::from(token.clone(), wanted == CONTROL).normalized(false))
+fn add_tokens(vocabulary: &Vocabulary, tokenizer: &mut tokenizers::Tokenizer) -> Result<()> {
+    let of_type = |wanted: TokenType, omitted: bool| {
+        let tokens = vocabulary.of_type(wanted);
+        tokens.map(move |(_, token)| AddedToken::from(token.to_owned(), omitted).normalized(false))
     };
-    tokenizer.add_special_tokens(of_type(CONTROL)).map_err(Error::Tokenizer)?;
-    tokenizer.add_tokens(of_type(USER_DEFINED)).map_err(Error::Tokenizer)?;
+    let omitted = of_type(TokenType::Control, true).chain(of_type(TokenType::Unknown, true));
+    tokenizer.add_special_tokens(omitted).map_err(Error::Tokenizer)?;
+    tokenizer.add_tokens(of_type(TokenType::UserDefined, false)).map_err(Error::Tokenizer)?;
     Ok(())
-}
-
-fn read_id(gguf: &Gguf<'_>, name: &str, vocabulary_len: usize) -> Result<Option<u32>> {
-    let key = key(name);
-    let Some(id) = gguf.size(&key)? else {
-        return Ok(None);
-    };
-    if id >= vocabulary_len {
-        return Err(gguf.bad(&key, format!("expected an id below {vocabulary_len}, found {id}")));
-    }
-    Ok(u32::try_from(id).ok())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::Tensor;
-use candle_nn::{Linear, RmsNorm};
+use candle_nn::{Linear, Module, RmsNorm};
 
 use super::architecture::RotaryLayout;
 use super::config::Config;
@@ -18,6 +18,8 @@ pub(super) struct Weights {
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
     pub(super) final_norm: RmsNorm,
+    /// The divisors of the rotary frequencies, `[d/2]`, if the file holds them.
+    pub(super) rope_divisors: Option<Vec<f32>>,
     /// `[vocabulary, D]`; the embedding itself if the file holds no `output.weight`.
     pub(super) logits: Linear,
 }
@@ -27,9 +29,9 @@ pub(super) struct LayerWeights {
     /// The norm before attention.
     pub(super) attention_norm: RmsNorm,
     /// `[H*d, D]`.
-    pub(super) query: Linear,
+    pub(super) query: Rotated,
     /// `[Hkv*d, D]`.
-    pub(super) key: Linear,
+    pub(super) key: Rotated,
     /// `[Hkv*d, D]`.
     pub(super) value: Linear,
     /// `[D, H*d]`.
@@ -42,6 +44,23 @@ pub(super) struct LayerWeights {
     pub(super) up: Linear,
     /// `[D, F]`.
     pub(super) down: Linear,
+}
+
+/// A projection whose outputs are rotated, and the norm of each head between the two, if the architecture has one.
+pub(super) struct Rotated {
+    projection: Linear,
+    norm: Option<RmsNorm>,
+}
+
+impl Rotated {
+    /// From the normed stream `[c, D]` to rows `[c, heads*d]`, not yet rotated.
+    pub(super) fn forward(&self, stream: &Tensor, heads: usize) -> Result<Tensor> {
+        let rows = self.projection.forward(stream)?;
+        let Some(norm) = &self.norm else {
+            return Ok(rows);
+        };
+        Ok(norm.forward(&rows.reshape((rows.dim(0)?, heads, ()))?)?.reshape(rows.shape())?)
+    }
 }
 
 impl Weights {
@@ -57,9 +76,10 @@ impl Weights {
         let embedding = tensors.take("token_embd.weight", &table)?;
         let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
         let final_norm = tensors.norm("output_norm")?;
+        let rope_divisors = tensors.rope_divisors()?;
         let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
         tensors.finish()?;
-        Ok(Self { embedding, layers, final_norm, logits: Linear::new(logits, None) })
+        Ok(Self { embedding, layers, final_norm, rope_divisors, logits: Linear::new(logits, None) })
     }
 }
 
@@ -79,8 +99,8 @@ impl Tensors<'_> {
         self.scope = format!("blk.{layer}.");
         Ok(LayerWeights {
             attention_norm: self.norm("attn_norm")?,
-            query: self.rotary("attn_q", query_heads)?,
-            key: self.rotary("attn_k", kv_heads)?,
+            query: self.rotated("attn_q", query_heads)?,
+            key: self.rotated("attn_k", kv_heads)?,
             value: self.linear("attn_v", [kv_dim, hidden_dim])?,
             output_projection: self.linear("attn_output", [hidden_dim, query_dim])?,
             feed_forward_norm: self.norm("ffn_norm")?,
@@ -91,7 +111,11 @@ impl Tensors<'_> {
     }
 
     fn norm(&mut self, name: &str) -> Result<RmsNorm> {
-        let weight = self.take(&format!("{name}.weight"), &[self.config.hidden_dim])?;
+        self.norm_over(self.config.hidden_dim, name)
+    }
+
+    fn norm_over(&mut self, dim: usize, name: &str) -> Result<RmsNorm> {
+        let weight = self.take(&format!("{name}.weight"), &[dim])?;
         Ok(RmsNorm::new(weight, f64::from(self.config.rms_epsilon)))
     }
 
@@ -100,8 +124,15 @@ impl Tensors<'_> {
         Ok(Linear::new(weight, self.take_optional(&format!("{name}.bias"), &shape[..1])?))
     }
 
-    /// A projection whose outputs are rotated, with its channels in the half-split order.
-    fn rotary(&mut self, name: &str, heads: usize) -> Result<Linear> {
+    fn rotated(&mut self, name: &str, heads: usize) -> Result<Rotated> {
+        let &Config { architecture, head_dim, .. } = self.config;
+        let projection = self.half_split_linear(name, heads)?;
+        let norm = architecture.norms_heads.then(|| self.norm_over(head_dim, &format!("{name}_norm")));
+        Ok(Rotated { projection, norm: norm.transpose()? })
+    }
+
+    /// A projection with the channels of its heads in the half-split order.
+    fn half_split_linear(&mut self, name: &str, heads: usize) -> Result<Linear> {
         let &Config { architecture, head_dim, hidden_dim, .. } = self.config;
         let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
         match architecture.rotary {
@@ -110,6 +141,20 @@ impl Tensors<'_> {
                 let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
                 Ok(Linear::new(half_split(stored.weight(), heads)?, bias))
             }
+        }
+    }
+
+    fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>> {
+        const NAME: &str = "rope_freqs.weight";
+        let Some(divisors) = self.take_optional(NAME, &[self.config.head_dim / 2])? else {
+            return Ok(None);
+        };
+        let divisors = divisors.to_vec1::<f32>()?;
+        match divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
+            Some(found) => {
+                Err(self.gguf.bad_tensor(NAME, format!("expected positive numbers, found {found}")))
+            }
+            None => Ok(Some(divisors)),
         }
     }
 

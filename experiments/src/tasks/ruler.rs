@@ -59,14 +59,14 @@ pub(super) fn qa_prompts(task: &Task, request: &Request, model: &Model) -> Resul
 
 fn read(task: &Task, kind: Option<&str>, request: &Request, model: &Model) -> Result<Vec<Prompt>> {
     let path = Path::new(task.argument());
-    let most = model.config().context_len;
+    let most = model.config().max_len();
     let prompt = |record: Record, id: String, facets: Facets| {
         ensure!(!record.outputs.is_empty(), "`outputs`: expected at least one, found none");
         let kind = kind.map_or_else(|| record.kind(path), |name| KINDS.iter().find(|kind| kind.name == name));
         let found = record.max_new_tokens;
         ensure!(
-            found.is_none_or(|found| (1..=most).contains(&found)),
-            "`max_new_tokens`: expected 1 to the model's context length {most}, found {}",
+            found.is_none_or(|found| (1..=most.tokens).contains(&found)),
+            "`max_new_tokens`: expected 1 to {most}, found {}",
             found.unwrap_or_default()
         );
         let max_new_tokens = found.or(kind.map(|kind| kind.max_new_tokens)).unwrap_or(128);

@@ -26,15 +26,20 @@ fn assert_refused(model: &Synthetic, expected: &str) {
 fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
     let strange_merge = Value::Array(vec![text("left right")]);
     let cases = [
-        ("general.architecture", text("gemma3"), "'gemma3' is not supported, only 'llama' and 'qwen2'"),
+        ("general.architecture", text("gemma3"), "'gemma3' is not supported, only 'llama', 'qwen2', 'qwen3'"),
         ("general.architecture", Value::U32(1), "expected a string"),
         ("general.alignment", Value::U32(0), "general.alignment': expected a power of two, found 0"),
         ("general.alignment", Value::U32(48), "general.alignment': expected a power of two, found 48"),
         ("general.alignment\0\0", Value::U32(0), "general.alignment': expected a power of two, found 0"),
         ("split.count", Value::U16(3), "expected a whole GGUF file, found part 1 of 3 (merge them"),
-        ("llama.attention.sliding_window", Value::U32(512), "sliding_window': not supported"),
-        ("llama.rope.scaling.type", text("yarn"), "'yarn' is not supported"),
-        ("llama.rope.scaling.factor", Value::F32(4.0), "rope.scaling.factor': not supported, only 0 or 1"),
+        ("llama.attention.sliding_window", Value::F32(512.0), "sliding_window': expected an unsigned number"),
+        (
+            "llama.rope.scaling.type",
+            text("longrope"),
+            "'longrope' is not supported, only 'none', 'linear' and 'yarn'",
+        ),
+        ("llama.rope.scaling.factor", Value::F32(-4.0), "expected a positive number, found -4"),
+        ("llama.rope.scaling.attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
         ("llama.expert_count", Value::U32(8), "expert_count': not supported, only 0"),
         ("llama.attention.causal", Value::Bool(false), "attention.causal': not supported, only 1"),
         (
@@ -51,7 +56,11 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("llama.block_count", Value::U32(1), "blk.1.attn_k.weight': not part of"),
         ("llama.block_count", Value::U32(3), "blk.2.attn_norm.weight': missing"),
         ("llama.embedding_length", Value::U64(u64::MAX), "up to 16777216"),
-        ("tokenizer.ggml.model", text("llama"), "model': 'llama' is not supported"),
+        (
+            "tokenizer.ggml.model",
+            text("t5"),
+            "model': 't5' is not supported, only 'gpt2' (byte-level BPE) and",
+        ),
         ("tokenizer.ggml.pre", text("gpt-4o"), "pre': 'gpt-4o' is not supported"),
         ("tokenizer.ggml.eos_token_id", Value::U32(300), "expected an id below 257, found 300"),
         ("tokenizer.ggml.token_type", Value::Array(Vec::new()), "expected one for each of 257 tokens"),
@@ -101,7 +110,8 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
     model.tensors.remove("blk.1.ffn_up.weight");
     assert_refused(&model, "blk.1.ffn_up.weight': missing");
     let cases = [
-        ("rope_freqs.weight", 4, "rope_freqs.weight': not part of the architecture"),
+        ("rope_freqs.weight", 4, "rope_freqs.weight': expected positive numbers, found 0"),
+        ("rope_freqs.weight", 5, "rope_freqs.weight': expected shape [4], found [5]"),
         ("blk.0.attn_q_norm.weight", 8, "blk.0.attn_q_norm.weight': not part of the architecture"),
         ("attn_q.bias", 48, "attn_q.bias': not part of the architecture"),
         ("blk.0.attn_output.bias", 20, "blk.0.attn_output.bias': not part of the architecture"),
@@ -112,6 +122,16 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
         model.tensors.insert(name.to_owned(), zeros(&[len]));
         assert_refused(&model, expected);
     }
+}
+
+#[test]
+fn qwen3_has_norms_of_heads_and_no_biases() {
+    let mut model = Synthetic::new("qwen3");
+    model.tensors.remove("blk.1.attn_k_norm.weight");
+    assert_refused(&model, "blk.1.attn_k_norm.weight': missing");
+    let mut model = Synthetic::new("qwen3");
+    model.tensors.insert("blk.0.attn_q.bias".to_owned(), zeros(&[48]));
+    assert_refused(&model, "blk.0.attn_q.bias': not part of the architecture");
 }
 
 #[test]

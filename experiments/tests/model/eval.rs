@@ -6,7 +6,7 @@ use laprox_experiments::eval::{
 use laprox_experiments::model::{ARCHITECTURES, Model};
 use laprox_reference::{Budget, KvHead, LayerOrdinal, Policy, Reference};
 
-use super::naive::{Look, logits_where};
+use super::naive::{Look, run_where};
 use super::synthetic::{KV_HEADS, LAYERS, Synthetic, tokens};
 use super::tiny::{assert_close, rounding_bound};
 
@@ -63,7 +63,7 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
                 look.from < CONTEXT_LEN || look.to >= CONTEXT_LEN || kept.contains(&(look.to as u32))
             };
             let all = [&context[..], &later].concat();
-            let expected = logits_where(&synthetic, architecture, &all, &sees)[CONTEXT_LEN..].concat();
+            let expected = run_where(&synthetic, &all, &sees).0[CONTEXT_LEN..].concat();
             assert_close(&found, &expected, rounding_bound(all.len()));
         }
     }

@@ -5,12 +5,24 @@
 
 use super::synthetic::{
     EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, RMS_EPSILON, ROPE_THETA,
-    Synthetic,
+    SCALING_FACTOR, Scaling, Synthetic,
 };
 
-/// The logits after every token, `[tokens][vocabulary]`.
-pub fn logits(model: &Synthetic, architecture: &str, tokens: &[u32]) -> Vec<Vec<f64>> {
-    logits_where(model, architecture, tokens, &|_| true)
+/// The share of its frequency that YaRN leaves to each pair of channels. The text of the first training has 64 tokens, in
+/// which a pair turns `64 / (2 pi 100^(j/4))` times. No pair turns 32 times, so the ramp starts at pair 0. It ends where one
+/// turn is left, at `4 ln(64 / (2 pi)) / ln(100) = 2.02`, rounded up.
+const YARN_KEPT: [f64; HEAD_DIM / 2] = [1.0, 2.0 / 3.0, 1.0 / 3.0, 0.0];
+
+/// The activations of one layer, each `[tokens][heads * d]`, with the channels in the order of the file.
+pub struct Layer {
+    pub queries: Vec<Vec<f64>>,
+    pub keys: Vec<Vec<f64>>,
+    pub values: Vec<Vec<f64>>,
+}
+
+/// The logits after every token, `[tokens][vocabulary]`, and the activations of every layer.
+pub fn run(model: &Synthetic, tokens: &[u32]) -> (Vec<Vec<f64>>, Vec<Layer>) {
+    run_where(model, tokens, &|_| true)
 }
 
 /// A token's look at an earlier one, or at itself.
@@ -23,37 +35,41 @@ pub struct Look {
 }
 
 /// The same where tokens only see what `sees` lets them.
-pub fn logits_where(
+pub fn run_where(
     model: &Synthetic,
-    architecture: &str,
     tokens: &[u32],
     sees: &dyn Fn(Look) -> bool,
-) -> Vec<Vec<f64>> {
+) -> (Vec<Vec<f64>>, Vec<Layer>) {
     let embedding = matrix(model, "token_embd.weight", HIDDEN_DIM);
     let mut stream: Vec<Vec<f64>> = tokens.iter().map(|&token| embedding[token as usize].clone()).collect();
+    let mut layers = Vec::new();
     for layer in 0..LAYERS {
-        add_attention(model, architecture, layer, &mut stream, sees);
+        layers.push(add_attention(model, layer, &mut stream, sees));
         add_feed_forward(model, layer, &mut stream);
     }
     let normed = norm(model, "output_norm", &stream);
     let logits: Vec<_> = normed.iter().map(|row| product(&embedding, row)).collect();
     assert!(logits.iter().all(|row| row.len() == EOS as usize + 1));
-    logits
+    (logits, layers)
 }
 
 fn add_attention(
     model: &Synthetic,
-    architecture: &str,
     layer: usize,
     stream: &mut [Vec<f64>],
     sees: &dyn Fn(Look) -> bool,
-) {
+) -> Layer {
     let normed = norm(model, &format!("blk.{layer}.attn_norm"), stream);
     let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
     let (mut queries, mut keys, values) = (project("attn_q"), project("attn_k"), project("attn_v"));
-    for rows in [&mut queries, &mut keys] {
+    for (rows, part) in [(&mut queries, "attn_q_norm"), (&mut keys, "attn_k_norm")] {
+        if model.architecture == "qwen3" {
+            let name = format!("blk.{layer}.{part}");
+            let normed = |row: &Vec<f64>| norm(model, &name, &heads_of(row)).concat();
+            *rows = rows.iter().map(normed).collect();
+        }
         for (position, row) in rows.iter_mut().enumerate() {
-            row.chunks_mut(HEAD_DIM).for_each(|head| rotate(architecture, position, head));
+            row.chunks_mut(HEAD_DIM).for_each(|head| rotate(model, position, head));
         }
     }
     let heads: Vec<_> = (0..stream.len())
@@ -69,6 +85,7 @@ fn add_attention(
         .collect();
     let output = linear(model, &format!("blk.{layer}.attn_output"), QUERY_HEADS * HEAD_DIM, &heads);
     add(stream, &output);
+    Layer { queries, keys, values }
 }
 
 fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], seen: &[usize]) -> Vec<f64> {
@@ -85,18 +102,39 @@ fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], se
     (0..HEAD_DIM).map(channel).collect()
 }
 
-fn rotate(architecture: &str, position: usize, head: &mut [f64]) {
+fn rotate(model: &Synthetic, position: usize, head: &mut [f64]) {
     for pair in 0..HEAD_DIM / 2 {
-        let (first, second) = match architecture {
+        let (first, second) = match model.architecture {
             "llama" => (2 * pair, 2 * pair + 1),
-            "qwen2" => (pair, pair + HEAD_DIM / 2),
+            "qwen2" | "qwen3" => (pair, pair + HEAD_DIM / 2),
             other => panic!("{other}: the naive decoder does not know its rotary layout"),
         };
-        let angle = position as f64 * f64::from(ROPE_THETA).powf(-2.0 * pair as f64 / HEAD_DIM as f64);
+        let angle = position as f64 * frequency(model, pair);
         let (x, y) = (head[first], head[second]);
-        head[first] = x * angle.cos() - y * angle.sin();
-        head[second] = y * angle.cos() + x * angle.sin();
+        head[first] = length(model) * (x * angle.cos() - y * angle.sin());
+        head[second] = length(model) * (y * angle.cos() + x * angle.sin());
     }
+}
+
+/// The frequency of a pair of channels: divided by the file's divisor, and then scaled.
+fn frequency(model: &Synthetic, pair: usize) -> f64 {
+    let mut frequency = f64::from(ROPE_THETA).powf(-2.0 * pair as f64 / HEAD_DIM as f64);
+    if model.tensors.contains_key("rope_freqs.weight") {
+        frequency /= f64::from(model.elements("rope_freqs.weight")[pair]);
+    }
+    match model.scaling {
+        Scaling::None => frequency,
+        Scaling::Linear => frequency / f64::from(SCALING_FACTOR),
+        Scaling::Yarn => {
+            let kept = YARN_KEPT[pair];
+            kept * frequency + (1.0 - kept) * frequency / f64::from(SCALING_FACTOR)
+        }
+    }
+}
+
+/// How long rotated queries and keys are, relative to what they were before.
+fn length(model: &Synthetic) -> f64 {
+    if model.scaling == Scaling::Yarn { 1.0 + 0.1 * f64::from(SCALING_FACTOR).ln() } else { 1.0 }
 }
 
 fn add_feed_forward(model: &Synthetic, layer: usize, stream: &mut [Vec<f64>]) {
@@ -135,6 +173,11 @@ fn linear(model: &Synthetic, name: &str, input_dim: usize, rows: &[Vec<f64>]) ->
 fn matrix(model: &Synthetic, name: &str, columns: usize) -> Vec<Vec<f64>> {
     let widen = |row: &[f32]| row.iter().copied().map(f64::from).collect();
     model.elements(name).chunks(columns).map(widen).collect()
+}
+
+/// The heads of a row of queries or keys.
+fn heads_of(row: &[f64]) -> Vec<Vec<f64>> {
+    row.chunks(HEAD_DIM).map(<[f64]>::to_vec).collect()
 }
 
 fn product(matrix: &[Vec<f64>], vector: &[f64]) -> Vec<f64> {

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use laprox_experiments::model::{Model, ModelFile, Result};
+use laprox_experiments::model::{ARCHITECTURES, Model, ModelFile, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -23,19 +23,70 @@ pub const CONTEXT_LEN: usize = 64;
 pub const ROPE_THETA: f32 = 100.0;
 pub const RMS_EPSILON: f32 = 1e-5;
 pub const EOS: u32 = 256;
+pub const SCALING_FACTOR: f32 = 3.0;
 
 /// A GGUF file in the making: every byte is a token, and one control token ends a sequence.
 pub struct Synthetic {
+    pub architecture: &'static str,
+    pub scaling: Scaling,
     pub metadata: BTreeMap<String, Value>,
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// The scaling of the rotary frequencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    None,
+    Linear,
+    Yarn,
+}
+
 impl Synthetic {
-    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v.
-    pub fn new(architecture: &str) -> Self {
-        let mut model = Self { metadata: metadata(architecture), tensors: BTreeMap::new() };
-        model.add_tensors(architecture == "qwen2");
+    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v, qwen3's has norms of the heads of q and k.
+    pub fn new(architecture: &'static str) -> Self {
+        let (metadata, tensors) = (metadata(architecture), BTreeMap::new());
+        let mut model = Self { architecture, scaling: Scaling::None, metadata, tensors };
+        model.add_tensors();
         model
+    }
+
+    /// Every model that differs in its arithmetic: each architecture with each scaling, and divided frequencies.
+    pub fn all() -> Vec<Self> {
+        let mut models = Vec::new();
+        for architecture in ARCHITECTURES.iter().map(|row| row.name) {
+            for scaling in [Scaling::None, Scaling::Linear, Scaling::Yarn] {
+                let mut model = Self::new(architecture);
+                model.scale(scaling);
+                models.push(model);
+            }
+        }
+        for scaling in [Scaling::None, Scaling::Yarn] {
+            let mut model = Self::new("llama");
+            model.scale(scaling);
+            let divisors = Tensor::new(&[1.0_f32, 1.0, 2.5, 8.0], &Device::Cpu).unwrap();
+            model.tensors.insert("rope_freqs.weight".to_owned(), divisors);
+            models.push(model);
+        }
+        models
+    }
+
+    fn scale(&mut self, scaling: Scaling) {
+        self.scaling = scaling;
+        let name = match scaling {
+            Scaling::None => return,
+            Scaling::Linear => "linear",
+            Scaling::Yarn => "yarn",
+        };
+        self.set_own("rope.scaling.type", Value::String(name.to_owned()));
+        self.set_own("rope.scaling.factor", Value::F32(SCALING_FACTOR));
+        // Three times as long as the first training.
+        self.set_own("rope.scaling.original_context_length", Value::U32(64));
+        self.set_own("context_length", Value::U32(192));
+    }
+
+    /// Sets a key of the architecture.
+    pub fn set_own(&mut self, key: &str, value: Value) {
+        self.set(&format!("{}.{key}", self.architecture), value);
     }
 
     pub fn set(&mut self, key: &str, value: Value) {
@@ -61,7 +112,8 @@ impl Synthetic {
         load(&self.bytes())
     }
 
-    fn add_tensors(&mut self, biased: bool) {
+    fn add_tensors(&mut self) {
+        let biased = self.architecture == "qwen2";
         let (query_dim, kv_dim) = (QUERY_HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         self.add("token_embd.weight", &[VOCABULARY_LEN, HIDDEN_DIM], &mut rng);
@@ -80,6 +132,10 @@ impl Synthetic {
                 if biased && matches!(part, "attn_q" | "attn_k" | "attn_v") {
                     self.add(&format!("blk.{layer}.{part}.bias"), &[out], &mut rng);
                 }
+            }
+            if self.architecture == "qwen3" {
+                self.add(&format!("blk.{layer}.attn_q_norm.weight"), &[HEAD_DIM], &mut rng);
+                self.add(&format!("blk.{layer}.attn_k_norm.weight"), &[HEAD_DIM], &mut rng);
             }
             self.add(&format!("blk.{layer}.attn_norm.weight"), &[HIDDEN_DIM], &mut rng);
             self.add(&format!("blk.{layer}.ffn_norm.weight"), &[HIDDEN_DIM], &mut rng);

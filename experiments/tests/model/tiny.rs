@@ -45,16 +45,48 @@ fn widened(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn logits_agree_with_a_naive_decoder() {
-    for architecture in ARCHITECTURES.iter().map(|row| row.name) {
-        let synthetic = Synthetic::new(architecture);
+    for synthetic in Synthetic::all() {
         let model = synthetic.load().unwrap();
         let tokens = tokens(40);
         let mut cache = model.cache(tokens.len()).unwrap();
         let hidden = model.forward(&tokens, &mut cache, &mut ()).unwrap();
         let found: Vec<f32> = model.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let expected = naive::logits(&synthetic, architecture, &tokens).concat();
-        assert_close(&found, &expected, rounding_bound(tokens.len()));
+        let (expected, _) = naive::run(&synthetic, &tokens);
+        assert_close(&found, &expected.concat(), rounding_bound(tokens.len()));
     }
+}
+
+#[test]
+fn queries_keys_and_values_agree_with_a_naive_decoder() {
+    for synthetic in Synthetic::all() {
+        let model = synthetic.load().unwrap();
+        let tokens = tokens(40);
+        let shape = CaptureShape { context_len: 40, window_len: 40, future_len: 0 };
+        let sample = capture(&model, &tokens, shape, &mut ()).unwrap();
+        let (_, layers) = naive::run(&synthetic, &tokens);
+        let stored = match synthetic.architecture {
+            "llama" => |channel| 2 * (channel % (HEAD_DIM / 2)) + channel / (HEAD_DIM / 2),
+            _ => |channel| channel,
+        };
+        for (index, layer) in layers.iter().enumerate() {
+            let found = sample.layer(LayerIndex(index)).unwrap();
+            for (found, expected) in [
+                (&found.queries, heads(&layer.queries, stored)),
+                (&found.keys, heads(&layer.keys, stored)),
+                (&found.values, heads(&layer.values, |channel| channel)),
+            ] {
+                let found: Vec<f32> = found.iter().copied().collect();
+                assert_close(&found, &expected, rounding_bound(tokens.len()));
+            }
+        }
+    }
+}
+
+/// From rows `[tokens][heads * d]` to `[heads, tokens, d]`, with the channel `stored(j)` of each head in the place `j`.
+fn heads(rows: &[Vec<f64>], stored: fn(usize) -> usize) -> Vec<f64> {
+    let head =
+        |head| rows.iter().flat_map(move |row| (0..HEAD_DIM).map(move |j| row[head * HEAD_DIM + stored(j)]));
+    (0..rows[0].len() / HEAD_DIM).flat_map(head).collect()
 }
 
 #[test]
@@ -172,6 +204,18 @@ fn capture_refuses_what_it_cannot_take() {
     assert!(matches!(refusal(60, 0, 0), Error::Request { quantity: Quantity::Window, .. }));
     assert!(matches!(refusal(60, 61, 0), Error::Request { quantity: Quantity::Window, .. }));
     assert!(matches!(refusal(60, 8, 5), Error::Request { quantity: Quantity::Tokens, found: 65, .. }));
+}
+
+#[test]
+fn a_sequence_is_not_longer_than_the_sliding_window() {
+    let mut synthetic = Synthetic::new("llama");
+    for (window, most) in [(0, None), (CONTEXT_LEN, None), (CONTEXT_LEN - 1, Some("sliding window 63"))] {
+        synthetic.set_own("attention.sliding_window", Value::U32(u32::try_from(window).unwrap()));
+        let refusal = synthetic.load().unwrap().cache(CONTEXT_LEN).err().map(|refusal| refusal.to_string());
+        let expected =
+            most.map(|most| format!("tokens: expected at most the model's {most}, found {CONTEXT_LEN}"));
+        assert_eq!(refusal, expected);
+    }
 }
 
 #[test]
