@@ -9,6 +9,7 @@ use laprox_fixtures::Precision;
 use laprox_reference::{Budget, Policy};
 
 use crate::eval::EvalTask;
+use crate::given::{GivenMany, GivenOne};
 use crate::printed::Printed;
 use crate::search::SearchLimit;
 use crate::tasks::Depth;
@@ -221,16 +222,22 @@ pub struct Score {
 
 /// Arguments of `laprox evict`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  laprox evict D --policy laprox --budget 5% --out retained")]
+#[command(
+    after_help = "Examples:\n  laprox evict D --policy laprox --budget 5% --out retained\n  laprox evict D \
+    --scores mine.npy:allocation=model,sinks=4 --budget 5%\n  laprox evict D --retained retained"
+)]
 pub struct Evict {
     /// The dump's folder.
     pub dump: PathBuf,
     /// The policy, NAME[:key=value,..].
     #[arg(long, default_value = "laprox")]
     pub policy: Policy,
+    /// Scores or a set that were made elsewhere.
+    #[command(flatten)]
+    pub given: GivenOne,
     /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
-    #[arg(long)]
-    pub budget: Budget,
+    #[arg(long, required_unless_present = "retained", conflicts_with = "retained")]
+    pub budget: Option<Budget>,
     /// The limit of an oracle's search.
     #[command(flatten)]
     pub search: SearchLimit,
@@ -242,7 +249,8 @@ pub struct Evict {
 /// Arguments of `laprox bounds`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  laprox bounds --budget 5%,20%\n  laprox bounds D --budget 128 --policy snapkv --out rows.csv"
+    after_help = "Examples:\n  laprox bounds --budget 5%,20%\n  laprox bounds D --budget 128 --policy snapkv --out rows.csv\n  \
+    laprox bounds D --retained retained"
 )]
 pub struct Bounds {
     /// The dump's folder; by default the dump of SmolLM2-135M that comes with laprox.
@@ -251,11 +259,15 @@ pub struct Bounds {
     #[arg(long, value_name = "DIR", conflicts_with = "dump")]
     pub data_dir: Option<PathBuf>,
     /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
-    #[arg(long = "budget", value_delimiter = ',', required = true, value_name = "B,..")]
+    #[arg(long = "budget", value_delimiter = ',', value_name = "B,..")]
+    #[arg(required_unless_present = "retained", conflicts_with = "retained")]
     pub budgets: Vec<Budget>,
     /// The policy that evicts, NAME[:key=value,..].
     #[arg(long, value_name = "P", default_value = "laprox")]
     pub policy: Policy,
+    /// Scores or a set that were made elsewhere.
+    #[command(flatten)]
+    pub given: GivenOne,
     /// The limit of an oracle's search.
     #[command(flatten)]
     pub search: SearchLimit,
@@ -270,7 +282,8 @@ pub struct Bounds {
 /// Arguments of `laprox oracle`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  laprox oracle --budget 5%,20%\n  laprox oracle D --budget 10% \
-    --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n\nCtrl-C ends the search with the \
+    --oracle certified:allocation=layer,nodes=256 --policy laprox --policy snapkv\n  laprox oracle D --budget 10% \
+    --scores mine.npy:allocation=model --retained theirs\n\nCtrl-C ends the search with the \
     bound proven by then, and leaves out the samples and budgets after it.")]
 pub struct OracleArguments {
     /// The dump's folder; by default the dump of SmolLM2-135M that comes with laprox.
@@ -289,6 +302,9 @@ pub struct OracleArguments {
     /// allocation=layer, so have they.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
+    /// Scores and sets that were made elsewhere. A set is compared at the budget that it holds, and refused if that is none.
+    #[command(flatten)]
+    pub given: GivenMany,
     /// The limit of an oracle's search.
     #[command(flatten)]
     pub search: SearchLimit,
@@ -308,7 +324,7 @@ fn oracle_policy(text: &str) -> Result<Policy, laprox_reference::Error> {
 #[command(
     after_help = "Examples:\n  laprox ablate\n  laprox ablate D --policy laprox --policy snapkv:pool=none \
     --allocation head,model --budget 5%,128\n  laprox ablate D --out rows.csv\n  laprox ablate D E --config pooling.toml \
-    --results R --jobs 2"
+    --results R --jobs 2\n  laprox ablate D --policy laprox --scores mine.npy --retained theirs --budget 5%"
 )]
 pub struct Ablate {
     /// Dumps; by default the dump of SmolLM2-135M that comes with laprox.
@@ -322,6 +338,9 @@ pub struct Ablate {
     /// Policies in place of the configured ones; repeat the option for more.
     #[arg(long = "policy", value_name = "P")]
     pub policies: Vec<Policy>,
+    /// Scores and sets that were made elsewhere.
+    #[command(flatten)]
+    pub given: GivenMany,
     /// Allocations in place of the configured ones.
     #[arg(long = "allocation", value_delimiter = ',', value_name = "A,..")]
     pub allocations: Vec<String>,

@@ -15,6 +15,7 @@
 //! | [`model`] | a GGUF file on the CPU: tokenizer, forward pass, KV cache, capture of a dump |
 //! | [`tasks`], [`metrics`] | questions about long texts, and the scores of their answers |
 //! | [`backend`], [`sample`], [`streamed`] | the path of `--path`, one sample of a dump, its layers one at a time |
+//! | [`given`], [`eviction`] | scores and sets that were made elsewhere, the retained sets of a sample |
 //! | [`eval`] | the pipeline on a model's cache, and the answers from the evicted cache |
 //! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
 //! | [`rows`] | a row type per results file |
@@ -35,7 +36,9 @@ pub mod commands;
 pub mod data;
 pub mod digest;
 pub mod eval;
+pub mod eviction;
 pub mod exit;
+pub mod given;
 pub mod group;
 pub mod input;
 pub mod interrupt;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use laprox_fixtures::staging::Staging;
 
 use crate::cli::Command;
+use crate::given::Given;
 use crate::printed::{Printed, config_beside};
 use crate::tables::runs::Runs;
 
@@ -42,12 +43,19 @@ fn paths(command: &Command) -> Result<Paths<'_>> {
             (all(capture.texts.iter().chain([&capture.model])), vec![capture.out.clone()], None)
         }
         Command::Score(score) => (all([&score.dump]), vec![score.out.clone()], None),
-        Command::Evict(evict) => (all([&evict.dump]), all(&evict.out), None),
-        Command::Bounds(bounds) => (all(&bounds.dump), printed(&bounds.printed), None),
-        Command::Oracle(oracle) => (all(&oracle.dump), printed(&oracle.printed), None),
+        Command::Evict(evict) => {
+            (all(paths_of(evict.given.inputs()).chain([&evict.dump])), all(&evict.out), None)
+        }
+        Command::Bounds(bounds) => {
+            (all(paths_of(bounds.given.inputs()).chain(&bounds.dump)), printed(&bounds.printed), None)
+        }
+        Command::Oracle(oracle) => {
+            (all(paths_of(oracle.given.inputs()).chain(&oracle.dump)), printed(&oracle.printed), None)
+        }
         Command::Ablate(ablate) => {
             let outputs = printed(&ablate.printed).into_iter().chain(ablate.results.clone());
-            (all(ablate.dumps.iter().chain(&ablate.config)), outputs.collect(), ablate.results.as_deref())
+            let inputs = ablate.dumps.iter().chain(&ablate.config).chain(paths_of(ablate.given.inputs()));
+            (all(inputs), outputs.collect(), ablate.results.as_deref())
         }
         Command::Eval(eval) => {
             let inputs = eval.texts.iter().chain([&eval.model]).chain(&eval.haystack).chain(&eval.data);
@@ -70,6 +78,10 @@ fn paths(command: &Command) -> Result<Paths<'_>> {
 
 fn all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().cloned().collect()
+}
+
+fn paths_of<'a>(inputs: impl Iterator<Item = &'a Given>) -> impl Iterator<Item = &'a PathBuf> {
+    inputs.map(Given::path)
 }
 
 fn printed(printed: &Printed) -> Vec<PathBuf> {

@@ -5,6 +5,7 @@ use laprox_fixtures::Dump;
 use serde::Serialize;
 
 use crate::cli::Common;
+use crate::given::GivenSource;
 use crate::model::Model;
 
 /// The run that made a result. Holds nothing that two runs over the same input could differ in.
@@ -21,6 +22,9 @@ pub struct Provenance {
     /// The dumps that were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dumps: Vec<DumpSource>,
+    /// The scores and sets that were made elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<GivenSource>,
     /// The model that was run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSource>,
@@ -64,6 +68,12 @@ impl Provenance {
         Self { dumps: vec![DumpSource { model, sha256 }], ..Self::bare(common, path) }
     }
 
+    /// The same run, with scores and sets that were made elsewhere.
+    #[must_use]
+    pub fn with(self, given: Vec<GivenSource>) -> Self {
+        Self { given, ..self }
+    }
+
     /// The run of a model.
     #[must_use]
     pub fn of_model(common: &Common, path: &'static str, model: &Model) -> Self {
@@ -78,6 +88,7 @@ impl Provenance {
             path,
             seed: common.seed,
             dumps: Vec::new(),
+            given: Vec::new(),
             model: None,
         }
     }

@@ -3,6 +3,7 @@
 use laprox_fixtures::Dump;
 use laprox_reference::Backend;
 
+use crate::given::Given;
 use crate::progress::Progress;
 use crate::seed::seed_of;
 use crate::streamed::Streamed;
@@ -16,6 +17,8 @@ pub struct Sample<'a> {
     pub index: usize,
     /// The path.
     pub backend: &'a dyn Backend,
+    /// Scores and sets of it that were made elsewhere.
+    pub given: &'a [Given],
 }
 
 impl<'a> Sample<'a> {

@@ -6,9 +6,12 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::DumpLayer;
-use laprox_reference::{Error, LayerOrdinal, LayerShape, Layers, PreparedLayer, Score, Tasks};
+use laprox_reference::{
+    Error, HeadScores, LayerOrdinal, LayerShape, Layers, Policy, PreparedLayer, RetainedSet, Score, Tasks,
+};
 use rayon::prelude::*;
 
+use crate::given;
 use crate::progress::Progress;
 use crate::sample::Sample;
 use crate::threads::Threads;
@@ -112,6 +115,14 @@ impl Layers for Streamed<'_> {
         // The first error, whichever thread met it.
         let results: Vec<Result<T>> = (0..self.shapes.len()).into_par_iter().map(visit).collect();
         results.into_iter().collect()
+    }
+
+    fn given_scores(&self, policy: &Policy) -> Result<Vec<HeadScores>> {
+        given::scores(&self.sample, policy)
+    }
+
+    fn given_set(&self, policy: &Policy) -> Result<RetainedSet> {
+        given::set(&self.sample, policy)
     }
 }
 

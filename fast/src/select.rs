@@ -38,7 +38,7 @@ pub(crate) fn cut(
     window_len: usize,
 ) -> Result<RetainedSet, Error> {
     let options = policy.options();
-    let ranks_once = policy.score().is_some_and(|score| !score.ranks_twice());
+    let ranks_once = policy.source().is_some_and(|source| !source.ranks_twice());
     let Division::Cut { over, normalised } = options.allocation.entry().division else {
         return laprox_reference::cut(policy, scores, per_head, window_len);
     };

@@ -25,7 +25,7 @@ pub fn cut(
     window_len: usize,
 ) -> Result<RetainedSet> {
     let reason = match policy.rule() {
-        Rule::Score(_) => {
+        Rule::Score(_) | Rule::GivenScores => {
             let quotas = quotas(scores, policy.options(), per_head)?;
             return select(scores, &quotas, policy.options().sinks, window_len);
         }
@@ -34,6 +34,7 @@ pub fn cut(
             return RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len);
         }
         Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
+        Rule::GivenSet => "it keeps a given set, which does not follow from scores",
         Rule::Unavailable(missing) => missing,
     };
     Err(policy.refused(reason))

@@ -1,11 +1,14 @@
-//! The source of a pipeline's layers. [`InMemory`] holds them all; other implementations stream them, one at a time.
+//! The source of a pipeline's layers, and of scores and sets that were made for them elsewhere. [`InMemory`] holds them all; other implementations stream them, one at a time.
 
 use std::sync::OnceLock;
 
 use crate::backend::{Backend, PreparedLayer};
 use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::problem::LayerProblem;
+use crate::retained::RetainedSet;
 use crate::score::Score;
+use crate::scores::HeadScores;
 use crate::shape::{LayerOrdinal, LayerShape};
 use crate::tasks::{self, Tasks};
 
@@ -35,6 +38,22 @@ pub trait Layers: Tasks {
         &self,
         visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T> + Sync,
     ) -> Result<Vec<T>, Self::Error>;
+
+    /// Scores of every layer that were made elsewhere, by the name of a policy.
+    ///
+    /// # Errors
+    /// When there are none, or they cannot be read.
+    fn given_scores(&self, policy: &Policy) -> Result<Vec<HeadScores>, Self::Error> {
+        Err(policy.refused("no scores of this name came with the layers").into())
+    }
+
+    /// A set that was made elsewhere, by the name of a policy.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    fn given_set(&self, policy: &Policy) -> Result<RetainedSet, Self::Error> {
+        Err(policy.refused("no set of this name came with the layers").into())
+    }
 }
 
 /// Layers that are in memory together, prepared at the first visit.

@@ -85,7 +85,7 @@ pub use output_error::{Form, ObjectiveError, OutputError, OutputErrors};
 pub use parameter::{Parameter, Parameters};
 pub use pipeline::{Searched, Searching};
 pub use policies::POLICIES;
-pub use policy::{Oracle, Policy, PolicyEntry, Rule};
+pub use policy::{Oracle, Policy, PolicyEntry, Rule, Source};
 pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
 pub use quantity::{Size, Tensor};

@@ -3,17 +3,17 @@
 //! Every command goes through [`evict`], [`search`] and [`evaluate`]. A [`Backend`] computes the stages, and [`Layers`]
 //! provides the layers.
 
-use crate::backend::{Backend, PackedRows};
+use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::Layers;
 use crate::oracle::Rows;
 use crate::output_error::{ObjectiveError, OutputErrors};
-use crate::policy::{Policy, Rule};
+use crate::policy::{Policy, Rule, Source};
 use crate::retained::RetainedSet;
 use crate::score::Score;
-use crate::scored::Scored;
-use crate::scores::ModelScores;
+use crate::scored::{LayerScores, Scored};
+use crate::scores::{HeadScores, ModelScores};
 pub use crate::search::{Found, Searched, Searching, Watch, search, search_together};
 use crate::statistic::Statistic;
 use crate::tasks;
@@ -33,16 +33,16 @@ pub fn evict<L: Layers>(
     let shape = layers.shapes()[0];
     let mut asked: Vec<Asked> = Vec::new();
     for policy in policies {
-        if let Some(score) = checked_score(policy, shape.window_len)? {
-            Asked::add(&mut asked, score, policy, shape.window_len);
+        if let Some(source) = checked_source(policy, shape.window_len)? {
+            Asked::add(&mut asked, source, policy, shape.window_len)?;
         }
     }
     let scored = scored(layers, &asked)?;
     let retain = |index: usize| -> Result<RetainedSet, L::Error> {
         let (policy, per_head) = (&policies[index / per_heads.len()], per_heads[index % per_heads.len()]);
-        match (policy.score(), policy.rule()) {
-            (Some(score), _) => {
-                let place = asked.iter().position(|asked| asked.score == score);
+        match (policy.source(), policy.rule()) {
+            (Some(source), _) => {
+                let place = asked.iter().position(|asked| asked.source == source);
                 Ok(backend.cut(policy, &scored[place.expect("every score was asked for")], per_head)?)
             }
             (None, Rule::Oracle(_)) => {
@@ -50,6 +50,7 @@ pub fn evict<L: Layers>(
                 (searching.found)(policy, &searched);
                 Ok(searched.retained)
             }
+            (None, Rule::GivenSet) => layers.given_set(policy),
             (None, _) => {
                 let layers = layers.shapes().len();
                 Ok(RetainedSet::everything(layers, shape.kv_heads, shape.context_len)?)
@@ -65,8 +66,10 @@ pub fn evict<L: Layers>(
 /// # Errors
 /// [`crate::Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
-    let Some(score) = checked_score(policy, layers.shapes()[0].window_len)? else {
-        return Err(policy.refused("it does not rank, so it has no scores").into());
+    let score = match checked_source(policy, layers.shapes()[0].window_len)? {
+        Some(Source::Computed(score)) => score,
+        Some(Source::Given(source)) => return Ok(ModelScores::new(given(layers, &source)?)?),
+        None => return Err(policy.refused("it does not rank, so it has no scores").into()),
     };
     if score.ranks_twice() {
         let reason = "a second score fills part of each share, so one array does not hold its scores";
@@ -121,23 +124,23 @@ pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<Pac
     Ok(packed.into_iter().collect())
 }
 
-/// The score of a policy that ranks.
+/// The source of the scores of a policy that ranks.
 ///
 /// # Errors
 /// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
 /// needs tensors that no dump holds.
-fn checked_score(policy: &Policy, window_len: usize) -> Result<Option<Score>> {
+fn checked_source(policy: &Policy, window_len: usize) -> Result<Option<Source>> {
     policy.check()?;
     policy.queries_read(window_len)?;
     match policy.rule() {
         Rule::Unavailable(missing) => Err(policy.refused(missing)),
-        _ => Ok(policy.score()),
+        _ => Ok(policy.source()),
     }
 }
 
-/// A score, and the statistics that the allocations of the policies with this score want.
+/// A source of scores, and the statistics that the allocations of its policies want.
 struct Asked {
-    score: Score,
+    source: Source,
     wants: Vec<Wanted>,
 }
 
@@ -151,42 +154,73 @@ fn add_wanted(wants: &mut Vec<Wanted>, wanted: Wanted) {
 }
 
 impl Asked {
-    /// Asks for a policy's score and statistics, if no earlier policy has.
-    fn add(asked: &mut Vec<Self>, score: Score, policy: &Policy, window_len: usize) {
-        let place = asked.iter().position(|asked| asked.score == score).unwrap_or_else(|| {
-            asked.push(Self { score, wants: Vec::new() });
+    /// Asks for a policy's scores and statistics, if no earlier policy has.
+    fn add(asked: &mut Vec<Self>, source: Source, policy: &Policy, window_len: usize) -> Result<()> {
+        let place = asked.iter().position(|asked| asked.source == source).unwrap_or_else(|| {
+            asked.push(Self { source, wants: Vec::new() });
             asked.len() - 1
         });
         for statistic in policy.wants() {
-            add_wanted(&mut asked[place].wants, (statistic, score.queries_read(window_len)));
+            add_wanted(&mut asked[place].wants, (statistic, policy.queries_read(window_len)?));
+        }
+        Ok(())
+    }
+
+    /// The score, if a path computes it.
+    fn score(&self) -> Option<Score> {
+        match self.source {
+            Source::Computed(score) => Some(score),
+            Source::Given(_) => None,
         }
     }
 }
 
 /// Every score over all layers, each with its statistics. A statistic that several scores want is computed once per layer.
+/// No layer is visited for given scores alone.
 fn scored<L: Layers>(layers: &L, asked: &[Asked]) -> Result<Vec<Scored>, L::Error> {
-    if asked.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut distinct = Vec::new();
     asked.iter().flat_map(|asked| &asked.wants).for_each(|&wanted| add_wanted(&mut distinct, wanted));
-    let list: Vec<Score> = asked.iter().map(|asked| asked.score).collect();
-    let by_layer = layers.each(&list, |_, layer| {
+    let list: Vec<Score> = asked.iter().filter_map(Asked::score).collect();
+    let visit = |_, layer: &dyn PreparedLayer| {
         let scores = tasks::all(layers, list.len(), |index| layer.score(&list[index]))?;
         let statistics = distinct.iter().map(|&(which, queries)| layer.statistic(which, queries));
         Ok((scores, statistics.collect::<Result<Vec<_>, _>>()?))
-    })?;
+    };
+    let none_computed = list.is_empty() && distinct.is_empty();
+    let by_layer = if none_computed { Vec::new() } else { layers.each(&list, visit)? };
     let (scores, statistics): (Vec<_>, Vec<_>) = by_layer.into_iter().unzip();
     let mut scores: Vec<_> = scores.into_iter().map(Vec::into_iter).collect();
     let window_len = layers.shapes()[0].window_len;
-    let join = |asked: &Asked| {
+    let join = |asked: &Asked| -> Result<Scored, L::Error> {
         let of = |wanted: &Wanted| {
             let place = distinct.iter().position(|distinct| distinct == wanted);
             let place = place.expect("every statistic was asked for");
             (wanted.0, statistics.iter().map(|of_layer| of_layer[place]).collect())
         };
-        let of_layers = scores.iter_mut().filter_map(Iterator::next).collect();
-        Scored::new(of_layers, asked.wants.iter().map(of).collect(), window_len)
+        let of_layers = match &asked.source {
+            Source::Computed(_) => scores.iter_mut().filter_map(Iterator::next).collect(),
+            Source::Given(policy) => given(layers, policy)?.into_iter().map(LayerScores::Host).collect(),
+        };
+        Ok(Scored::new(of_layers, asked.wants.iter().map(of).collect(), window_len)?)
     };
-    Ok(asked.iter().map(join).collect::<Result<_, _>>()?)
+    asked.iter().map(join).collect()
+}
+
+/// The given scores of every layer, pooled.
+fn given<L: Layers>(layers: &L, policy: &Policy) -> Result<Vec<HeadScores>, L::Error> {
+    let scores = layers.given_scores(policy)?;
+    let found: Vec<_> = scores.iter().map(HeadScores::sizes).collect();
+    let expected: Vec<_> =
+        layers.shapes().iter().map(|shape| (shape.kv_heads, shape.candidate_len())).collect();
+    if found != expected {
+        let sizes = "(KV heads, candidates) of each layer";
+        return Err(Error::shape(
+            "given scores",
+            format_args!("{sizes} {expected:?}"),
+            format_args!("{found:?}"),
+        )
+        .into());
+    }
+    let pool = policy.options().pool;
+    Ok(scores.iter().map(|layer| layer.pooled(pool)).collect::<Result<_>>()?)
 }

@@ -28,6 +28,10 @@ pub enum Oracle {
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(&'static ScoreEntry),
+    /// Ranks them by scores that were made elsewhere and come with the layers.
+    GivenScores,
+    /// Keeps a set that was made elsewhere and comes with the layers, at any budget.
+    GivenSet,
     /// Keeps everything at any budget.
     Everything,
     /// Searches for the best set.
@@ -40,7 +44,24 @@ impl Rule {
     /// Whether the policy keeps candidates by their scores.
     #[must_use]
     pub fn ranks(&self) -> bool {
-        matches!(self, Self::Score(_))
+        matches!(self, Self::Score(_) | Self::GivenScores)
+    }
+}
+
+/// Where scores come from. Equal sources give every candidate the same number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// A path computes them.
+    Computed(Score),
+    /// They were made elsewhere. The policy has the name under which they come with the layers, and their pooling.
+    Given(Policy),
+}
+
+impl Source {
+    /// Whether a second score fills the rest of a share.
+    #[must_use]
+    pub fn ranks_twice(&self) -> bool {
+        matches!(self, Self::Computed(score) if score.ranks_twice())
     }
 }
 
@@ -132,12 +153,21 @@ impl Policy {
         self
     }
 
-    /// The score that the policy ranks by, if it ranks.
+    /// The score that a path computes for the policy, if it ranks by one.
     #[must_use]
     pub fn score(&self) -> Option<Score> {
         match self.rule() {
             Rule::Score(entry) => Some(Score::new(entry, &self.options)),
-            Rule::Everything | Rule::Oracle(_) | Rule::Unavailable(_) => None,
+            _ => None,
+        }
+    }
+
+    /// Where the policy's scores come from, if it ranks.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        match self.rule() {
+            Rule::GivenScores => Some(Source::Given(Self { options: self.options.of_score(), ..*self })),
+            _ => self.score().map(Source::Computed),
         }
     }
 

@@ -44,6 +44,43 @@ impl RetainedSet {
         Ok(Self { kv_heads, context_len, offsets, positions })
     }
 
+    /// Takes the set as it is stored: [`RetainedSet::offsets`] and [`RetainedSet::positions`], the window among them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the offsets do not divide the positions into `layers` layers of `kv_heads` KV heads, or a KV
+    /// head's positions are not strictly ascending, not below `context_len`, or without the window.
+    pub fn from_stored(
+        (layers, kv_heads): (usize, usize),
+        context_len: usize,
+        window_len: usize,
+        offsets: &[u64],
+        positions: &[u32],
+    ) -> Result<Self> {
+        let window = window_positions(context_len, window_len)?;
+        if offsets.len() != layers * kv_heads + 1 {
+            let expected = format_args!("{layers} * {kv_heads} + 1");
+            return Err(Error::shape("offsets of a retained set", expected, offsets.len()));
+        }
+        let total = positions.len() as u64;
+        let ascending = offsets.windows(2).all(|ends| ends[0] <= ends[1]);
+        if offsets[0] != 0 || !ascending || offsets.last() != Some(&total) {
+            let expected = format_args!("numbers that ascend from 0 to {total}");
+            let found = offsets.windows(2).find(|ends| ends[0] > ends[1]).unwrap_or(offsets);
+            let found = format_args!("{} and {}", found[0], found[found.len() - 1]);
+            return Err(Error::shape("offsets of a retained set", expected, found));
+        }
+        let heads = offsets.windows(2).enumerate().map(|(head, ends)| {
+            let own = &positions[ends[0] as usize..ends[1] as usize];
+            stored_candidates(own, &window).map_err(|(expected, found)| {
+                let (layer, head) = (head / kv_heads + 1, head % kv_heads);
+                let expected = format_args!("{expected} in KV head {head} of layer {layer} of {layers}");
+                Error::shape("retained set", expected, found)
+            })
+        });
+        let heads = heads.collect::<Result<Vec<_>>>()?;
+        Self::from_candidates(kv_heads, context_len, window_len, &heads)
+    }
+
     /// Keeps every position of `layers` layers.
     ///
     /// # Errors
@@ -152,6 +189,22 @@ fn window_positions(context_len: usize, window_len: usize) -> Result<Range<u32>>
             Err(Error::shape("window", expected, window_len))
         }
     }
+}
+
+/// The candidates among the stored positions of one KV head; otherwise the rule that they break, and how.
+fn stored_candidates(positions: &[u32], window: &Range<u32>) -> Result<Vec<u32>, (String, String)> {
+    if let Some(pair) = positions.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(("strictly ascending positions".into(), format!("{} after {}", pair[1], pair[0])));
+    }
+    if let Some(last) = positions.last().filter(|&&last| last >= window.end) {
+        return Err((format!("positions below {}", window.end), last.to_string()));
+    }
+    let (candidates, own) = positions.split_at(positions.partition_point(|&one| one < window.start));
+    if own.len() < window.len() {
+        let expected = format!("the window from {} to {}", window.start, window.end - 1);
+        return Err((expected, format!("{} of its {} positions", own.len(), window.len())));
+    }
+    Ok(candidates.to_vec())
 }
 
 fn check_candidates(candidates: &[u32], end: u32) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result, finite};
+use crate::pool::{Pool, PoolStage};
 use crate::shape::{KvHead, LayerIndex, Position};
 use crate::statistic::Statistic;
 
@@ -161,7 +162,7 @@ impl HeadScores {
     }
 
     /// The number of KV heads, and of the candidates of each.
-    fn sizes(&self) -> (usize, usize) {
+    pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.heads.len(), self.candidate_len)
     }
 
@@ -173,6 +174,11 @@ impl HeadScores {
     /// All scores, KV head by KV head.
     pub fn values(&self) -> impl Iterator<Item = f64> {
         self.heads().flatten().copied()
+    }
+
+    /// The scores pooled over neighbouring candidates.
+    pub(crate) fn pooled(&self, pool: Pool) -> Result<Self> {
+        Self::new(self.layer, self.heads().map(|head| pool.at(PoolStage::Score, head.to_vec())).collect())
     }
 
     /// The scores over `normaliser`; a zero score stays zero for any normaliser.

@@ -9,6 +9,7 @@ use laprox_reference::{Backend, Searching};
 
 use super::comparison::Comparison;
 use super::unit::{self, Unit};
+use crate::given::Given;
 use crate::journal::Journal;
 use crate::progress::Progress;
 use crate::rows::AblationRow;
@@ -26,8 +27,14 @@ pub struct Results<'a> {
 impl<'a> Results<'a> {
     /// Divides the work.
     #[must_use]
-    pub fn new(comparison: &'a Comparison, dumps: &'a [Dump], backend: &'a dyn Backend, seed: u64) -> Self {
-        let samples = unit::samples(dumps, comparison, backend);
+    pub fn new(
+        comparison: &'a Comparison,
+        dumps: &'a [Dump],
+        backend: &'a dyn Backend,
+        given: &'a [Given],
+        seed: u64,
+    ) -> Self {
+        let samples = unit::samples(dumps, comparison, backend, given);
         let groups = unit::groups(&comparison.policies);
         Self { comparison, samples, groups, seed, searching: Searching::FREE }
     }
@@ -36,6 +43,12 @@ impl<'a> Results<'a> {
     #[must_use]
     pub fn searching(self, searching: Searching<'static>) -> Self {
         Self { searching, ..self }
+    }
+
+    /// The samples that are compared on.
+    #[must_use]
+    pub fn samples(&self) -> &[Sample<'a>] {
+        &self.samples
     }
 
     /// The budgets that do not exceed a sample's window, in words; one line per sample that lacks some.

@@ -5,6 +5,8 @@ use laprox_fixtures::Dump;
 use laprox_reference::{Backend, Policy, Searching, pipeline};
 
 use super::comparison::Comparison;
+use crate::eviction::{evictions, is_set};
+use crate::given::Given;
 use crate::progress::Progress;
 use crate::rows::{AblationRow, of_eviction};
 use crate::sample::Sample;
@@ -31,19 +33,27 @@ impl Unit {
 
 /// The samples of all dumps that are compared on, in order.
 #[must_use]
-pub fn samples<'a>(dumps: &'a [Dump], comparison: &Comparison, backend: &'a dyn Backend) -> Vec<Sample<'a>> {
+pub fn samples<'a>(
+    dumps: &'a [Dump],
+    comparison: &Comparison,
+    backend: &'a dyn Backend,
+    given: &'a [Given],
+) -> Vec<Sample<'a>> {
     let of_dump = |dump: &'a Dump| {
-        comparison.samples_of(dump).into_iter().map(move |index| Sample { dump, index, backend })
+        comparison.samples_of(dump).into_iter().map(move |index| Sample { dump, index, backend, given })
     };
     dumps.iter().flat_map(of_dump).collect()
 }
 
-/// The policies in groups of a few, those that score alike in one: indices into the comparison's list.
+/// The policies in groups of a few, those that score alike in one: indices into the comparison's list. Given sets, which have
+/// rows at no budget but their own, are a group by themselves.
 #[must_use]
 pub fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
     let mut families: Vec<Vec<usize>> = Vec::new();
-    for (index, policy) in policies.iter().enumerate() {
-        match families.iter_mut().find(|family| policies[family[0]].score() == policy.score()) {
+    let (sets, ranked): (Vec<_>, Vec<_>) =
+        policies.iter().enumerate().partition(|(_, policy)| is_set(policy));
+    for (index, policy) in ranked {
+        match families.iter_mut().find(|family| policies[family[0]].source() == policy.source()) {
             Some(family) => family.push(index),
             None => families.push(vec![index]),
         }
@@ -55,6 +65,8 @@ pub fn groups(policies: &[Policy]) -> Vec<Vec<usize>> {
             None => groups.push(family),
         }
     }
+    let sets: Vec<usize> = sets.into_iter().map(|(index, _)| index).collect();
+    groups.extend((!sets.is_empty()).then_some(sets));
     groups
 }
 
@@ -71,14 +83,12 @@ pub fn rows(
     progress: &Progress,
 ) -> Result<Vec<AblationRow>> {
     let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
-    let seeded: Vec<Policy> = policies.iter().map(|policy| policy.reseeded(sample.seed(seed))).collect();
-    let budgets = comparison.budgets_of(sample);
-    let per_heads: Vec<_> = budgets.iter().map(|(_, per_head)| *per_head).collect();
     let layers = sample.layers(progress);
-    let sets = pipeline::evict(sample.backend, &layers, &seeded, &per_heads, searching)?.concat();
+    let evictions = evictions(sample, &layers, &policies, &comparison.budgets_of(sample), seed, searching)?;
+    let named = evictions.iter().map(|one| (one.policy, (one.budget, one.per_head))).collect::<Vec<_>>();
+    let sets: Vec<_> = evictions.into_iter().map(|eviction| eviction.retained).collect();
     let errors = pipeline::evaluate(&layers, &sets)?;
-    let settings = policies.iter().flat_map(|policy| budgets.iter().map(move |&budget| (policy, budget)));
-    let rows = settings.zip(&errors);
-    let rows = rows.flat_map(|((policy, budget), errors)| of_eviction(sample, policy, budget, errors));
+    let rows = named.iter().zip(&errors);
+    let rows = rows.flat_map(|((policy, budget), errors)| of_eviction(sample, policy, *budget, errors));
     Ok(rows.filter(|row| comparison.per_layer || row.layer.is_none()).collect())
 }

@@ -14,6 +14,7 @@ use crate::ablation::{Comparison, Results, Statistic, summarise, text};
 use crate::backend;
 use crate::cli::{Ablate, Common};
 use crate::data::{self, DataFolder};
+use crate::given::{self, Given};
 use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
 use crate::output::Sink;
@@ -37,6 +38,7 @@ struct Document {
 /// Compares policies x options x budgets over the samples of dumps.
 pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
+    let given = arguments.given.distinct()?;
     let comparison = Comparison::resolve(&config(arguments)?)?;
     let backend = backend::open(common.path)?;
     let default = arguments
@@ -55,8 +57,10 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
         backend: backend.as_ref(),
         common,
         jobs: arguments.jobs,
+        given: &given,
         searching: arguments.search.searching(),
     };
+    given::check(run.given, run.results().samples())?;
     if let Some(path) = &arguments.results {
         return run.in_folder(path);
     }
@@ -88,6 +92,9 @@ fn config(arguments: &Ablate) -> Result<Config> {
         config.also.clear();
         config.baseline = None;
     }
+    // Scores are crossed with the axes as a policy's are. A set has no options.
+    config.policies.extend(arguments.given.scores.iter().map(Given::policy));
+    config.also.extend(arguments.given.retained.iter().map(Given::policy));
     if !arguments.allocations.is_empty() {
         let values = arguments.allocations.iter().cloned().map(Value::String).collect();
         config.axes.insert("allocation".into(), values);
@@ -105,6 +112,7 @@ struct Run<'a> {
     backend: &'a dyn Backend,
     common: &'a Common,
     jobs: u16,
+    given: &'a [Given],
     searching: Searching<'static>,
 }
 
@@ -126,11 +134,14 @@ impl Run<'_> {
     }
 
     fn results(&self) -> Results<'_> {
-        Results::new(self.comparison, self.dumps, self.backend, self.common.seed).searching(self.searching)
+        Results::new(self.comparison, self.dumps, self.backend, self.given, self.common.seed)
+            .searching(self.searching)
     }
 
     fn provenance(&self) -> Result<Provenance> {
-        Provenance::new(self.common, self.backend.name(), &self.dumps.iter().collect::<Vec<_>>())
+        let dumps: Vec<&Dump> = self.dumps.iter().collect();
+        let provenance = Provenance::new(self.common, self.backend.name(), &dumps)?;
+        Ok(provenance.with(given::sources(self.given, self.results().samples())?))
     }
 
     /// Computes the units that the journal lacks, and puts the results together.

@@ -4,9 +4,7 @@ use anyhow::Result;
 use laprox_fixtures::Dump;
 use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
 use laprox_reference::layer::Layer;
-use laprox_reference::{
-    Budget, CandidatesPerHead, EntriesPerHead, Error, LayerOrdinal, Layers, Policy, RetainedSet, pipeline,
-};
+use laprox_reference::{Budget, Error, LayerOrdinal, Layers, Policy};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -14,7 +12,9 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Bounds, Common};
 use crate::data::{self, DataFolder};
+use crate::eviction::{Eviction, evictions};
 use crate::exit::ClaimFails;
+use crate::given::{self, Given};
 use crate::group::{grouped, require_distinct};
 use crate::progress::Progress;
 use crate::provenance::Provenance;
@@ -55,18 +55,25 @@ pub fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()
     let passes = dump.manifest().samples.len() * dump.manifest().layers.len();
     let progress = Progress::new("checking", 2 * passes as u64);
 
+    let given: Vec<Given> = arguments.given.inputs().cloned().collect();
+    let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
+    let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
+    given::check(&given, &samples)?;
+    let policy = given.first().map_or(arguments.policy, Given::policy);
+
     let mut checked = Vec::new();
-    for index in 0..dump.manifest().samples.len() {
-        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
-        checked.extend(Evictions::new(sample, arguments, common.seed, &progress)?.rows(checks, &progress)?);
+    for &sample in &samples {
+        let evictions = Evictions::new(sample, policy, arguments, common.seed, &progress)?;
+        checked.extend(evictions.rows(checks, &progress)?);
     }
     drop(progress);
-    let provenance = Provenance::new(common, backend.name(), &[&dump])?;
+    let provenance =
+        Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &samples)?);
     let (rows, strains) = checked.into_iter().unzip();
     let results = Results {
         provenance,
         trials: arguments.trials,
-        policy: arguments.policy,
+        policy,
         budgets: arguments.budgets.clone(),
         rows,
         strains,
@@ -97,31 +104,26 @@ fn verdict(rows: &[BoundRow]) -> Result<()> {
 /// The sets that a policy retains of one sample, one per budget.
 struct Evictions<'a> {
     sample: Sample<'a>,
-    policy: Policy,
     draws: Draws,
-    sets: Vec<(Budget, EntriesPerHead, RetainedSet)>,
+    sets: Vec<Eviction>,
 }
 
 impl<'a> Evictions<'a> {
-    fn new(sample: Sample<'a>, arguments: &Bounds, seed: u64, progress: &Progress) -> Result<Self> {
-        let (context_len, window_len) = (sample.context_len(), sample.window_len());
-        let seed = sample.seed(seed);
-        let resolve = |budget: &Budget| budget.candidates_per_head(context_len, window_len);
-        let per_heads = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let policy = arguments.policy.reseeded(seed);
-        let layers = sample.layers(progress);
-        let searching = arguments.search.searching();
-        let retained = pipeline::evict(sample.backend, &layers, &[policy], &per_heads, &searching)?;
-        let budgets = arguments.budgets.iter().zip(per_heads);
-        let set = |((&budget, per_head), retained): ((&Budget, CandidatesPerHead), RetainedSet)| {
-            (budget, per_head.with_window(window_len), retained)
+    fn new(
+        sample: Sample<'a>,
+        policy: Policy,
+        arguments: &Bounds,
+        seed: u64,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let resolve = |&budget: &Budget| -> Result<_> {
+            Ok((budget, budget.candidates_per_head(sample.context_len(), sample.window_len())?))
         };
-        Ok(Self {
-            sample,
-            policy: arguments.policy,
-            draws: Draws { seed, trials: arguments.trials as usize },
-            sets: budgets.zip(retained.concat()).map(set).collect(),
-        })
+        let budgets = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>>>()?;
+        let (layers, searching) = (sample.layers(progress), arguments.search.searching());
+        let sets = evictions(&sample, &layers, &[policy], &budgets, seed, &searching)?;
+        let draws = Draws { seed: sample.seed(seed), trials: arguments.trials as usize };
+        Ok(Self { sample, draws, sets })
     }
 
     /// Budget by budget, layer by layer within it, each row with its strain; one layer is in memory at a time.
@@ -145,9 +147,7 @@ impl<'a> Evictions<'a> {
         checks: &[Check],
     ) -> Result<Vec<(usize, Bound)>, Error> {
         let pairs = LayerPairs::new(layer)?;
-        let case = |(_, _, set): &(Budget, EntriesPerHead, RetainedSet)| {
-            Case::new(&pairs, set.layer(ordinal), self.draws)
-        };
+        let case = |set: &Eviction| Case::new(&pairs, set.retained.layer(ordinal), self.draws);
         let cases = self.sets.par_iter().map(case).collect::<Result<Vec<_>, _>>()?;
         let tasks: Vec<_> = cases
             .iter()
@@ -162,7 +162,7 @@ impl<'a> Evictions<'a> {
     }
 
     fn row(&self, set: usize, layer: usize, bound: &Bound) -> BoundRow {
-        let (budget, entries_per_head, _) = &self.sets[set];
+        let Eviction { policy, budget, per_head, .. } = &self.sets[set];
         let (rounding, p_value, p_bound, resolution) = match bound.evidence {
             Evidence::AtMost { rounding } | Evidence::Equal { rounding, .. } => {
                 (Some(rounding), None, None, None)
@@ -174,9 +174,9 @@ impl<'a> Evictions<'a> {
         BoundRow {
             model: self.sample.dump.manifest().model.name.clone(),
             sample: self.sample.name().to_owned(),
-            policy: (&self.policy).into(),
+            policy: policy.into(),
             budget: *budget,
-            entries_per_head: entries_per_head.0,
+            entries_per_head: per_head.with_window(self.sample.window_len()).0,
             layer,
             bound: bound.id.into(),
             statement: bound.statement.into(),

@@ -1,13 +1,14 @@
 //! `laprox evict`
 
 use std::path::Path;
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use laprox_fixtures::{Dump, DumpDigest, DumpLayer};
 use laprox_reference::{
-    Backend, Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, Searching, pipeline,
+    Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, Searching, pipeline,
 };
 use ndarray::ArrayView1;
 use ndarray_npy::{WritableElement, WriteNpyExt};
@@ -16,11 +17,14 @@ use serde::Serialize;
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
+use crate::eviction::{Eviction, evictions};
+use crate::given::{self, Given};
 use crate::output::{self, Sink, create, create_text, fill, pretty};
 use crate::policies::caveats;
 use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
-use crate::rows::{AblationRow, Objective, of_eviction, spelling};
+use crate::rows::spelling::{self, or_empty};
+use crate::rows::{AblationRow, Objective, of_eviction};
 use crate::sample::Sample;
 use crate::streamed::Streamed;
 use crate::table::{Table, number};
@@ -30,8 +34,9 @@ struct Summary {
     provenance: Provenance,
     #[serde(with = "spelling")]
     policy: Policy,
-    #[serde(with = "spelling")]
-    budget: Budget,
+    /// Empty for a given set, which has its own.
+    #[serde(serialize_with = "or_empty::serialize")]
+    budget: Option<Budget>,
     /// Sentences to read with the rows.
     notes: Vec<&'static str>,
     rows: Vec<AblationRow>,
@@ -44,25 +49,27 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
     let dump = open_dump(&arguments.dump)?;
     let steps = 2 * dump.manifest().samples.len() * dump.manifest().layers.len();
     let progress = Progress::new("evicting", steps as u64);
-    let samples = (0..dump.manifest().samples.len()).map(|index| Sample {
-        dump: &dump,
-        index,
-        backend: backend.as_ref(),
-    });
+    let given: Vec<Given> = arguments.given.inputs().cloned().collect();
+    let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
+    let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
+    given::check(&given, &samples)?;
+    let policy = given.first().map_or(arguments.policy, Given::policy);
     let digest = Mutex::new(DumpDigest::new(&dump));
     let hash = |layer: &DumpLayer| Ok(digest.lock().expect("nothing panics here").update(layer)?);
     let mut seconds = [0.0; 2];
     let mut sets = Vec::new();
     let mut rows = Vec::new();
-    for sample in samples {
-        let per_head = arguments.budget.candidates_per_head(sample.context_len(), sample.window_len())?;
+    for sample in &samples {
+        let resolve = |budget: Budget| -> Result<_> {
+            Ok((budget, budget.candidates_per_head(sample.context_len(), sample.window_len())?))
+        };
+        let budget = arguments.budget.map(resolve).transpose()?;
         let layers = sample.layers(&progress).read_by(&hash);
-        let policy = arguments.policy.reseeded(sample.seed(common.seed));
-        let searching = arguments.search.searching();
-        let (retained, errors) =
-            evict(backend.as_ref(), &layers, policy, per_head, &searching, &mut seconds)?;
-        rows.extend(of_eviction(&sample, &arguments.policy, (arguments.budget, per_head), &errors));
-        sets.push((sample.name().to_owned(), retained));
+        let request = (policy, budget.as_slice(), common.seed);
+        let (eviction, errors) =
+            evict(sample, &layers, request, &arguments.search.searching(), &mut seconds)?;
+        rows.extend(of_eviction(sample, &policy, (eviction.budget, eviction.per_head), &errors));
+        sets.push((sample.name().to_owned(), eviction.retained));
     }
     if common.times {
         let [cut, errors] = seconds;
@@ -76,10 +83,11 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
             backend.name(),
             &dump,
             digest.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?,
-        ),
-        policy: arguments.policy,
+        )
+        .with(given::sources(&given, &samples)?),
+        policy,
         budget: arguments.budget,
-        notes: caveats([&arguments.policy]),
+        notes: caveats([&policy]),
         rows,
     };
     let json = pretty(&summary)?;
@@ -91,21 +99,20 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
 
 /// One sample's set and its errors; adds the seconds of either pass over the layers.
 fn evict(
-    backend: &dyn Backend,
+    sample: &Sample<'_>,
     layers: &Streamed<'_>,
-    policy: Policy,
-    per_head: CandidatesPerHead,
+    (policy, budget, seed): (Policy, &[(Budget, CandidatesPerHead)], u64),
     searching: &Searching<'_>,
     seconds: &mut [f64; 2],
-) -> Result<(RetainedSet, Vec<OutputErrors>)> {
+) -> Result<(Eviction, Vec<OutputErrors>)> {
     let start = Instant::now();
-    let retained = pipeline::evict(backend, layers, &[policy], &[per_head], searching)?.concat();
+    let evicted = evictions(sample, layers, &[policy], budget, seed, searching)?;
+    let eviction = evicted.into_iter().next().context("one policy at one budget retains one set")?;
     let cut = Instant::now();
-    let errors = pipeline::evaluate(layers, &retained)?.concat();
+    let errors = pipeline::evaluate(layers, slice::from_ref(&eviction.retained))?.concat();
     seconds[0] += (cut - start).as_secs_f64();
     seconds[1] += cut.elapsed().as_secs_f64();
-    let retained = retained.into_iter().next().context("one policy at one budget retains one set")?;
-    Ok((retained, errors))
+    Ok((eviction, errors))
 }
 
 fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> Result<()> {
@@ -124,9 +131,14 @@ fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
 /// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.
 fn text(dump: &Dump, summary: &Summary) -> String {
     let layers = dump.manifest().layers.iter().map(|&layer| Some(layer)).chain([None]);
-    let mut text = format!("{} at {}\n", summary.policy, summary.budget);
+    let budget = summary.budget.map_or_else(String::new, |budget| format!(" at {budget}"));
+    let mut text = format!("{}{budget}\n", summary.policy);
     for sample in &dump.manifest().samples {
-        let mut table = Table::of_labels([&sample.name[..], "drop", "renormalised", "future"]);
+        // A given set has the budget that it holds.
+        let own = summary.rows.iter().find(|row| summary.budget.is_none() && row.sample == sample.name);
+        let own = own.map_or_else(String::new, |row| format!(" ({} per KV head)", row.entries_per_head));
+        let label = format!("{}{own}", sample.name);
+        let mut table = Table::of_labels([&label[..], "drop", "renormalised", "future"]);
         for layer in layers.clone() {
             let name = layer.map_or("all layers".into(), |layer| format!("layer {layer}"));
             let is_shown = |row: &&AblationRow| {

@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::sync::atomic::Ordering;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::{Certified, Rows};
 use laprox_reference::{
@@ -16,6 +16,8 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
+use crate::eviction::{evictions, holds};
+use crate::given::{self, Given};
 use crate::group::{distinct, require_distinct};
 use crate::interrupt;
 use crate::progress::{Progress, Status, note};
@@ -52,6 +54,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     require_distinct("--policy", &arguments.policies)?;
     require_distinct("--budget", &arguments.budgets)?;
+    let given: Vec<Given> = arguments.given.distinct()?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let interrupted = interrupt::stop();
@@ -60,21 +63,53 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
 
     let mut rows = Vec::new();
     let searching = Searching { interrupted: Some(interrupted), ..arguments.search.searching() };
-    let samples = 0..dump.manifest().samples.len();
-    let problems = samples.flat_map(|index| arguments.budgets.iter().map(move |&budget| (index, budget)));
-    for (index, budget) in problems {
+    let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
+    let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
+    given::check(&given, &samples)?;
+    require_at_budgets(arguments, &samples)?;
+    let problems =
+        samples.iter().flat_map(|&sample| arguments.budgets.iter().map(move |&budget| (sample, budget)));
+    for (sample, budget) in problems {
         if !rows.is_empty() && interrupted.load(Ordering::Relaxed) {
             note("interrupted: the samples and budgets after the last row are left out");
             break;
         }
-        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
         let problem = Problem { sample, budget, oracle: arguments.oracle, seed: common.seed };
         rows.extend(problem.rows(&policies, &searching)?);
     }
-    let provenance = Provenance::new(common, backend.name(), &[&dump])?;
+    let provenance =
+        Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &samples)?);
     let budgets = arguments.budgets.clone();
     let results = Results { provenance, oracle: arguments.oracle, budgets, rows };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))
+}
+
+/// Refuses a given set that holds none of the budgets: no bound is about it. A bound of a layer is about the layer's budget.
+fn require_at_budgets(arguments: &OracleArguments, samples: &[Sample<'_>]) -> Result<()> {
+    let by_layer = arguments.oracle.options().allocation == Allocation::LAYER;
+    for sample in samples {
+        let per_heads = arguments
+            .budgets
+            .iter()
+            .map(|budget| budget.candidates_per_head(sample.context_len(), sample.window_len()));
+        let per_heads = per_heads.collect::<Result<Vec<_>, _>>()?;
+        for input in &arguments.given.retained {
+            let retained = given::set(sample, &input.policy())?;
+            if !per_heads.iter().any(|&per_head| holds(sample, &retained, per_head, by_layer)) {
+                let budgets: Vec<String> = arguments.budgets.iter().map(ToString::to_string).collect();
+                bail!(
+                    "{}: expected a set of {} entries per KV head{}, found {} in {} KV heads of sample {}",
+                    input.path().display(),
+                    budgets.join(" or "),
+                    if by_layer { " in every layer" } else { "" },
+                    retained.positions().len(),
+                    retained.offsets().len() - 1,
+                    sample.name()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The policies to compare with; within layers, if the oracle is.
@@ -83,6 +118,7 @@ fn policies(arguments: &OracleArguments) -> Result<Vec<Policy>> {
     if policies.is_empty() {
         policies = DEFAULT_POLICIES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
+    policies.extend(arguments.given.inputs().map(Given::policy));
     if arguments.oracle.options().allocation != Allocation::LAYER {
         return Ok(policies);
     }
@@ -118,13 +154,15 @@ impl Problem<'_> {
         let searched = pipeline::search(backend, &layers, &self.oracle, per_head, &watched)?;
         drop(status);
 
-        let seeded: Vec<Policy> =
-            policies.iter().map(|policy| policy.reseeded(self.sample.seed(self.seed))).collect();
+        let budget = [(self.budget, per_head)];
+        let evictions = evictions(&self.sample, &layers, policies, &budget, self.seed, searching)?;
+        // A given set is compared at the budget that it holds.
+        let evictions: Vec<_> = evictions.into_iter().filter(|one| one.budget == self.budget).collect();
         let mut sets = vec![searched.retained.clone()];
-        sets.extend(pipeline::evict(backend, &layers, &seeded, &[per_head], searching)?.concat());
+        sets.extend(evictions.iter().map(|eviction| eviction.retained.clone()));
         let measured = self.measured(&layers, &sets)?;
         let proofs = self.proofs(&searched, &measured[0]);
-        let named = std::iter::once(&self.oracle).chain(policies);
+        let named = std::iter::once(&self.oracle).chain(evictions.iter().map(|eviction| &eviction.policy));
         let rows = named.zip(&measured).enumerate().map(|(place, (policy, measured))| {
             let is_oracle = place == 0;
             self.rows_of((policy, is_oracle), measured, &proofs, per_head.with_window(window_len))

@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Score, common: &Common) -> Result<()> {
     let backend = backend::open(common.path)?;
     let progress = Progress::new("scoring", (samples * dump.manifest().layers.len()) as u64);
     let write = |index: usize, file: &mut dyn Write| {
-        let sample = Sample { dump: &dump, index, backend: backend.as_ref() };
+        let sample = Sample { dump: &dump, index, backend: backend.as_ref(), given: &[] };
         let policy = arguments.policy.reseeded(sample.seed(common.seed));
         write_scores(file, &pipeline::scores(&sample.layers(&progress), &policy)?)
     };

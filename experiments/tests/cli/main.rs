@@ -7,6 +7,7 @@ mod broken;
 mod data;
 mod eval;
 mod force;
+mod given;
 mod inputs;
 mod journal;
 mod malformed;

@@ -146,7 +146,7 @@ fn ablate_computes_each_distinct_score_once_per_layer() {
     let config: Config = toml::from_str(config).unwrap();
     let (comparison, dumps) = (Comparison::resolve(&config).unwrap(), [Dump::open(DUMP).unwrap()]);
     let path = Counting::default();
-    Results::new(&comparison, &dumps, &path, 0).compute(&Journal::in_memory(), 1).unwrap();
+    Results::new(&comparison, &dumps, &path, &[], 0).compute(&Journal::in_memory(), 1).unwrap();
     assert_eq!(path.0.load(Ordering::Relaxed), 3 * dumps[0].manifest().layers.len());
 }
 
@@ -154,7 +154,7 @@ fn ablate_computes_each_distinct_score_once_per_layer() {
 fn a_device_that_fails_in_a_product_ends_the_oracle_with_code_3_and_one_line() {
     let (dump, path) = (Dump::open(DUMP).unwrap(), Counting::default());
     let progress = Progress::new("searching", 1);
-    let layers = Sample { dump: &dump, index: 0, backend: &path }.layers(&progress);
+    let layers = Sample { dump: &dump, index: 0, backend: &path, given: &[] }.layers(&progress);
     for oracle in ["oracle:certified", "oracle:certified:allocation=layer", "oracle:future"] {
         let policy = oracle.parse().unwrap();
         let failure =

@@ -12,6 +12,7 @@ mod defensivekv;
 mod dropkv;
 mod expected_attention;
 mod full;
+mod given;
 mod h2o;
 mod keydiff;
 mod knorm;
@@ -74,25 +75,30 @@ impl FromStr for Policy {
             let names: Vec<_> = POLICIES.iter().map(|entry| entry.name).collect();
             refuse(format!("no such policy, expected one of {}", names.join(", ")))
         })?;
-        let mut policy = Self::by_default(entry);
-        let mut given = Vec::new();
-        for option in options.into_iter().flat_map(|options| options.split(',')) {
-            let pair = option.split_once('=');
-            let (key, value) = pair.ok_or_else(|| refuse(format!("expected key=value, found '{option}'")))?;
-            if given.contains(&key) {
-                return Err(refuse(format!("option {key} is given twice")));
-            }
-            given.push(key);
-            policy = policy.with(key, value)?;
-        }
-        let given = |option: &&OptionKey| given.contains(&option.name());
-        if let Some(reason) = entry.options.keys().iter().filter(given).find_map(|option| policy.idle(option))
-        {
-            return Err(refuse(reason));
-        }
-        policy.check()?;
-        Ok(policy)
+        with_options(Self::by_default(entry), text, options)
     }
+}
+
+/// A policy with the options `key=value,..`; `text` is the policy as written.
+fn with_options(mut policy: Policy, text: &str, options: Option<&str>) -> Result<Policy> {
+    let refuse = |reason| Error::Policy { policy: text.to_owned(), reason };
+    let mut given = Vec::new();
+    for option in options.into_iter().flat_map(|options| options.split(',')) {
+        let pair = option.split_once('=');
+        let (key, value) = pair.ok_or_else(|| refuse(format!("expected key=value, found '{option}'")))?;
+        if given.contains(&key) {
+            return Err(refuse(format!("option {key} is given twice")));
+        }
+        given.push(key);
+        policy = policy.with(key, value)?;
+    }
+    let given = |option: &&OptionKey| given.contains(&option.name());
+    let options = policy.entry().options.keys();
+    if let Some(reason) = options.iter().filter(given).find_map(|option| policy.idle(option)) {
+        return Err(refuse(reason));
+    }
+    policy.check()?;
+    Ok(policy)
 }
 
 /// The name, and the text after its colon. An oracle's name has a colon of its own.
