@@ -1,8 +1,9 @@
-//! Runs a model from its GGUF file on the CPU and exposes the activations inside attention.
+//! Runs a model from its GGUF file or its snapshot on the CPU and exposes the activations inside attention.
 //!
 //! ```text
 //! source, folder, wheel, foreign, known          path -> ModelFile: the bytes and their digest
 //! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
+//! snapshot                                       the same from config.json, safetensors files and tokenizer.json
 //! architecture, harmless, pre_tokenizer          the tables of what is implemented
 //! config, tokenizer, chat, jinja, weights, rope  -> Model
 //! forward            tokens -> KvCache, logits   Model::prefill, Model::forward_segments
@@ -37,8 +38,11 @@ mod jinja;
 mod known;
 mod observe;
 mod pre_tokenizer;
+mod regular;
 mod rope;
+mod snapshot;
 mod source;
+mod tensor_file;
 mod tokenizer;
 mod weights;
 mod wheel;

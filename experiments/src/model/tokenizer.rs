@@ -1,4 +1,5 @@
-//! The byte-level BPE tokenizer, rebuilt from the vocabulary, merges and token types of the GGUF file.
+//! Text to token ids and back; the byte-level BPE tokenizer of a GGUF file, rebuilt from its vocabulary, merges and token
+//! types.
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
@@ -21,12 +22,16 @@ const USER_DEFINED: u64 = 4;
 
 /// Converts text to token ids and back.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    vocabulary: Vec<String>,
-    bos: Option<u32>,
-    eos: u32,
-    ends: Vec<u32>,
-    prepends_bos: bool,
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) vocabulary_len: usize,
+    pub(super) bos: Option<u32>,
+    /// The text of the begin-of-sequence token, empty if the model has none.
+    pub(super) bos_text: String,
+    /// The text of the end-of-sequence token, empty if the model has none.
+    pub(super) eos_text: String,
+    /// The tokens that end the sequence or the turn.
+    pub(super) ends: Vec<u32>,
+    pub(super) prepends_bos: bool,
 }
 
 impl Tokenizer {
@@ -51,7 +56,16 @@ impl Tokenizer {
             gguf.required(&key("bos_token_id"), bos)?;
         }
         let ends = std::iter::once(eos).chain(end_of_turn).collect();
-        Ok(Self { inner, vocabulary, bos, eos, ends, prepends_bos })
+        let text = |id: u32| vocabulary[id as usize].clone();
+        Ok(Self {
+            inner,
+            vocabulary_len: vocabulary.len(),
+            bos,
+            bos_text: bos.map_or_else(String::new, text),
+            eos_text: text(eos),
+            ends,
+            prepends_bos,
+        })
     }
 
     /// The token ids of a text. The text of a control token such as `<|im_start|>` becomes that token.
@@ -89,23 +103,13 @@ impl Tokenizer {
     /// The number of tokens in the vocabulary.
     #[must_use]
     pub fn vocabulary_len(&self) -> usize {
-        self.vocabulary.len()
+        self.vocabulary_len
     }
 
     /// Whether this token ends the sequence or the turn, so that generation stops.
     #[must_use]
     pub fn ends(&self, token: u32) -> bool {
         self.ends.contains(&token)
-    }
-
-    /// The text of the begin-of-sequence token, empty if the model has none.
-    pub(super) fn bos_text(&self) -> &str {
-        self.bos.map_or("", |bos| &self.vocabulary[bos as usize])
-    }
-
-    /// The text of the end-of-sequence token.
-    pub(super) fn eos_text(&self) -> &str {
-        &self.vocabulary[self.eos as usize]
     }
 }
 

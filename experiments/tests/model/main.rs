@@ -7,6 +7,7 @@ mod eval;
 mod given;
 mod naive;
 mod pipeline;
+mod snapshot;
 mod sources;
 mod synthetic;
 mod tiny;
