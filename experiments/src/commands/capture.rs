@@ -8,7 +8,7 @@ use laprox_fixtures::{Converted, DumpWriter, Manifest, ModelInfo, Precision, Sam
 use laprox_reference::{LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
 
-use super::{inspect, load_model};
+use super::{inspect, load_model, require_model};
 use crate::cli::{Capture, Common};
 use crate::eval::Text;
 use crate::group::require_distinct;
@@ -19,7 +19,8 @@ use crate::progress::{Progress, note};
 /// Runs the model over each text and writes its activations.
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     let place = DumpWriter::claim(&arguments.out, common.force)?;
-    require_files(std::iter::once(&arguments.model).chain(&arguments.texts))?;
+    require_model(&arguments.model)?;
+    require_files(&arguments.texts)?;
     require_distinct_lists(arguments)?;
     let texts = arguments.texts.iter().map(|path| input::read_text(path)).collect::<Result<Vec<_>>>()?;
     let model = load_model(&arguments.model)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use laprox_reference::{Budget, Policy, Rule};
 use serde::Serialize;
 
-use super::load_model;
+use super::{load_model, require_model};
 use crate::backend;
 use crate::cli::{Common, Eval, When};
 use crate::eval::unit::{Wanted, units};
@@ -73,8 +73,8 @@ struct Document<'a> {
 /// Lets the model answer from the cache as each policy leaves it.
 pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
-    let files = std::iter::once(&arguments.model).chain(&arguments.texts).chain(&arguments.data);
-    require_files(files.chain(&arguments.haystack))?;
+    require_model(&arguments.model)?;
+    require_files(arguments.texts.iter().chain(&arguments.data).chain(&arguments.haystack))?;
     require_distinct_lists(arguments)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;

@@ -14,13 +14,14 @@ mod synth;
 mod tables;
 mod tasks;
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Missing;
+use crate::input::require_files;
 use crate::model::{Model, ModelFile};
 use crate::places;
 use crate::progress::note;
@@ -58,6 +59,27 @@ fn open_dump(path: &Path) -> Result<Dump> {
         return Err(Missing(format!("{}: no such dump", path.display())).into());
     }
     Ok(Dump::open(path)?)
+}
+
+/// Refuses a model that is not there. The name of a repository is refused with the way to download it.
+fn require_model(path: &PathBuf) -> Result<()> {
+    if !path.exists() && is_repository(path) {
+        let name = path.display();
+        let download = format!("`hf download {name} --local-dir FOLDER` downloads it, if it is a repository");
+        return Err(Missing(format!("{name}: no such file or folder; {download}")).into());
+    }
+    require_files(std::iter::once(path))
+}
+
+/// Whether a path may be meant as OWNER/NAME on a hub.
+fn is_repository(path: &Path) -> bool {
+    let mut parts = path.components();
+    let is_name = |part: Option<Component>| matches!(part, Some(Component::Normal(_)));
+    let has_two = is_name(parts.next()) && is_name(parts.next()) && parts.next().is_none();
+    let is_file = path
+        .extension()
+        .is_some_and(|extension| ["gguf", "whl", "safetensors"].iter().any(|e| extension == *e));
+    has_two && !is_file && path.parent().is_some_and(|owner| !owner.exists())
 }
 
 /// Loads a model, and says on stderr when it only resembles a published one.

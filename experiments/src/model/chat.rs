@@ -1,9 +1,9 @@
-//! The chat template of the GGUF file: it turns a conversation into text of the form that the model was tuned on.
+//! The chat template of a model: it turns a conversation into text of the form that the model was tuned on.
 //!
 //! A template is a program that came with a download. It runs on a thread with a stack of its own, it pays for every step and
 //! every byte with fuel, and it is given up when it takes too long or fills the memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use memory_stats::memory_stats;
 
 use super::error::{Error, Result};
-use super::gguf::Gguf;
 use super::jinja;
 use super::tokenizer::Tokenizer;
 
@@ -39,12 +38,11 @@ pub(super) struct Template {
 }
 
 impl ChatTemplate {
-    /// Reads the template; a model without one can still be loaded.
-    pub(super) fn read(gguf: &Gguf<'_>, tokenizer: &Tokenizer) -> Result<Self> {
-        let (bos, eos) = (tokenizer.bos_text().to_owned(), tokenizer.eos_text().to_owned());
-        let source = gguf.text("tokenizer.chat_template")?;
-        let template = source.map(|source| Arc::new(Template { source: source.into_owned(), bos, eos }));
-        Ok(Self { file: gguf.file().to_path_buf(), template })
+    /// The template of a file; a model without one can still be loaded.
+    pub(super) fn new(file: &Path, source: Option<String>, tokenizer: &Tokenizer) -> Self {
+        let (bos, eos) = (tokenizer.bos_text.clone(), tokenizer.eos_text.clone());
+        let template = source.map(|source| Arc::new(Template { source, bos, eos }));
+        Self { file: file.to_path_buf(), template }
     }
 
     /// Whether the model has a template.

@@ -68,6 +68,9 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
+    /// A file of weights that cannot be mapped.
+    #[error(transparent)]
+    Map(#[from] laprox_fixtures::DumpError),
     /// A text that the tokenizer refuses.
     #[error("tokenizer: {}", excerpt(.0))]
     Tokenizer(tokenizers::Error),

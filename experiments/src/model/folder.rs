@@ -1,10 +1,11 @@
-//! Folders that hold a model: one GGUF file, as in a snapshot of a hub's repository, or the wheels of its parts.
+//! Folders that hold a model: one GGUF file, the wheels of its parts, or the files of a snapshot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::source::{Carried, file_name, read_file};
+use super::regular::file_name;
+use super::source::{Carried, read_file};
 use super::wheel;
 
 /// Reads the model of a folder.
@@ -13,15 +14,27 @@ use super::wheel;
 /// [`Error::Contents`] when there is no model in the folder, or more than one.
 pub(super) fn read(folder: &Path) -> Result<Carried> {
     let files = files(folder)?;
-    let ending = |wanted: &str| -> Vec<&PathBuf> {
-        files.iter().filter(|file| file.extension().is_some_and(|extension| extension == wanted)).collect()
-    };
-    match (&ending("gguf")[..], &ending("whl")[..]) {
+    match (&ending(&files, "gguf")[..], &ending(&files, "whl")[..]) {
         ([file], []) => read_file(file),
-        ([], []) => Err(Error::contents(folder, "a .gguf file, or wheels (.whl)", describe(&files))),
+        ([], []) => Err(Error::contents(folder, "a .gguf file, wheels (.whl) or a snapshot", "none")),
         ([], wheels) => wheel::read_parts(folder, wheels),
         (ggufs, _) => Err(Error::contents(folder, "one .gguf file (name the one to run)", list(ggufs))),
     }
+}
+
+/// Whether a folder holds a transformers model, and neither a GGUF file nor a wheel, which would be read instead.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be listed.
+pub(super) fn holds_snapshot(folder: &Path) -> Result<bool> {
+    let files = files(folder)?;
+    let has = |extension| !ending(&files, extension).is_empty();
+    let is_transformers = has("safetensors") || files.iter().any(|file| file.ends_with("config.json"));
+    Ok(is_transformers && !has("gguf") && !has("whl"))
+}
+
+fn ending<'a>(files: &'a [PathBuf], wanted: &str) -> Vec<&'a PathBuf> {
+    files.iter().filter(|file| file.extension().is_some_and(|extension| extension == wanted)).collect()
 }
 
 /// The folder's files and subfolders, sorted.
@@ -31,17 +44,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.path())).collect::<Result<Vec<_>>>()?;
     files.sort();
     Ok(files)
-}
-
-fn describe(files: &[PathBuf]) -> String {
-    let is_checkpoint = |file: &PathBuf| {
-        file.ends_with("config.json") || file.extension().is_some_and(|e| e == "safetensors")
-    };
-    if files.iter().any(is_checkpoint) {
-        "a transformers checkpoint (convert it to GGUF, or capture with fixtures/capture_hf.py)".to_owned()
-    } else {
-        "none".to_owned()
-    }
 }
 
 fn list(files: &[&PathBuf]) -> String {

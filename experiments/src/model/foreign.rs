@@ -23,16 +23,21 @@ pub(super) fn refuse(file: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn describe(head: &[u8]) -> String {
+    kind(head).unwrap_or_else(|| "a file that does not begin with 'GGUF'".to_owned())
+}
+
+/// The kind of file that begins so, with the way on from it.
+pub(super) fn kind(head: &[u8]) -> Option<String> {
     let starts = |magic: &[u8]| head.starts_with(magic);
     let text = String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-    if head.is_empty() {
+    let kind = if head.is_empty() {
         "an empty file".to_owned()
     } else if starts(b"version https://git-lfs") {
         "a Git LFS pointer (fetch the file itself with `git lfs pull`)".to_owned()
     } else if ["<!doctype", "<html", "<head"].iter().any(|tag| text.starts_with(tag)) {
         "an HTML page (download the file itself)".to_owned()
     } else if is_safetensors(head) {
-        format!("a safetensors file ({CONVERT})")
+        "a safetensors file (name its folder, with config.json and tokenizer.json beside it)".to_owned()
     } else if starts(b"PK\x03\x04") {
         format!("a zip archive: a wheel has to end in .whl, a PyTorch checkpoint is not read ({CONVERT})")
     } else if head.first() == Some(&0x80) && head.get(1).is_some_and(|version| (2..=5).contains(version)) {
@@ -44,8 +49,9 @@ fn describe(head: &[u8]) -> String {
     } else if text.starts_with('{') {
         "a JSON document".to_owned()
     } else {
-        "a file that does not begin with 'GGUF'".to_owned()
-    }
+        return None;
+    };
+    Some(kind)
 }
 
 /// Whether a length of less than 2^32 and a JSON object follow each other.

@@ -1,5 +1,6 @@
 //! The forward pass of a decoder: embedding, attention and feed-forward layers, logits.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -7,7 +8,7 @@ use candle_nn::Module;
 use laprox_reference::LayerIndex;
 use ndarray::Array2;
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, RotaryLayout};
 use super::attention::attend;
 use super::cache::KvCache;
 use super::chat::ChatTemplate;
@@ -16,14 +17,15 @@ use super::error::{Error, Quantity, Result};
 use super::gguf::Gguf;
 use super::observe::Observer;
 use super::rope::{Rope, Rotation, split_heads};
-use super::source::ModelFile;
+use super::snapshot::{Snapshot, SnapshotFiles};
+use super::source::{Contents, ModelFile};
 use super::tokenizer::Tokenizer;
 use super::weights::{LayerWeights, Weights};
 
 /// The number of tokens per pass of a prefill through the layers.
 pub const PREFILL_CHUNK: usize = 512;
 
-/// A model ready to run: the contents of its GGUF file, with the weights dequantised to f32.
+/// A model ready to run: the contents of its files, with the weights in f32.
 pub struct Model {
     name: String,
     sha256: String,
@@ -58,19 +60,41 @@ impl Model {
     /// [`Error::Gguf`], [`Error::Metadata`] and [`Error::Tensor`] when the file is damaged or asks for arithmetic that
     /// is not implemented.
     pub fn load(file: &ModelFile) -> Result<Self> {
-        let gguf = Gguf::parse(file)?;
+        match file.contents() {
+            Contents::Gguf(bytes) => Self::from_gguf(file, bytes),
+            Contents::Snapshot(files) => Self::from_snapshot(file, files),
+        }
+    }
+
+    fn from_gguf(file: &ModelFile, bytes: &[u8]) -> Result<Self> {
+        let gguf = Gguf::parse(file.path(), bytes)?;
         let architecture = Architecture::read(&gguf)?;
         gguf.check_tensors()?;
         let config = Config::read(&gguf, architecture)?;
         let tokenizer = Tokenizer::read(&gguf)?;
-        let weights = Weights::read(&gguf, &config, tokenizer.vocabulary_len())?;
+        let template = gguf.text("tokenizer.chat_template")?.map(Cow::into_owned);
+        let weights = Weights::read(&gguf, architecture.rotary, &config, tokenizer.vocabulary_len())?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
             source_dtype: gguf.source_dtype(),
-            chat: ChatTemplate::read(&gguf, &tokenizer)?,
+            chat: ChatTemplate::new(gguf.file(), template, &tokenizer),
             rope: Rope::new(&config, weights.rope_divisors.as_deref()),
             weights,
+            config,
+            tokenizer,
+        })
+    }
+
+    fn from_snapshot(file: &ModelFile, files: &SnapshotFiles) -> Result<Self> {
+        let Snapshot { config, tensors, tokenizer, chat } = Snapshot::read(files)?;
+        Ok(Self {
+            name: file.name().to_owned(),
+            sha256: file.sha256().to_owned(),
+            source_dtype: tensors.source_dtype(),
+            chat,
+            rope: Rope::new(&config, None),
+            weights: Weights::read(&tensors, RotaryLayout::Halves, &config, tokenizer.vocabulary_len())?,
             config,
             tokenizer,
         })
@@ -82,7 +106,7 @@ impl Model {
         &self.name
     }
 
-    /// The sha256 of the GGUF file.
+    /// The sha256 of the model, as [`ModelFile::sha256`] gives it.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256

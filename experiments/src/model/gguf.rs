@@ -1,7 +1,7 @@
 //! A parsed GGUF file: typed metadata and dequantised tensors. Every refusal names the file.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::element;
 use super::error::{Error, Result, first_line};
 use super::foreign;
 use super::header::{Header, TensorInfo, Value};
-use super::source::ModelFile;
+use super::tensor_file::TensorFile;
 
 /// The largest size in the metadata: the product of two such sizes fits into 64 bits, even in bytes of f32.
 const MAX_SIZE: u64 = 1 << 24;
@@ -35,8 +35,7 @@ impl<'a> Gguf<'a> {
     /// # Errors
     /// [`Error::Contents`] when the file is not GGUF or one part of several, [`Error::Gguf`] when its header is damaged,
     /// and [`Error::Metadata`] when the alignment is no power of two.
-    pub(super) fn parse(model: &'a ModelFile) -> Result<Self> {
-        let (file, bytes) = (model.path(), model.bytes());
+    pub(super) fn parse(file: &'a Path, bytes: &'a [u8]) -> Result<Self> {
         foreign::refuse(file, bytes)?;
         let unreadable = |reason| Error::Gguf { file: file.to_path_buf(), reason };
         let header = Header::parse(bytes).map_err(unreadable)?;
@@ -74,11 +73,6 @@ impl<'a> Gguf<'a> {
     pub(super) fn metadata(&self, prefix: &str) -> impl Iterator<Item = (&str, Value<'a>)> {
         let all = self.header.metadata.iter().map(|(key, value)| (&**key, *value));
         all.filter(move |(key, _)| key.starts_with(prefix))
-    }
-
-    /// The names of all tensors.
-    pub(super) fn tensor_names(&self) -> impl Iterator<Item = &str> {
-        self.header.tensors.keys().map(|name| &**name)
     }
 
     /// The element type of most of the model's matrix elements, as dumps name it: `q4_1`, `q4k`, `f32`.
@@ -187,21 +181,6 @@ impl<'a> Gguf<'a> {
         }
     }
 
-    /// Reads a tensor, checks its shape (rows first, as PyTorch names it) and dequantises it to f32.
-    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let info = self.header.tensors.get(name);
-        let info = info.ok_or_else(|| self.bad_tensor(name, "missing".to_owned()))?;
-        let (stored, _) = self.locate(name, info)?;
-        if stored.shape.dims() != shape {
-            let reason = format!("expected shape {shape:?}, found {:?}", info.shape);
-            return Err(self.bad_tensor(name, reason));
-        }
-        stored
-            .read(&mut Cursor::new(self.bytes), self.data_start, &Device::Cpu)
-            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-            .map_err(|source| self.bad_tensor(name, first_line(&source)))
-    }
-
     /// A tensor as the tensor library describes it, and its bytes' place in the file.
     fn locate(&self, name: &str, info: &TensorInfo) -> Result<(Stored, Range<u64>)> {
         let bad = |reason| self.bad_tensor(name, reason);
@@ -232,10 +211,37 @@ impl<'a> Gguf<'a> {
     pub(super) fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
         Error::Tensor { file: self.file.to_path_buf(), tensor: tensor.to_owned(), reason }
     }
+}
 
-    /// The error that names a tensor that nothing has read.
-    pub(super) fn left_over(&self, tensor: &str) -> Error {
-        self.bad_tensor(tensor, "not part of the architecture; ignoring it would change the model".to_owned())
+impl TensorFile for Gguf<'_> {
+    fn names(&self) -> BTreeSet<String> {
+        self.header.tensors.keys().map(|name| name.to_string()).collect()
+    }
+
+    fn own_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn has(&self, scope: &str, name: &str, optional: &[&str]) -> bool {
+        optional.contains(&name) && self.header.tensors.contains_key(format!("{scope}{name}").as_str())
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let info = self.header.tensors.get(name);
+        let info = info.ok_or_else(|| self.bad_tensor(name, "missing".to_owned()))?;
+        let (stored, _) = self.locate(name, info)?;
+        if stored.shape.dims() != shape {
+            let reason = format!("expected shape {shape:?}, found {:?}", info.shape);
+            return Err(self.bad_tensor(name, reason));
+        }
+        stored
+            .read(&mut Cursor::new(self.bytes), self.data_start, &Device::Cpu)
+            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+            .map_err(|source| self.bad_tensor(name, first_line(&source)))
+    }
+
+    fn bad_tensor(&self, tensor: &str, reason: String) -> Error {
+        self.bad_tensor(tensor, reason)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Runs a model from its GGUF file on the CPU and exposes the activations inside attention.
+//! Runs a model from its GGUF file or its snapshot on the CPU and exposes the activations inside attention.
 //!
 //! ```text
 //! source, folder, wheel, foreign, known          path -> ModelFile: the bytes and their digest
 //! header, gguf, element                          ModelFile -> metadata and tensors, every length checked
+//! snapshot                                       the same from config.json, safetensors files and tokenizer.json
 //! architecture, harmless, pre_tokenizer          the tables of what is implemented
 //! config, rope_scaling, weights, rope            -> the numbers of a Model
 //! vocabulary, steps, byte_level, sentence_piece  the two kinds of tokenizers
@@ -40,11 +41,14 @@ mod jinja;
 mod known;
 mod observe;
 mod pre_tokenizer;
+mod regular;
 mod rope;
 mod rope_scaling;
 mod sentence_piece;
+mod snapshot;
 mod source;
 mod steps;
+mod tensor_file;
 mod tokenizer;
 mod vocabulary;
 mod weights;

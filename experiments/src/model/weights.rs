@@ -8,7 +8,7 @@ use candle_nn::{Linear, Module, RmsNorm};
 use super::architecture::RotaryLayout;
 use super::config::Config;
 use super::error::Result;
-use super::gguf::Gguf;
+use super::tensor_file::TensorFile;
 
 /// All weights of a model.
 pub(super) struct Weights {
@@ -64,14 +64,18 @@ impl Rotated {
 }
 
 impl Weights {
-    /// Reads every tensor of the file.
+    /// Reads every tensor of the file, whose queries and keys have their channels in the order `rotary`.
     ///
     /// # Errors
     /// [`super::Error::Tensor`] when a tensor is missing, misshapen, or left over at the end: a tensor that
     /// nothing reads belongs to arithmetic that is not implemented.
-    pub(super) fn read(gguf: &Gguf<'_>, config: &Config, vocabulary_len: usize) -> Result<Self> {
-        let mut tensors =
-            Tensors { gguf, config, scope: String::new(), unread: gguf.tensor_names().collect() };
+    pub(super) fn read(
+        file: &dyn TensorFile,
+        rotary: RotaryLayout,
+        config: &Config,
+        vocabulary_len: usize,
+    ) -> Result<Self> {
+        let mut tensors = Tensors { file, rotary, config, scope: String::new(), unread: file.names() };
         let table = [vocabulary_len, config.hidden_dim];
         let embedding = tensors.take("token_embd.weight", &table)?;
         let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
@@ -85,11 +89,12 @@ impl Weights {
 
 /// The tensors of a file and which of them are still unread.
 struct Tensors<'a> {
-    gguf: &'a Gguf<'a>,
+    file: &'a dyn TensorFile,
+    rotary: RotaryLayout,
     config: &'a Config,
     /// What precedes the names below: `blk.N.` within a layer.
     scope: String,
-    unread: BTreeSet<&'a str>,
+    unread: BTreeSet<String>,
 }
 
 impl Tensors<'_> {
@@ -133,9 +138,9 @@ impl Tensors<'_> {
 
     /// A projection with the channels of its heads in the half-split order.
     fn half_split_linear(&mut self, name: &str, heads: usize) -> Result<Linear> {
-        let &Config { architecture, head_dim, hidden_dim, .. } = self.config;
+        let &Config { head_dim, hidden_dim, .. } = self.config;
         let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
-        match architecture.rotary {
+        match self.rotary {
             RotaryLayout::Halves => Ok(stored),
             RotaryLayout::Interleaved => {
                 let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
@@ -151,28 +156,28 @@ impl Tensors<'_> {
         };
         let divisors = divisors.to_vec1::<f32>()?;
         match divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
-            Some(found) => {
-                Err(self.gguf.bad_tensor(NAME, format!("expected positive numbers, found {found}")))
-            }
+            Some(found) => Err(self
+                .file
+                .bad_tensor(&self.file.own_name(NAME), format!("expected positive numbers, found {found}"))),
             None => Ok(Some(divisors)),
         }
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let name = format!("{}{name}", self.scope);
-        self.unread.remove(name.as_str());
-        self.gguf.tensor(&name, shape)
+        let name = self.file.own_name(&format!("{}{name}", self.scope));
+        self.unread.remove(&name);
+        self.file.tensor(&name, shape)
     }
 
     /// A tensor that the architecture allows a file to lack; one that it does not list stays unread.
     fn take_optional(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
-        let listed = self.config.architecture.optional.contains(&name);
-        let present = listed && self.unread.contains(format!("{}{name}", self.scope).as_str());
-        present.then(|| self.take(name, shape)).transpose()
+        let has = self.file.has(&self.scope, name, self.config.architecture.optional);
+        has.then(|| self.take(name, shape)).transpose()
     }
 
     fn finish(self) -> Result<()> {
-        self.unread.first().map_or(Ok(()), |tensor| Err(self.gguf.left_over(tensor)))
+        const REASON: &str = "not part of the architecture; ignoring it would change the model";
+        self.unread.first().map_or(Ok(()), |tensor| Err(self.file.bad_tensor(tensor, REASON.to_owned())))
     }
 }
 

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use zip::ZipArchive;
 
 use super::error::{Error, Result};
-use super::source::{Carried, file_name, open_regular, reserve};
+use super::regular::{file_name, open_regular, reserve};
+use super::source::Carried;
 
 /// The most bytes of a wheel's list of members. A wheel has a handful of them.
 const MAX_DIRECTORY_LEN: u64 = 1 << 20;

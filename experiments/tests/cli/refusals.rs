@@ -77,6 +77,18 @@ fn what_is_missing_ends_in_code_3() {
 }
 
 #[test]
+fn the_name_of_a_repository_is_refused_with_the_way_to_download_it() {
+    let capture = ["capture", "--model", "Owner/Tiny-1.5B", "--text", "T", "--out", "D"];
+    let eval = ["eval", "--model", "Owner/Tiny-1.5B", "--task", "needle", "--budget", "50%"];
+    for arguments in [&capture[..], &eval] {
+        let line = refusal(&laprox(arguments).code(3));
+        assert!(line.contains("`hf download Owner/Tiny-1.5B --local-dir FOLDER`"), "{line}");
+    }
+    let typo = ["capture", "--model", "models/tiny.gguf", "--text", "T", "--out", "D"];
+    assert!(!refusal(&laprox(&typo).code(3)).contains("hf download"));
+}
+
+#[test]
 fn every_command_that_computes_wants_a_device_for_the_gpu_path() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dump = synth(folder.path(), "dump", "1");

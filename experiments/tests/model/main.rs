@@ -8,6 +8,7 @@ mod given;
 mod naive;
 mod pipeline;
 mod sentence_piece;
+mod snapshot;
 mod sources;
 mod synthetic;
 mod tiny;

@@ -45,7 +45,7 @@ fn a_file_a_wheel_and_a_folder_of_parts_carry_the_same_model() {
     }
     let opened = [&file, &wheel, &parts].map(|path| ModelFile::open(path).unwrap());
     for model in &opened {
-        assert!(model.bytes() == bytes, "{}", model.path().display());
+        assert!(model.gguf() == Some(&bytes[..]), "{}", model.path().display());
         assert_eq!(model.sha256(), opened[0].sha256());
     }
     assert_eq!(opened.each_ref().map(ModelFile::name), ["tiny", "tiny", "parts"]);
@@ -75,7 +75,9 @@ fn a_wheel_must_hold_exactly_one_model() {
 #[test]
 fn a_folder_must_hold_a_run_of_parts() {
     let folder = TempDir::new().unwrap();
-    assert!(refusal(folder.path()).ends_with("expected a .gguf file, or wheels (.whl), found none"));
+    assert!(
+        refusal(folder.path()).ends_with("expected a .gguf file, wheels (.whl) or a snapshot, found none")
+    );
     for part in [1, 3] {
         write_wheel(folder.path(), &format!("p{part}.whl"), &[(&format!("tiny.gguf.part{part:02}"), b"")]);
     }
@@ -160,7 +162,7 @@ fn a_file_of_another_kind_is_refused_with_the_way_on() {
         (b"".as_slice(), "an empty file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "an HTML page"),
-        (&safetensors, "a safetensors file (convert it"),
+        (&safetensors, "a safetensors file (name its folder"),
         (b"PK\x03\x04\x14\0", "a wheel has to end in .whl"),
         (b"\x80\x02}q\0", "a PyTorch checkpoint (convert it"),
         (b"tjgg\x03\0\0\0", "from before GGUF"),
@@ -178,10 +180,11 @@ fn a_file_of_another_kind_is_refused_with_the_way_on() {
 fn a_folder_with_one_gguf_file_is_that_file() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("config.json"), "{}").unwrap();
-    assert!(refusal(folder.path()).contains("found a transformers checkpoint (convert it to GGUF"));
+    let snapshot = ModelFile::open(folder.path()).unwrap_err().to_string();
+    assert!(snapshot.contains("expected tokenizer.json"), "{snapshot}");
     fs::write(folder.path().join("tiny.gguf"), "GGUF").unwrap();
     let opened = ModelFile::open(folder.path()).unwrap();
-    assert_eq!((opened.name(), opened.bytes()), ("tiny", b"GGUF".as_slice()));
+    assert_eq!((opened.name(), opened.gguf()), ("tiny", Some(b"GGUF".as_slice())));
     fs::write(folder.path().join("other.gguf"), "GGUF").unwrap();
     assert!(refusal(folder.path()).ends_with("(name the one to run), found other.gguf, tiny.gguf"));
 }
