@@ -66,7 +66,7 @@ fn the_pair_with_the_best_score_is_merged_first() {
     for (text, expected) in [
         ("abc", &["<s>", "▁a", "bc"][..]),
         ("ab", &["<s>", "▁", "ab"]),
-        (" a", &["<s>", "▁▁", "a"]),
+        (" a", &["<s>", "▁", "▁a"]),
         ("a  a", &["<s>", "▁a", "▁", "▁a"]),
         ("", &["<s>"]),
         ("<s>a", &["<s>", "▁a"]),
