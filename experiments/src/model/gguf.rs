@@ -215,7 +215,7 @@ impl<'a> Gguf<'a> {
 
 impl TensorFile for Gguf<'_> {
     fn names(&self) -> BTreeSet<String> {
-        self.header.tensors.keys().map(|name| name.to_string()).collect()
+        self.header.tensors.keys().map(ToString::to_string).collect()
     }
 
     fn own_name(&self, name: &str) -> String {
