@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use laprox_fixtures::quote::{cut, escaped};
-
 use crate::progress::note;
 
 /// A claim that was checked and does not hold.
@@ -63,10 +61,6 @@ fn report_arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// No message is longer, whatever a library puts into it.
-const LONGEST_LEN: usize = 480;
-
 fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    cut(escaped(lines.collect::<Vec<_>>().join(" ")), LONGEST_LEN)
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

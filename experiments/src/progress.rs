@@ -6,9 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use laprox_fixtures::quote::{cut, escaped};
+
+/// No line is longer, whatever a file or a library puts into it.
+const LONGEST_LEN: usize = 480;
 
 /// Writes a line on stderr. It is lost where stderr cannot take it: no result depends on it.
 pub fn note(line: impl Display) {
+    let line = cut(escaped(line), LONGEST_LEN);
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 

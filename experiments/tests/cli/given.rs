@@ -430,7 +430,8 @@ fn hostile_sets_end_in_one_line() {
     for (name, code, named) in cases {
         let commands: [&[&str]; 4] = [&["evict"], &["bounds"], &["oracle", "--budget", "16"], &["ablate"]];
         for command in commands {
-            let arguments = [command, &[&made.dump, "--retained", &made.place(name)]].concat();
+            let place = made.place(name);
+            let arguments = [command, &[&made.dump, "--retained", &place]].concat();
             let line = refusal(&laprox(&arguments).code(code));
             assert!(line.contains(named), "{command:?} {name}: expected {named} in: {line}");
         }
