@@ -63,7 +63,9 @@ fn of_policy(rows: &[Value], policy: &str) -> Vec<Value> {
     assert!(!of_policy.is_empty(), "no row of {policy}");
     for row in &mut of_policy {
         let row = row.as_object_mut().expect("a row");
-        ["policy", "score", "gqa", "pool", "window", "allocation", "norm"].map(|key| row.remove(key));
+        for key in ["policy", "score", "gqa", "pool", "window", "allocation", "norm"] {
+            row.remove(key);
+        }
     }
     of_policy
 }
@@ -123,8 +125,8 @@ fn scores_in_f32_are_read_too() {
 #[test]
 fn a_retained_set_is_measured_as_it_is() {
     let made = Made::new();
-    for policy in ["laprox", "snapkv:allocation=head", "random:allocation=layer"] {
-        let name = policy.replace([':', '='], "-");
+    for policy in ["laprox", "snapkv", "random:allocation=layer"] {
+        let name = format!("set-{}", policy.replace([':', '='], "-"));
         let out = made.evicted(&["--policy", policy, "--budget", "24"], &name);
         fs::remove_file(Path::new(&out).join("summary.json")).expect("a summary");
         let own = rows(&["evict", &made.dump, "--policy", policy, "--budget", "24"]);
@@ -379,7 +381,7 @@ fn hostile_sets_end_in_one_line() {
     with("beyond", &|_| (), &|positions| positions[15] = 96);
     with("windowless", &|_| (), &|positions| positions[8] = 87);
     with("more", &|_| (), &|positions| positions.push(95));
-    with("fewer", &|_| (), &|positions| drop(positions.pop()));
+    with("fewer", &|_| (), &|positions| positions.truncate(positions.len() - 1));
     with("late", &|offsets| offsets[0] = 1, &|_| ());
     with("descending", &|offsets| offsets[2] = 15, &|_| ());
     with("huge", &|offsets| offsets[4] = u64::MAX, &|_| ());
@@ -428,7 +430,8 @@ fn hostile_sets_end_in_one_line() {
         ("snapkv", 2, "a policy has this name"),
     ];
     for (name, code, named) in cases {
-        let commands: [&[&str]; 4] = [&["evict"], &["bounds"], &["oracle", "--budget", "16"], &["ablate"]];
+        let commands: [&[&str]; 4] =
+            [&["evict"], &["bounds"], &["oracle", "--budget", "16"], &["ablate", "--budget", "16"]];
         for command in commands {
             let place = made.place(name);
             let arguments = [command, &[&made.dump, "--retained", &place]].concat();

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::policy::Policy;
 use crate::{OptionKey, OptionList, PolicyEntry, PolicyOptions, PoolStage, Rule};
 
-const SCORES: PolicyEntry = PolicyEntry {
+static SCORES: PolicyEntry = PolicyEntry {
     name: "",
     formula: "s_i as given",
     source: "",
@@ -15,7 +15,7 @@ const SCORES: PolicyEntry = PolicyEntry {
     defaults: PolicyOptions::PLAIN,
 };
 
-const SET: PolicyEntry = PolicyEntry {
+static SET: PolicyEntry = PolicyEntry {
     name: "",
     formula: "keeps the given set, whatever the budget",
     source: "",
@@ -36,7 +36,7 @@ impl Policy {
     /// [`Error::Policy`] when the name is a policy's or holds other characters than letters, digits and `._+-@`, or an
     /// option is refused.
     pub fn of_given_scores(name: &str, options: Option<&str>) -> Result<Self> {
-        with_options(named(SCORES, name)?, name, options)
+        with_options(named(&SCORES, name)?, name, options)
     }
 
     /// Keeps a set of this name.
@@ -44,12 +44,12 @@ impl Policy {
     /// # Errors
     /// [`Error::Policy`] when the name is a policy's or holds other characters than letters, digits and `._+-@`.
     pub fn of_given_set(name: &str) -> Result<Self> {
-        named(SET, name)
+        named(&SET, name)
     }
 }
 
 /// The policy of an entry under a name. Both live as long as the program, as the table does.
-fn named(entry: PolicyEntry, name: &str) -> Result<Policy> {
+fn named(entry: &PolicyEntry, name: &str) -> Result<Policy> {
     let refuse = |reason: &str| Error::Policy { policy: name.to_owned(), reason: reason.to_owned() };
     if POLICIES.iter().any(|entry| entry.name == name) {
         return Err(refuse("a policy has this name, expected another one: NAME=PATH"));
@@ -58,5 +58,5 @@ fn named(entry: PolicyEntry, name: &str) -> Result<Policy> {
         return Err(refuse("expected a name of letters, digits and ._+-@: NAME=PATH"));
     }
     let name = Box::leak(name.to_owned().into_boxed_str());
-    Ok(Policy::by_default(Box::leak(Box::new(PolicyEntry { name, ..entry }))))
+    Ok(Policy::by_default(Box::leak(Box::new(PolicyEntry { name, ..*entry }))))
 }

@@ -91,5 +91,8 @@ pub(super) fn check(config: &Document) -> Result<()> {
 
 /// Whether a value is the one that `off` writes; 1 is 1.0.
 fn is_off(value: &Value, off: &str) -> bool {
-    value.as_f64().map_or_else(|| value.to_string() == off, |number| off.parse() == Ok(number))
+    match value.as_f64() {
+        Some(number) => off.parse() == Ok(number),
+        None => serde_json::from_str(off).is_ok_and(|off: Value| off == *value),
+    }
 }
