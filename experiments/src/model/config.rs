@@ -32,7 +32,7 @@ pub struct Config {
     pub rms_epsilon: f32,
     /// The longest sequence that the model was trained for.
     pub context_len: usize,
-    /// How many tokens a token sees, itself included, if they are not all of them.
+    /// The number of last tokens, itself included, to which a token attends; `None` for all.
     pub sliding_window: Option<usize>,
 }
 
