@@ -59,7 +59,8 @@ fn own_group() -> impl Iterator<Item = &'static str> {
 fn cut_is_clear(scores: &[Vec<f64>], count: usize, rounding: f64) -> bool {
     let mut flat = scores.concat();
     flat.sort_by(|one, two| two.total_cmp(one));
-    count == 0 || count == flat.len() || flat[count - 1] - flat[count] > 4.0 * rounding * flat[0]
+    let largest = flat.iter().fold(0.0_f64, |largest, score| largest.max(score.abs()));
+    count == 0 || count == flat.len() || flat[count - 1] - flat[count] > 4.0 * rounding * largest
 }
 
 fn assert_errors_agree(problem: &Problem, keeps: &[Vec<bool>], other: &Problem, other_keeps: &[Vec<bool>]) {
@@ -178,6 +179,13 @@ proptest! {
         let order = rotation(&problem);
         assert_errors_agree(&problem, &keeps, &permuted(&problem, &order), &reordered(&keeps, &order));
     }
+}
+
+/// Scores of `keydiff` lie below 0 where all keys point one way.
+#[test]
+fn a_tie_below_0_is_no_clear_cut() {
+    assert!(!cut_is_clear(&[vec![-1.0, -1.0], vec![-1.0, -1.0]], 2, 1e-15));
+    assert!(cut_is_clear(&[vec![-1.0, -1.0], vec![-2.0, -2.0]], 2, 1e-15));
 }
 
 /// The claim about layers is not vacuous: nearly every cut is clear.
