@@ -70,7 +70,7 @@ fn tokenised(arguments: &Capture, texts: &[String], model: &Model) -> Result<Vec
     let (needed, most) = (arguments.context.saturating_add(arguments.future), model.config().max_len());
     ensure!(needed <= most.tokens, "--context and --future: expected at most {most}, found {needed}");
     let text = |((path, text), name): ((&PathBuf, &String), String)| {
-        let text = Text::new(&name, text, model)?;
+        let text = Text::new(&name, text, needed, model)?;
         let found = text.tokens.len();
         ensure!(
             found >= needed,

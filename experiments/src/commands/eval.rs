@@ -165,14 +165,15 @@ fn texts(arguments: &Eval) -> Result<Vec<(String, String)>> {
 
 /// The texts in the model's tokens, at least as many as the greatest length and the tokens after it.
 fn tokenised(arguments: &Eval, texts: &[(String, String)], model: &Model) -> Result<Vec<Text>> {
-    let texts = texts.iter().map(|(name, text)| Text::new(name, text, model));
-    let texts = texts.collect::<Result<Vec<_>>>()?;
     let predicts = arguments.tasks.iter().any(|task| matches!(task, EvalTask::Fidelity));
     let later_len = arguments.future + usize::from(predicts);
-    if let Some(&longest) = arguments.context.iter().max() {
-        texts.iter().try_for_each(|text| text.split(longest, later_len).map(drop))?;
-    }
-    Ok(texts)
+    let longest = arguments.context.iter().max().copied().unwrap_or(0);
+    let text = |(name, text): &(String, String)| {
+        let text = Text::new(name, text, longest + later_len, model)?;
+        text.split(longest, later_len)?;
+        Ok(text)
+    };
+    texts.iter().map(text).collect()
 }
 
 /// A text's name in rows.

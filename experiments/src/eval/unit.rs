@@ -15,17 +15,17 @@ pub struct Text {
     pub name: String,
     /// SHA-256 of the text.
     pub sha256: String,
-    /// Its tokens.
+    /// Its first tokens.
     pub tokens: Vec<u32>,
 }
 
 impl Text {
-    /// Tokenises a text.
+    /// Tokenises a text as far as its first `len` tokens.
     ///
     /// # Errors
     /// When it has no tokens in the model's vocabulary.
-    pub fn new(name: &str, text: &str, model: &Model) -> Result<Self> {
-        let tokens = model.tokenizer().encode(text).with_context(|| name.to_owned())?;
+    pub fn new(name: &str, text: &str, len: usize, model: &Model) -> Result<Self> {
+        let tokens = model.tokenizer().encode_beginning(text, len).with_context(|| name.to_owned())?;
         Ok(Self { name: name.to_owned(), sha256: sha256(text), tokens })
     }
 

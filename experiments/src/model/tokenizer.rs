@@ -8,6 +8,12 @@ use super::steps::Steps;
 use super::vocabulary::{TokenType, Vocabulary, key};
 use super::{byte_level, sentence_piece};
 
+/// The tokens between the last one that is kept and the end of what is encoded.
+const MARGIN: usize = 256;
+
+/// More bytes than most tokens of prose have.
+const TOKEN_BYTES: usize = 8;
+
 /// Converts text to token ids and back.
 pub struct Tokenizer {
     pub(super) inner: tokenizers::Tokenizer,
@@ -77,6 +83,26 @@ impl Tokenizer {
             tokens.insert(0, bos);
         }
         Ok(tokens)
+    }
+
+    /// The first `len` token ids of a text, or all of them if it has fewer. Only the beginning of a long text is encoded.
+    ///
+    /// They are those of [`Self::encode`], unless one word of more than [`MARGIN`] tokens crosses the end of that beginning.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be encoded.
+    pub fn encode_beginning(&self, text: &str, len: usize) -> Result<Vec<u32>> {
+        let needed = len.saturating_add(MARGIN);
+        let mut reach = needed.saturating_mul(TOKEN_BYTES);
+        loop {
+            let end = (reach..text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());
+            let mut tokens = self.encode(&text[..end])?;
+            if end == text.len() || tokens.len() >= needed {
+                tokens.truncate(len);
+                return Ok(tokens);
+            }
+            reach = reach.saturating_mul(2);
+        }
     }
 
     /// The token ids of a text that continues another one: no begin-of-sequence token, and no space before it.

@@ -5,6 +5,7 @@ mod chat;
 mod damaged;
 mod eval;
 mod given;
+mod hub;
 mod naive;
 mod pipeline;
 mod sentence_piece;

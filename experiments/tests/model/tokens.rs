@@ -54,6 +54,21 @@ fn a_start_token_that_is_asked_for_has_to_exist() {
     assert!(refusal.contains("bos_token_id': missing"), "{refusal}");
 }
 
+/// Texts that are cut in every place: words and special tokens, spaces, characters of several bytes, one long word.
+#[test]
+fn the_beginning_of_a_text_has_its_first_tokens() {
+    let model = with_merges("llama-bpe", &["a b", "ab ab", "Ġ Ġ", "1 2"]);
+    let pieces = ["abab abab  12345<|end|>\n\n abb", "鯨は魚ではない。", " \t  ", "abababab"];
+    for piece in pieces {
+        let text = piece.repeat(40_000 / piece.len());
+        let all = model.tokenizer().encode(&text).unwrap();
+        for len in [0, 1, 2, 3, 100, 101, 1000, 2000, all.len() - 1, all.len(), all.len() + 1] {
+            let found = model.tokenizer().encode_beginning(&text, len).unwrap();
+            assert_eq!(found, all[..len.min(all.len())], "{piece}, {len}");
+        }
+    }
+}
+
 /// A model with tokens for a few strings beside those for bytes.
 fn with_merges(pre: &str, merges: &[&str]) -> Model {
     let mut model = Synthetic::new("llama");

@@ -1,10 +1,13 @@
-//! Damaged input of every kind ends within 10 s and 1 GiB, in an exit code of the contract and messages that fit a line.
+//! Damaged input of every kind ends within 10 s of processor time and 1 GiB, in an exit code of the contract and messages that fit a line.
 //!
 //! Each target starts from sound files, damages one of them at random, and runs the binary on the result. `LAPROX_MUTATIONS` sets
 //! the number of cases per target, or, as `600s`, the time per target. `LAPROX_MUTATION_SEED` sets the first seed. A
 //! case that breaks the claim is kept in a folder, whose path is printed.
 
 mod child;
+#[path = "../model/hub.rs"]
+#[allow(dead_code, reason = "shared with the tests of the model")]
+mod hub;
 mod mutation;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]

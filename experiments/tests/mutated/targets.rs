@@ -14,6 +14,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use crate::Files;
+use crate::hub::Snapshot;
 use crate::mutation::mutate;
 use crate::synthetic::Synthetic;
 
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Target> {
     vec![
         dumps(),
         models(),
+        snapshots(),
         wheels(),
         templates(),
         costly_templates(),
@@ -63,6 +65,7 @@ pub fn all() -> Vec<Target> {
         benchmarks(),
         configurations(),
         arrays(),
+        given(),
         results(),
     ]
 }
@@ -155,6 +158,28 @@ fn arrays() -> Target {
     }
 }
 
+/// One's own scores and retained sets beside the dump that they are for.
+fn given() -> Target {
+    let files = made_by(&Files::new(), SYNTH);
+    let files = made_by(&files, "score dump --policy snapkv --out scores.npy");
+    let files = made_by(&files, "evict dump --policy snapkv --budget 50% --out kept");
+    Target {
+        name: "given",
+        files,
+        damaged: &["scores", "kept/"],
+        commands: commands(&[
+            "evict dump --scores scores.npy --budget 50% --out out",
+            "bounds dump --scores scores.npy --budget 50% --trials 2",
+            "oracle dump --scores scores.npy --budget 50% --seconds 1",
+            "evict dump --retained kept",
+            "bounds dump --retained kept --trials 2",
+            "oracle dump --retained kept --budget 50% --seconds 1",
+            "ablate dump --scores scores.npy --retained kept --budget 50% --policy snapkv",
+        ]),
+        ..dumps()
+    }
+}
+
 fn model(tokens: u32) -> Synthetic {
     let mut model = Synthetic::new("llama");
     model.set("llama.context_length", Value::U32(tokens));
@@ -183,6 +208,39 @@ const GGUF_WORDS: &[&str] = &[
     "gpt2",
 ];
 
+const SNAPSHOT_WORDS: &[&str] = &[
+    "null",
+    "true",
+    "-1",
+    "0",
+    "0.5",
+    "1e308",
+    "1e999",
+    "18446744073709551616",
+    "[[[[[[",
+    "{\"a\":",
+    "\"",
+    "\\u0000",
+    "\u{feff}",
+    "\n",
+    "\u{1b}[2J",
+    ",",
+    "../config.json",
+    "/dev/zero",
+    "model-00001-of-00002.safetensors",
+    "\"rope_scaling\": {\"rope_type\": \"yarn\"},",
+    "\"sliding_window\": 1,",
+    "\"head_dim\": 99999999999,",
+    "\"data_offsets\": [0, 18446744073709551615]",
+    "\"shape\": [4294967296, 4294967296],",
+    "\"F16\"",
+    "\"F8_E4M3\"",
+    "\"dtype\"",
+    "\"Sequence\"",
+    "\"Split\", \"pattern\": {\"Regex\": \"(a*)*b\"}, \"behavior\": \"Isolated\", \"invert\": false",
+    "\"WordPiece\"",
+];
+
 /// GGUF files of both architectures: their headers, of about 10 KB, and the first tensors.
 fn models() -> Target {
     let files = [
@@ -197,6 +255,31 @@ fn models() -> Target {
         reach: 12_000,
         words: GGUF_WORDS,
         commands: ["llama.gguf", "qwen2.gguf"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
+        finish: |_, _| (),
+    }
+}
+
+/// Snapshots, whole and sharded: every text, and the headers of the weights.
+fn snapshots() -> Target {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let of = |name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).expect("made");
+        path
+    };
+    let mut template = Snapshot::new("LlamaForCausalLM", "llama", "llama");
+    template.set("tokenizer_config.json", "chat_template", TEMPLATE.into());
+    template.write(&of("llama"));
+    Snapshot::new("Qwen2ForCausalLM", "qwen2", "qwen2").write_sharded(&of("qwen2"));
+    let mut files = Files::from([("text.txt".to_owned(), text())]);
+    collect(folder.path(), folder.path(), &mut files);
+    Target {
+        name: "snapshot",
+        files,
+        damaged: &["llama", "qwen2"],
+        reach: 4096,
+        words: SNAPSHOT_WORDS,
+        commands: ["llama", "qwen2"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
         finish: |_, _| (),
     }
 }
