@@ -244,12 +244,18 @@ fn an_index_names_files_in_the_folder_and_what_they_hold() {
 
 #[test]
 fn a_file_that_is_missing_or_no_json_is_refused() {
+    const PRECOMPILED: &str =
+        "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Precompiled\"}]}}";
     let folder = TempDir::new().unwrap();
     Snapshot::llama().write(folder.path());
     for (name, text, expected) in [
         ("generation_config.json", "[1]", "expected a JSON object"),
         ("tokenizer_config.json", "{", "expected a JSON object"),
         ("tokenizer.json", "{}", "expected a tokenizer"),
+        ("tokenizer.json", "{\"decoder\": {\"type\"", "expected a JSON object"),
+        ("tokenizer.json", "{\"decoder\": {\"type\": \"\n\"}}", "expected a JSON object"),
+        ("tokenizer.json", "{\"decoder\": {\"type\": 1}}", "expected a tokenizer"),
+        ("tokenizer.json", PRECOMPILED, "'Precompiled' is not supported"),
         ("config.json", "nothing", "expected a JSON object"),
     ] {
         let (file, whole) = (folder.path().join(name), fs::read(folder.path().join(name)).unwrap());
