@@ -17,6 +17,8 @@ pub struct Layer {
     pub index: LayerIndex,
     /// The layer's sizes.
     pub shape: LayerShape,
+    /// Per query head, the window's queries, `[w, d]`; fewer rows if only the last ones are [observed](Layer::observed).
+    pub queries: Vec<DMatrix<f64>>,
     /// Per KV head, `[n + t, d]`.
     pub keys: Vec<DMatrix<f64>>,
     /// Per KV head, `[n + t, d]`.
@@ -48,6 +50,7 @@ impl Layer {
             future_attention: activations.future_query.as_ref().map(|query| attend(query, shape.context_len)),
             keys,
             values: matrices(&activations.value),
+            queries: matrices(&activations.query),
             output_projection: head_blocks(&activations.output_projection, shape),
         };
         // A logit beyond f64 makes the weights of its row NaN.
@@ -77,6 +80,7 @@ impl Layer {
         Self {
             index,
             shape,
+            queries: Vec::new(),
             keys: Vec::new(),
             values: Vec::new(),
             output_projection: Vec::new(),
@@ -91,15 +95,23 @@ impl Layer {
         if window >= self.shape.window_len {
             return Cow::Borrowed(self);
         }
+        let last_rows = |queries: &DMatrix<f64>| queries.rows(queries.nrows() - window, window).into_owned();
         Cow::Owned(Self {
             index: self.index,
             shape: self.shape,
+            queries: self.queries.iter().map(last_rows).collect(),
             keys: self.keys.clone(),
             values: self.values.clone(),
             output_projection: self.output_projection.clone(),
             attention: self.attention.last_rows(window),
             future_attention: None,
         })
+    }
+
+    /// `K_{h/G}`, the keys that query head `h` reads, `[n + t, d]`.
+    #[must_use]
+    pub fn keys_of(&self, head: QueryHead) -> &DMatrix<f64> {
+        &self.keys[self.shape.kv_head_of(head).0]
     }
 
     /// `V_{h/G}`, the values that query head `h` reads, `[n + t, d]`.

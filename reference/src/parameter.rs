@@ -11,19 +11,37 @@ pub struct Parameter {
     pub most: f64,
     /// The value if none is given.
     pub default: f64,
+    /// Whether every value is a whole number.
+    pub whole: bool,
 }
 
 impl Parameter {
+    /// A number from `least` to `most`.
+    #[must_use]
+    pub const fn new(name: &'static str, [least, most]: [f64; 2], default: f64) -> Self {
+        Self { name, least, most, default, whole: false }
+    }
+
+    /// A whole number from `least` to `most`.
+    #[must_use]
+    pub const fn whole(name: &'static str, [least, most]: [u32; 2], default: u32) -> Self {
+        let [least, most, default] = [least as f64, most as f64, default as f64];
+        Self { name, least, most, default, whole: true }
+    }
+
     /// Reads a value and checks its range.
     ///
     /// # Errors
     /// The message says what was expected and found.
     pub fn parse(&self, text: &str) -> Result<f64, String> {
-        let number = text.parse().ok().filter(|number| (self.least..=self.most).contains(number));
+        let allowed = |number: &f64| {
+            (self.least..=self.most).contains(number) && (!self.whole || number.fract() == 0.0)
+        };
         // Adding zero makes -0 and 0 one value.
-        number
-            .map(|number: f64| number + 0.0)
-            .ok_or_else(|| format!("expected a number from {} to {}, found {text}", self.least, self.most))
+        text.parse().ok().filter(allowed).map(|number: f64| number + 0.0).ok_or_else(|| {
+            let kind = if self.whole { "a whole number" } else { "a number" };
+            format!("expected {kind} from {} to {}, found {text}", self.least, self.most)
+        })
     }
 }
 

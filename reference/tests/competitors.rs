@@ -162,6 +162,91 @@ proptest! {
         assert_heads_agree("keydiff", &scores(&problem, "keydiff"), &stated::keydiff(&problem), problem.rounding());
     }
 
+    #[test]
+    fn manifoldkv_is_the_distance_from_the_mean_key(problem in problems(), block in 1..=5_usize) {
+        let whole = stated::manifoldkv(&problem, problem.sizes.context_len());
+        assert_heads_agree("manifoldkv", &scores(&problem, "manifoldkv"), &whole, problem.rounding());
+        let text = format!("manifoldkv:block={block}");
+        assert_heads_agree(&text, &scores(&problem, &text), &stated::manifoldkv(&problem, block), problem.rounding());
+    }
+
+    /// A product of two quotients of sums of squares, over a sum of such products: nothing cancels.
+    #[test]
+    fn curdkv_weighs_keys_and_values_against_their_blocks(problem in problems(), block in 1..=5_usize) {
+        let rounding = 4.0 * squared_rounding(&problem);
+        let text = format!("curdkv:block={block}");
+        assert_heads_agree(&text, &scores(&problem, &text), &stated::curdkv(&problem, block), rounding);
+    }
+
+    /// Ranks within a part, where no two numbers are so near that rounding may swap them.
+    #[test]
+    fn lagkv_ranks_each_part_by_what_differs_from_the_next(problem in problems(), lag in 1..=3_usize) {
+        prop_assume!(problem.sizes.context_len() >= 4 + 2 * lag);
+        let found = scores(&problem, &format!("lagkv:lag={lag}"));
+        for (head, parts) in found.iter().zip(stated::lagkv_parts(&problem, lag)) {
+            let mut expected = vec![1.0; 4];
+            for part in &parts {
+                for &own in part {
+                    prop_assume!(part.iter().all(|&x| x == own || (x - own).abs() > 1e-9));
+                    let below = part.iter().filter(|&&x| x < own).count();
+                    let equal_after = part.iter().skip_while(|&&x| x != own).skip(1).filter(|&&x| x == own).count();
+                    prop_assume!(equal_after == 0);
+                    expected.push(below as f64 / lag as f64);
+                }
+            }
+            expected.resize(problem.sizes.context_len(), 1.0);
+            expected.truncate(problem.sizes.candidate_len);
+            prop_assert_eq!(head, &expected);
+        }
+    }
+
+    #[test]
+    fn chunkkv_averages_the_layers_attention_over_chunks(problem in problems(), chunk in 1..=5_usize) {
+        let text = format!("chunkkv:chunk={chunk}");
+        assert_heads_agree(&text, &scores(&problem, &text), &stated::chunkkv(&problem, chunk), problem.rounding());
+    }
+
+    #[test]
+    fn restkv_equals_its_formula(problem in problems_with_candidates(), smooth in 0..=100_u32) {
+        let problem = problem.sharpened(0.05);
+        let magnification = magnification(&problem, 0.0);
+        prop_assume!(magnification < 100.0);
+        let smooth = f64::from(smooth) / 100.0;
+        let text = format!("restkv:smooth={smooth},pool=none");
+        let rounding = 2.0 * problem.rounding() * magnification;
+        assert_heads_agree(&text, &scores(&problem, &text), &stated::restkv(&problem, smooth), rounding);
+    }
+
+    /// Through an inverse by elimination. A solution is off by the rounding times the condition, at most the trace; a weight, by
+    /// `tau` times what the cosine is off by.
+    #[test]
+    fn capkv_is_what_a_value_adds_to_the_span(problem in problems(), tau in 0..=8_u32) {
+        let found = scores(&problem, &format!("capkv:tau={tau},gqa=max"));
+        let (stated, conditions) = stated::capkv(&problem, f64::from(tau));
+        for ((found, stated), condition) in found.iter().zip(&stated).zip(conditions) {
+            let rounding = 8.0 * problem.rounding() * condition;
+            prop_assume!(rounding < 0.1);
+            for (&found, &stated) in found.iter().zip(stated) {
+                assert_agrees("capkv", found, stated, rounding);
+            }
+        }
+    }
+
+    /// Through an inverse by elimination. The condition is at most `d / ridge + 1`, and centring magnifies the rounding.
+    #[test]
+    fn leverage_is_a_diagonal_of_a_projection(problem in problems()) {
+        let found = scores(&problem, "leverage:ridge=0.01");
+        let (stated, magnified) = stated::leverage(&problem, 0.01);
+        let condition = problem.sizes.head_dim as f64 / 0.01 + 1.0;
+        for ((found, stated), magnified) in found.iter().zip(&stated).zip(magnified) {
+            let rounding = 8.0 * problem.rounding() * condition * magnified;
+            prop_assume!(rounding < 0.1);
+            for (&found, &stated) in found.iter().zip(stated) {
+                assert_agrees("leverage", found, Stated::of(stated).plus(Stated { value: 0.0, magnitude: 1.0 }), rounding);
+            }
+        }
+    }
+
     /// A score is a quotient of sums times a quotient of sums; where marks could move by rounding, nothing is claimed.
     #[test]
     fn defensivekv_equals_loops(problem in problems(), mass in 0..=100_u32) {
@@ -257,6 +342,30 @@ fn scores_of_even_attention_can_be_written_down() {
     assert_scores("dropkv:pool=none", away.map(|distance| (0.1 / (0.9 + eps) * distance).powi(2)));
     assert_scores("knorm", [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0, -9.0]);
     assert_scores("keydiff", [-1.0; 9]);
+    assert_scores("manifoldkv", [4.5, 3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5]);
+    assert_scores("manifoldkv:block=4", [1.5, 0.5, 0.5, 1.5, 1.5, 0.5, 0.5, 1.5, 0.5]);
+    assert_scores(
+        "leverage:ridge=0.1",
+        [4.5, 3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5].map(|x: f64| x * x / 82.5 / 1.1),
+    );
+    // Keys 1 to 10, values ten times as large but for the last: squares are 55 and 55 in the first block, 330 and 399 in the next.
+    let fourth = |i: i32| f64::from(i.pow(4));
+    let blocks = [
+        [1, 2, 3, 4, 5].map(fourth).map(|x| x / (55.0 * 55.0)),
+        [6, 7, 8, 9, 0].map(fourth).map(|x| x / (330.0 * 399.0)),
+    ];
+    let all = blocks.concat().iter().sum::<f64>() + 100.0 * 169.0 / (330.0 * 399.0);
+    assert_scores("curdkv:block=5", std::array::from_fn(|i| blocks[i / 5][i % 5] / all));
+    // No direction of the query: all weights are 1; the first four positions are not part of the sum.
+    let span = 1.0 + (1.0 + 1e-6) * (2500.0 + 3600.0 + 4900.0 + 6400.0 + 8100.0 + 16900.0);
+    assert_scores("capkv", by_value.map(|v| v * v / span));
+    assert_scores("chunkkv", [0.1; 9]);
+    // One channel has no deviation, so the earlier of two ranks higher; the last part has none after it.
+    assert_scores("lagkv:lag=2", [1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.5, 0.0, 1.0]);
+    assert_scores("lagkv", [1.0, 1.0, 1.0, 1.0, 0.0, 1.0 / 6.0, 2.0 / 6.0, 3.0 / 6.0, 4.0 / 6.0]);
+    // The candidates' output is 37; the two heads project by 1 and -3.
+    let from_37 = [27.0, 17.0, 7.0, 77.0, 13.0, 23.0, 33.0, 43.0, 53.0];
+    assert_scores("restkv:pool=none", from_37.map(|distance| 2.0 * distance / 9.0));
     assert_scores("criticalkv:pool=none", [0.1; 9]);
     let second = second_scores(&even(), "criticalkv:pool=none");
     for (found, v) in second[0].iter().zip(by_value) {
@@ -293,6 +402,27 @@ fn caote_is_exact_where_a_weight_is_one() {
     let found = scores(&problem, "caote");
     assert_agrees("caote", found[0][0], Stated::of(490.0 / 9.0 - 10.0), problem.rounding());
     assert_eq!(found[0][1..], [0.0; 8]);
+}
+
+/// The output without the only attended entry counts as 0, so that the score stays finite and the largest.
+#[test]
+fn restkv_is_finite_where_a_weight_is_one() {
+    let mut problem = even();
+    problem.query = vec![1.0, 1.0];
+    problem.key = vec![2000.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let found = scores(&problem, "restkv:pool=none");
+    assert_agrees("restkv", found[0][0], Stated::of(2.0 * 10.0), problem.rounding());
+    assert_eq!(found[0][1..], [0.0; 8]);
+}
+
+#[test]
+fn keys_and_values_of_zero_have_scores() {
+    let mut problem = even();
+    problem.key.fill(0.0);
+    problem.value.fill(0.0);
+    for text in ["manifoldkv", "leverage", "curdkv", "capkv", "restkv"] {
+        assert_eq!(scores(&problem, text), [[0.0; 9]], "{text}");
+    }
 }
 
 /// A policy's scores through the pipeline, which checks its options.

@@ -197,6 +197,13 @@ fn every_other_policy_has_the_defaults_of_the_table() {
         ("vatp", "allocation=head,window=all,pool=none,gqa=mean,sinks=20,min_per_head=0"),
         ("knorm", "allocation=head,pool=none,sinks=0,min_per_head=0"),
         ("keydiff", "allocation=head,pool=none,sinks=0,min_per_head=0"),
+        ("manifoldkv", "allocation=head,pool=none,block=0,sinks=0,min_per_head=0"),
+        ("leverage", "allocation=head,pool=none,ridge=0.000001,sinks=0,min_per_head=0"),
+        ("curdkv", "allocation=head,pool=none,block=16,sinks=4,min_per_head=0"),
+        ("capkv", "allocation=head,window=all,pool=none,gqa=mean,tau=5,sinks=4,min_per_head=0"),
+        ("lagkv", "allocation=head,pool=none,lag=128,sinks=4,min_per_head=0"),
+        ("chunkkv", "allocation=head,window=all,chunk=20,sinks=0,min_per_head=0"),
+        ("restkv", "allocation=head,window=all,pool=avg:5,gqa=mean,smooth=0.3,sinks=0,min_per_head=0"),
         ("centred", "allocation=model,norm=sum,window=all,pool=none,sinks=0,min_per_head=0"),
         ("expected_attention", ""),
     ] {

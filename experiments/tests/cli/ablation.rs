@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use laprox_experiments::ablation::Config;
+use laprox_experiments::ablation::config::DEFAULT;
+use laprox_reference::{POLICIES, Policy, Rule};
 use ndarray_npy::read_npy;
 use serde_json::Value;
 
@@ -24,6 +27,16 @@ fn rows(arguments: &[&str]) -> Vec<Value> {
     let printed = laprox(&[arguments, &["--json"]].concat()).success();
     let document: Value = serde_json::from_slice(&printed.get_output().stdout).expect("one JSON document");
     document["rows"].as_array().expect("rows").clone()
+}
+
+#[test]
+fn the_default_comparison_holds_every_policy_that_runs_on_its_own() {
+    let config = Config::read(DEFAULT).expect("the default comparison");
+    let compared: Vec<&str> = config.policies.iter().chain(&config.also).map(Policy::name).collect();
+    for entry in &POLICIES {
+        let runs = matches!(entry.rule, Rule::Score(_) | Rule::Everything);
+        assert_eq!(compared.contains(&entry.name), runs, "{}", entry.name);
+    }
 }
 
 /// Every value of one column, once, in order.

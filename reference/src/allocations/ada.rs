@@ -16,7 +16,7 @@ use crate::parameter::Parameter;
 use crate::select::Ranking;
 
 /// The even part of a share.
-pub static ALPHA: Parameter = Parameter { name: "alpha", least: 0.0, most: 1.0, default: 0.2 };
+pub static ALPHA: Parameter = Parameter::new("alpha", [0.0, 1.0], 0.2);
 
 pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     name: "ada",

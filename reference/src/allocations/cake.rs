@@ -16,10 +16,10 @@ use crate::parameter::Parameter;
 use crate::statistic::Statistic;
 
 /// The entropy's temperature.
-pub static TAU1: Parameter = Parameter { name: "tau1", least: 0.05, most: 20.0, default: 1.0 };
+pub static TAU1: Parameter = Parameter::new("tau1", [0.05, 20.0], 1.0);
 
 /// The variance's temperature.
-pub static TAU2: Parameter = Parameter { name: "tau2", least: 0.05, most: 20.0, default: 1.0 };
+pub static TAU2: Parameter = Parameter::new("tau2", [0.05, 20.0], 1.0);
 
 pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     name: "cake",

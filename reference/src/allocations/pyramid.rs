@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::parameter::Parameter;
 
 /// The mean share over the last layer's.
-pub static BETA: Parameter = Parameter { name: "beta", least: 1.0, most: 1000.0, default: 20.0 };
+pub static BETA: Parameter = Parameter::new("beta", [1.0, 1000.0], 20.0);
 
 pub(super) static ENTRY: AllocationEntry = AllocationEntry {
     name: "pyramid",

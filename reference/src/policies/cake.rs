@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The weight of the variance.
-static GAMMA: Parameter = Parameter { name: "gamma", least: 0.0, most: 1e6, default: 200.0 };
+static GAMMA: Parameter = Parameter::new("gamma", [0.0, 1e6], 200.0);
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// The part of a head's share that the base score fills.
-static RATIO: Parameter = Parameter { name: "ratio", least: 0.0, most: 1.0, default: 0.5 };
+static RATIO: Parameter = Parameter::new("ratio", [0.0, 1.0], 0.5);
 
 /// The addition by which candidates without attention still count.
-static EPS: Parameter = Parameter { name: "eps", least: 0.0, most: 1.0, default: 1e-4 };
+static EPS: Parameter = Parameter::new("eps", [0.0, 1.0], 1e-4);
 
 static SCORE: ScoreEntry = ScoreEntry {
     family: Family::Other,

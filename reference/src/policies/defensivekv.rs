@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The part of the attention whose entries come first.
-static MASS: Parameter = Parameter { name: "mass", least: 0.0, most: 1.0, default: 0.9 };
+static MASS: Parameter = Parameter::new("mass", [0.0, 1.0], 0.9);
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The addition to `1 - A`.
-static EPS: Parameter = Parameter { name: "eps", least: 1e-12, most: 1.0, default: 1e-6 };
+static EPS: Parameter = Parameter::new("eps", [1e-12, 1.0], 1e-6);
 
 static SCORE: ScoreEntry = ScoreEntry { family: Family::Other, rule: ScoreRule::Once(score) };
 

@@ -6,8 +6,11 @@
 mod adakv;
 mod cake;
 mod caote;
+mod capkv;
 mod centred;
+mod chunkkv;
 mod criticalkv;
+mod curdkv;
 mod defensivekv;
 mod dropkv;
 mod expected_attention;
@@ -16,12 +19,16 @@ mod given;
 mod h2o;
 mod keydiff;
 mod knorm;
+mod lagkv;
 mod laprox;
 mod lava;
+mod leverage;
+mod manifoldkv;
 mod obcache;
 mod oracle;
 mod pyramidkv;
 mod random;
+mod restkv;
 mod snapkv;
 mod streaming;
 mod tova;
@@ -34,7 +41,7 @@ use crate::options::OptionKey;
 use crate::policy::{Policy, PolicyEntry};
 
 /// Every policy, in the order in which tables list them.
-pub static POLICIES: [PolicyEntry; 28] = [
+pub static POLICIES: [PolicyEntry; 35] = [
     laprox::ENTRY,
     centred::ENTRY,
     snapkv::ENTRY,
@@ -52,9 +59,16 @@ pub static POLICIES: [PolicyEntry; 28] = [
     obcache::JOINT,
     dropkv::ENTRY,
     caote::ENTRY,
+    restkv::ENTRY,
     vatp::ENTRY,
     knorm::ENTRY,
     keydiff::ENTRY,
+    manifoldkv::ENTRY,
+    leverage::ENTRY,
+    curdkv::ENTRY,
+    capkv::ENTRY,
+    lagkv::ENTRY,
+    chunkkv::ENTRY,
     expected_attention::ENTRY,
     random::ENTRY,
     full::ENTRY,
