@@ -5,6 +5,7 @@
 //! order as whole numbers is that of the scores, among the few that a sample does not rule out. Counts are whole numbers, so neither blocks nor threads show.
 
 use laprox_reference::allocations::Division;
+use laprox_reference::protected::ENDS;
 use laprox_reference::scores::{Normaliser, Reach};
 use laprox_reference::{CandidatesPerHead, Error, HeadScores, ModelScores, Policy, RetainedSet};
 use pulp::{Simd, WithSimd};
@@ -27,7 +28,8 @@ const BLOCK: usize = 512;
 /// Scores of a task.
 const CHUNK: usize = 1 << 16;
 
-/// The set that a policy keeps. The reference divides the budget unless the rule is one cut over heads, layers or the model.
+/// The set that a policy keeps. The reference cuts unless the rule is one cut over heads, layers or the model, without
+/// protected ends.
 ///
 /// # Errors
 /// As [`laprox_reference::cut`].
@@ -42,7 +44,8 @@ pub(crate) fn cut(
     let Division::Cut { over, normalised } = options.allocation.entry().division else {
         return laprox_reference::cut(policy, scores, per_head, window_len);
     };
-    if !ranks_once || options.min_per_head > 0 {
+    let protects_ends = options.parameters.get(&ENDS) > 0.0;
+    if !ranks_once || options.min_per_head > 0 || protects_ends {
         return laprox_reference::cut(policy, scores, per_head, window_len);
     }
     let quotas = if normalised && options.norm != Normaliser::None {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::CudaSlice;
+use laprox_reference::protected::ENDS;
 use laprox_reference::{
     Allocation, LayerRetained, LayerShape, Normaliser, Policy, PolicyOptions, RetainedSet,
 };
@@ -27,8 +28,9 @@ const BINS: usize = 2048;
 /// Whether a policy keeps what [`ModelScores::top`] does: the highest shares of a layer's sum, and nothing else first.
 #[must_use]
 pub fn cuts(policy: &Policy) -> bool {
-    let PolicyOptions { allocation, norm, sinks, min_per_head, .. } = *policy.options();
-    (allocation, norm, sinks, min_per_head) == (Allocation::MODEL, Normaliser::Sum, 0, 0)
+    let PolicyOptions { allocation, norm, sinks, min_per_head, parameters, .. } = *policy.options();
+    let plain = (allocation, norm, sinks, min_per_head) == (Allocation::MODEL, Normaliser::Sum, 0, 0);
+    plain && parameters.get(&ENDS) == 0.0
 }
 
 /// The scores of all layers of a model, on the device.

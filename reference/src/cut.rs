@@ -27,7 +27,9 @@ pub fn cut(
     let reason = match policy.rule() {
         Rule::Score(_) | Rule::GivenScores => {
             let quotas = quotas(scores, policy.options(), per_head)?;
-            return select(scores, &quotas, policy.options().sinks, window_len);
+            let CandidatesPerHead(per_head) = per_head;
+            let protected = policy.options().protected(per_head, scores.candidate_len());
+            return select(scores, &quotas, protected, window_len);
         }
         Rule::Everything => {
             let context_len = scores.candidate_len() + window_len;
@@ -56,8 +58,9 @@ pub fn quotas(
     let candidate_len = scores.candidate_len();
     assert!(per_head <= candidate_len, "a KV head has fewer than {per_head} candidates");
     let least = options.min_per_head.min(per_head);
+    let protected = options.protected(per_head, candidate_len);
     let top = |scores: &ModelScores, over: Reach| {
-        let ranking = Ranking::new(scores, options.sinks);
+        let ranking = Ranking::new(scores, protected);
         let cut = |heads: Range<usize>| ranking.counts_in_top(heads.clone(), heads.len() * per_head, least);
         scores.heads_of(over).into_iter().flat_map(cut).collect()
     };
@@ -67,7 +70,7 @@ pub fn quotas(
         Division::Cut { over, normalised: true } => Ok(top(&scores.normalised(options.norm)?, over)),
         Division::Quotas(quotas) => quotas(&Request {
             scores,
-            sinks: options.sinks,
+            protected,
             supply: Supply { per_head, least, candidate_len },
             parameters: &options.parameters,
         }),

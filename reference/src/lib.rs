@@ -61,6 +61,7 @@ pub mod policy;
 pub mod pool;
 pub mod problem;
 pub mod project;
+pub mod protected;
 pub mod quantity;
 pub mod retained;
 pub mod rounding;

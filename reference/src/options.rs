@@ -6,6 +6,7 @@ use crate::allocations::Allocation;
 use crate::output_error::Form;
 use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
+use crate::protected::{ENDS, Protected};
 use crate::scores::Normaliser;
 
 /// How the scores of a query group become one.
@@ -83,12 +84,19 @@ impl PolicyOptions {
         parameters: Parameters::DEFAULT,
     };
 
+    /// The candidates that come before all others in a KV head, of which `per_head` stay on average.
+    #[must_use]
+    pub fn protected(&self, per_head: usize, candidate_len: usize) -> Protected {
+        Protected::new(self.sinks, self.parameters.get(&ENDS), per_head, candidate_len)
+    }
+
     /// The options that scores read. Those that only move the budget are as in [`PolicyOptions::PLAIN`].
     #[must_use]
     pub fn of_score(mut self) -> Self {
         for parameter in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
             self.parameters = self.parameters.without(parameter);
         }
+        self.parameters = self.parameters.without(&ENDS);
         let Self { allocation, norm, sinks, min_per_head, .. } = Self::PLAIN;
         Self { allocation, norm, sinks, min_per_head, ..self }
     }
@@ -129,7 +137,7 @@ pub enum OptionKey {
 #[derive(Clone, Copy, Debug)]
 pub enum OptionList {
     /// The options of a policy that ranks: `allocation`, `norm` and the numbers of every allocation, then these of its
-    /// own, then `sinks` and `min_per_head`.
+    /// own, then `sinks`, `ends` and `min_per_head`.
     Ranking(&'static [OptionKey]),
     /// These only.
     Only(&'static [OptionKey]),
@@ -149,7 +157,7 @@ impl OptionList {
                     }
                 }
                 keys.extend_from_slice(own);
-                keys.extend([OptionKey::Sinks, OptionKey::MinPerHead]);
+                keys.extend([OptionKey::Sinks, OptionKey::Number(&ENDS), OptionKey::MinPerHead]);
                 keys
             }
         }

@@ -3,6 +3,7 @@
 mod common;
 
 use laprox_reference::pipeline;
+use laprox_reference::protected::Protected;
 use laprox_reference::{
     Allocation, CandidatesPerHead, Error, InMemory, InTurn, LayerIndex, LayerOrdinal, OutputErrors, POLICIES,
     Reference, ReferenceLayer, RetainedSet, Rule, Searching,
@@ -71,7 +72,7 @@ proptest! {
     fn the_budget_is_kept_and_the_window_stays(
         layers in layers(0..=13_usize),
         per_head: prop::sample::Index,
-        options in prop::sample::select(vec!["", "min_per_head=2", "sinks=3", "min_per_head=3,sinks=1"]),
+        options in prop::sample::select(vec!["", "min_per_head=2", "sinks=3", "min_per_head=3,sinks=1", "ends=0.3", "sinks=2,ends=0.5"]),
     ) {
         let Sizes { kv_heads, candidate_len, window_len, .. } = layers[0].sizes;
         let per_head = per_head.index(candidate_len + 1);
@@ -174,6 +175,40 @@ proptest! {
             }
         }
     }
+}
+
+/// A tenth of 20 entries at each end, whatever the scores; the other 16 by their scores.
+#[test]
+fn both_ends_stay_and_the_middle_is_ranked() {
+    let sizes = Sizes {
+        kv_heads: 2,
+        group_size: 2,
+        head_dim: 4,
+        hidden_dim: 6,
+        candidate_len: 60,
+        window_len: 4,
+        future_len: 0,
+    };
+    let layers = [Problem::alive(sizes, 1)];
+    for entry in ranking_policies() {
+        let name = entry.name;
+        let kept = lists(&evicted(&layers, &format!("{name}:allocation=head,sinks=0,ends=0.1"), 20));
+        let plain = lists(&evicted(&layers, &format!("{name}:allocation=head,sinks=0"), 20));
+        for (kept, plain) in kept.iter().zip(plain) {
+            assert_eq!(kept.len(), 24, "{name}");
+            assert!([0, 1, 58, 59].iter().all(|end| kept.contains(end)), "{name}: {kept:?}");
+            let middle =
+                |kept: &[u32]| kept.iter().copied().filter(|i| (2..58).contains(i)).collect::<Vec<_>>();
+            let ranks_once = !scored(prepare(&layers[0]).as_ref(), &policy(name)).unwrap().second().is_some();
+            if ranks_once {
+                assert!(middle(kept).iter().all(|i| plain.contains(i)), "{name}: {kept:?} of {plain:?}");
+            }
+        }
+    }
+    // 0.29 of 100 are 29, and half at each end is everything.
+    assert!(Protected::new(0, 0.29, 100, 400).holds(28) && !Protected::new(0, 0.29, 100, 400).holds(29));
+    assert!(!Protected::new(0, 0.29, 100, 400).holds(370) && Protected::new(0, 0.29, 100, 400).holds(371));
+    assert!((0..20).all(|position| Protected::new(0, 0.5, 20, 20).holds(position)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use laprox_reference::protected::Protected;
 use laprox_reference::select::select;
 use laprox_reference::{
     Allocation, CandidatesPerHead, Error, HeadScores, KvHead, LayerIndex, LayerOrdinal, ModelScores,
@@ -280,7 +281,7 @@ fn retained_lists_are_those_of_their_layer_and_head() {
 #[test]
 fn quotas_that_are_not_one_per_head_are_refused() {
     let scores = model(&two_layers());
-    let message = refusal(select(&scores, &[1, 1, 1], 0, 1));
+    let message = refusal(select(&scores, &[1, 1, 1], Protected::NONE, 1));
     assert_eq!(message, "quotas: expected 4, one per KV head, found 3");
 }
 

@@ -32,8 +32,10 @@ fn value(entry: &'static PolicyEntry, option: OptionKey) -> BoxedStrategy<String
         },
         OptionKey::Base(_) => one_of(&["snapkv", "h2o", "tova"]),
         OptionKey::Window => prop_oneof![Just("all".to_owned()), count(1)].boxed(),
-        OptionKey::Number(&Parameter { least, most, .. }) => {
-            prop_oneof![least..=most, Just(least), Just(most)].prop_map(|number| number.to_string()).boxed()
+        OptionKey::Number(&Parameter { least, most, whole, .. }) => {
+            let rounded = move |number: f64| if whole { number.round() } else { number };
+            let numbers = prop_oneof![least..=most, Just(least), Just(most)];
+            numbers.prop_map(move |number| rounded(number).to_string()).boxed()
         }
         OptionKey::Form => one_of(&["layer-wise", "head-wise"]),
         OptionKey::Sinks | OptionKey::MinPerHead | OptionKey::Nodes => count(0),
@@ -159,7 +161,7 @@ fn laprox_alone_means_the_papers_defaults() {
     let laprox = policy("laprox");
     assert_eq!(
         spelt(laprox),
-        "allocation=model,norm=sum,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"
+        "allocation=model,norm=sum,window=all,pool=avg:7,gqa=mean,sinks=0,ends=0,min_per_head=0"
     );
     let options = laprox.options();
     assert_eq!((options.allocation, options.norm), (Allocation::MODEL, Normaliser::Sum));
@@ -172,39 +174,48 @@ fn laprox_alone_means_the_papers_defaults() {
 fn every_other_policy_has_the_defaults_of_the_table() {
     for (name, expected) in [
         ("full", ""),
-        ("random", "allocation=head,pool=none,seed=0,sinks=0,min_per_head=0"),
-        ("streaming", "allocation=head,pool=none,sinks=4,min_per_head=0"),
-        ("tova", "allocation=head,pool=none,sinks=0,min_per_head=0"),
-        ("h2o", "allocation=head,window=all,pool=none,gqa=mean,sinks=0,min_per_head=0"),
-        ("snapkv", "allocation=head,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
-        ("pyramidkv", "allocation=pyramid,beta=20,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
-        ("adakv", "allocation=ada,alpha=0.2,window=all,pool=avg:7,gqa=mean,sinks=0,min_per_head=0"),
+        ("random", "allocation=head,pool=none,seed=0,sinks=0,ends=0,min_per_head=0"),
+        ("streaming", "allocation=head,pool=none,sinks=4,ends=0,min_per_head=0"),
+        ("tova", "allocation=head,pool=none,sinks=0,ends=0,min_per_head=0"),
+        ("h2o", "allocation=head,window=all,pool=none,gqa=mean,sinks=0,ends=0,min_per_head=0"),
+        ("snapkv", "allocation=head,window=all,pool=avg:7,gqa=mean,sinks=0,ends=0,min_per_head=0"),
+        (
+            "pyramidkv",
+            "allocation=pyramid,beta=20,window=all,pool=avg:7,gqa=mean,sinks=0,ends=0,min_per_head=0",
+        ),
+        ("adakv", "allocation=ada,alpha=0.2,window=all,pool=avg:7,gqa=mean,sinks=0,ends=0,min_per_head=0"),
         (
             "criticalkv",
-            "allocation=head,window=all,pool=avg:7,gqa=mean,base=snapkv,ratio=0.5,eps=0.0001,sinks=0,min_per_head=0",
+            "allocation=head,window=all,pool=avg:7,gqa=mean,base=snapkv,ratio=0.5,eps=0.0001,sinks=0,ends=0,min_per_head=0",
         ),
         (
             "cake",
-            "allocation=cake,tau1=1,tau2=1,window=all,pool=avg:5,gqa=mean,gamma=200,sinks=0,min_per_head=0",
+            "allocation=cake,tau1=1,tau2=1,window=all,pool=avg:5,gqa=mean,gamma=200,sinks=0,ends=0,min_per_head=0",
         ),
-        ("lava", "allocation=lava,alpha=0.2,window=all,pool=avg:7,gqa=max,sinks=0,min_per_head=0"),
-        ("defensivekv", "allocation=ada,alpha=0.2,window=all,pool=avg:5,mass=0.9,sinks=0,min_per_head=0"),
-        ("obcache_v", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
-        ("obcache_k", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
-        ("obcache_joint", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,min_per_head=0"),
-        ("dropkv", "allocation=head,window=8,pool=max:11,gqa=mean,eps=0.000001,sinks=0,min_per_head=0"),
-        ("caote", "allocation=head,pool=none,gqa=mean,sinks=0,min_per_head=0"),
-        ("vatp", "allocation=head,window=all,pool=none,gqa=mean,sinks=20,min_per_head=0"),
-        ("knorm", "allocation=head,pool=none,sinks=0,min_per_head=0"),
-        ("keydiff", "allocation=head,pool=none,sinks=0,min_per_head=0"),
-        ("manifoldkv", "allocation=head,pool=none,block=0,sinks=0,min_per_head=0"),
-        ("leverage", "allocation=head,pool=none,ridge=0.000001,sinks=0,min_per_head=0"),
-        ("curdkv", "allocation=head,pool=none,block=16,sinks=4,min_per_head=0"),
-        ("capkv", "allocation=head,window=all,pool=none,gqa=mean,tau=5,sinks=4,min_per_head=0"),
-        ("lagkv", "allocation=head,pool=none,lag=128,sinks=4,min_per_head=0"),
-        ("chunkkv", "allocation=head,window=all,chunk=20,sinks=0,min_per_head=0"),
-        ("restkv", "allocation=head,window=all,pool=avg:5,gqa=mean,smooth=0.3,sinks=0,min_per_head=0"),
-        ("centred", "allocation=model,norm=sum,window=all,pool=none,sinks=0,min_per_head=0"),
+        ("lava", "allocation=lava,alpha=0.2,window=all,pool=avg:7,gqa=max,sinks=0,ends=0,min_per_head=0"),
+        (
+            "defensivekv",
+            "allocation=ada,alpha=0.2,window=all,pool=avg:5,mass=0.9,sinks=0,ends=0,min_per_head=0",
+        ),
+        ("obcache_v", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,ends=0,min_per_head=0"),
+        ("obcache_k", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,ends=0,min_per_head=0"),
+        ("obcache_joint", "allocation=head,window=all,pool=max:7,gqa=sum,sinks=0,ends=0,min_per_head=0"),
+        (
+            "dropkv",
+            "allocation=head,window=8,pool=max:11,gqa=mean,eps=0.000001,sinks=0,ends=0,min_per_head=0",
+        ),
+        ("caote", "allocation=head,pool=none,gqa=mean,sinks=0,ends=0,min_per_head=0"),
+        ("vatp", "allocation=head,window=all,pool=none,gqa=mean,sinks=20,ends=0,min_per_head=0"),
+        ("knorm", "allocation=head,pool=none,sinks=0,ends=0,min_per_head=0"),
+        ("keydiff", "allocation=head,pool=none,sinks=0,ends=0,min_per_head=0"),
+        ("manifoldkv", "allocation=head,pool=none,block=0,sinks=0,ends=0,min_per_head=0"),
+        ("leverage", "allocation=head,pool=none,ridge=0.000001,sinks=0,ends=0,min_per_head=0"),
+        ("curdkv", "allocation=head,pool=none,block=16,sinks=4,ends=0,min_per_head=0"),
+        ("capkv", "allocation=head,window=all,pool=none,gqa=mean,tau=5,sinks=4,ends=0,min_per_head=0"),
+        ("lagkv", "allocation=head,pool=none,lag=128,sinks=4,ends=0,min_per_head=0"),
+        ("chunkkv", "allocation=head,window=all,chunk=20,sinks=0,ends=0,min_per_head=0"),
+        ("restkv", "allocation=head,window=all,pool=avg:5,gqa=mean,smooth=0.3,sinks=0,ends=0,min_per_head=0"),
+        ("centred", "allocation=model,norm=sum,window=all,pool=none,sinks=0,ends=0,min_per_head=0"),
         ("expected_attention", ""),
     ] {
         assert_eq!(spelt(policy(name)), expected, "{name}");
@@ -299,12 +310,15 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
     for (text, has) in [
         (
             "laprox:seed=3",
-            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, min_per_head",
+            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, ends, min_per_head",
         ),
-        ("tova:gqa=mean", "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, min_per_head"),
-        ("cake:eps=3", "window, pool, gqa, gamma, sinks, min_per_head"),
-        ("knorm:window=3", "tau2, pool, sinks, min_per_head"),
-        ("random:Seed=3", "pool, seed, sinks, min_per_head"),
+        (
+            "tova:gqa=mean",
+            "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, ends, min_per_head",
+        ),
+        ("cake:eps=3", "window, pool, gqa, gamma, sinks, ends, min_per_head"),
+        ("knorm:window=3", "tau2, pool, sinks, ends, min_per_head"),
+        ("random:Seed=3", "pool, seed, sinks, ends, min_per_head"),
         ("full:sinks=1", "full has: none"),
         ("expected_attention:pool=none", "expected_attention has: none"),
         ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form"),
@@ -338,6 +352,8 @@ fn an_unknown_value_is_refused_with_those_of_the_option() {
         ("adakv:alpha=1.5", "alpha: expected a number from 0 to 1, found 1.5"),
         ("adakv:alpha=NaN", "alpha: expected a number from 0 to 1, found NaN"),
         ("cake:gamma=inf", "gamma: expected a number from 0 to 1000000, found inf"),
+        ("chunkkv:chunk=2.5", "chunk: expected a whole number from 1 to 1000000000, found 2.5"),
+        ("laprox:ends=0.6", "ends: expected a number from 0 to 0.5, found 0.6"),
         ("pyramidkv:beta=0.5", "beta: expected a number from 1 to 1000, found 0.5"),
         ("criticalkv:base=laprox", "base: expected snapkv|h2o|tova, found laprox"),
         ("laprox:min_per_head=-1", "min_per_head: expected a whole number, found -1"),

@@ -80,8 +80,12 @@ fn given_scores_are_cut_as_those_of_their_policy_under_every_allocation() {
         let file = made.place(&name);
         laprox(&["score", &made.dump, "--policy", policy, "--path", path, "--out", &file]).success();
         let under = Allocation::ALL.map(|allocation| format!("allocation={}", allocation.name()));
-        let more =
-            ["allocation=head,sinks=4", "allocation=model,norm=none", "allocation=model,min_per_head=3"];
+        let more = [
+            "allocation=head,sinks=4",
+            "allocation=model,norm=none",
+            "allocation=model,min_per_head=3",
+            "allocation=layer,ends=0.2",
+        ];
         for options in under.iter().map(String::as_str).chain(more) {
             let [own, given] = ["own", "given"].map(|kind| format!("{set_name}-{options}-{kind}"));
             let fixed = ["--budget", "25%", "--path", path];

@@ -17,6 +17,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::error::Result;
 use crate::parameter::{Parameter, Parameters};
+use crate::protected::Protected;
 use crate::scores::{ModelScores, Reach};
 use crate::select::Ranking;
 use crate::statistic::Statistic;
@@ -125,8 +126,8 @@ impl Hash for Allocation {
 pub struct Request<'a> {
     /// The scores, with the statistics that the rule wants.
     pub scores: &'a ModelScores,
-    /// How many first positions come before all others.
-    pub sinks: usize,
+    /// The candidates that come before all others.
+    pub protected: Protected,
     /// The candidates to divide.
     pub supply: Supply,
     /// The rule's parameters.
@@ -162,7 +163,7 @@ impl<'a> Request<'a> {
     /// The order of all candidates.
     #[must_use]
     pub fn ranking(&self) -> Ranking<'a> {
-        Ranking::new(self.scores, self.sinks)
+        Ranking::new(self.scores, self.protected)
     }
 
     /// Quotas from each layer's share per head beyond the least. All heads of a layer get the same.
