@@ -103,7 +103,7 @@ pub enum Command {
     Score(Score),
     /// Evict under one policy: the retained positions, and the error of the layers' outputs.
     Evict(Evict),
-    /// Check the error bounds B1 to B9 on real activations.
+    /// Check the error bounds B1 to B10 on real activations.
     Bounds(Bounds),
     /// Search for the best eviction, bound its error from below, and compare policies with the bound.
     Oracle(OracleArguments),

@@ -26,7 +26,7 @@
 //! | the best eviction, or a proof of the distance to it | [`oracle`] |
 //! | the seam that other paths fill | [`scored`], [`backend`] |
 //! | from many layers to sets and errors | [`tasks`], [`layers`], [`search`], [`pipeline`] |
-//! | the statements B1 to B9, evaluated | [`bounds`] |
+//! | the statements B1 to B10, evaluated | [`bounds`] |
 //! | the claims that every path must satisfy (feature `conformance`) | `conformance` |
 //!
 //! # Example

@@ -3,7 +3,7 @@
 use crate::error::{Error, all_finite};
 use crate::shape::LayerIndex;
 
-/// One of the statements B1 to B9 about a layer, with the numbers of both sides.
+/// One of the statements B1 to B10 about a layer, with the numbers of both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// `B1a`, `B1b`, ...

@@ -1,4 +1,4 @@
-//! The error bounds B1 to B9: the most and the least that an eviction can cost, evaluated on real activations.
+//! The error bounds B1 to B10: the most and the least that an eviction can cost, evaluated on real activations.
 //!
 //! `E` is the evicted set of a layer and `Delta` the `drop` error matrix, minus the sum of the evicted column-row pairs
 //! `a_{h,i} b_{h,i}^T` of norm `p_{h,i} = norm2(a_{h,i}) norm2(b_{h,i})`. Each statement is a function from a [`Case`], one
@@ -14,9 +14,11 @@
 //! | B6 | renormalised rows | [`renormalised`] |
 //! | B7 | one slot's query group | [`triangle`] |
 //! | B9 | the least error of any set of this size | [`certificate`] |
+//! | B10 | the centred quadratic form | [`centred`] |
 
 mod bound;
 mod case;
+pub mod centred;
 pub mod certificate;
 pub mod chance;
 pub mod quadratic;
@@ -32,7 +34,7 @@ pub use case::{Case, Draws, HeadPairs, LayerPairs};
 pub type Check = fn(&Case<'_>) -> Vec<Bound>;
 
 /// Every statement, family by family.
-pub static CHECKS: [Check; 7] = [
+pub static CHECKS: [Check; 8] = [
     triangle::of_eviction,
     quadratic::checks,
     spectral::checks,
@@ -40,4 +42,5 @@ pub static CHECKS: [Check; 7] = [
     renormalised::checks,
     triangle::of_candidates,
     certificate::checks,
+    centred::checks,
 ];

@@ -10,7 +10,7 @@
 //! after the division by `m` by `gamma_k T / m`; at most a dozen such terms meet in one statement. Weights that
 //! underflow are off by at most the least normal number each, which counts against `m`.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, RowDVector};
 
 use super::bound::{Bound, Evidence};
 use super::case::Case;
@@ -157,9 +157,19 @@ impl Renormalised {
         }
     }
 
+    /// `o_hat - o` of a row.
+    pub(super) fn moved(&self, row: usize) -> RowDVector<f64> {
+        self.output_change.row(row).into_owned()
+    }
+
+    /// `sum over E of a_i (v_i - o)` of a row.
+    pub(super) fn centred(&self, row: usize) -> RowDVector<f64> {
+        self.evicted_change.row(row) * -self.mass[row]
+    }
+
     /// The rows whose retained mass, and its square in the norms, are normal numbers with all their digits. The others
     /// are beyond f64.
-    fn rows(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = usize> {
         let least = self.weights.ncols() as f64 * f64::MIN_POSITIVE.sqrt() / f64::EPSILON;
         (0..self.mass.len()).filter(move |&row| self.mass[row] > least)
     }
@@ -170,7 +180,7 @@ impl Renormalised {
     }
 
     /// How far rounding may have moved the two sides of a statement about a row's output.
-    fn output_rounding(&self, row: usize) -> f64 {
+    pub(super) fn output_rounding(&self, row: usize) -> f64 {
         16.0 * self.relative_rounding(row) * self.magnitudes[row] / self.mass[row]
     }
 }

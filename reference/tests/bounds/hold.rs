@@ -24,8 +24,8 @@ fn every_statement_holds_whatever_is_evicted() {
         }
     }
     let expected = [
-        "B1a", "B1b", "B2a", "B2b", "B3a", "B3b", "B3c", "B4a", "B4b", "B4c", "B4d", "B4e", "B4f", "B5",
-        "B6a", "B6b", "B6c", "B6d", "B7", "B8a", "B8b", "B9a", "B9b", "B9c",
+        "B10", "B1a", "B1b", "B2a", "B2b", "B3a", "B3b", "B3c", "B4a", "B4b", "B4c", "B4d", "B4e", "B4f",
+        "B5", "B6a", "B6b", "B6c", "B6d", "B7", "B8a", "B8b", "B9a", "B9b", "B9c",
     ];
     assert_eq!(evaluated.keys().copied().collect::<Vec<_>>(), expected);
     // Only where nothing is evicted, or no row keeps any mass, is there nothing to say.

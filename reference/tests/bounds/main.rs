@@ -1,8 +1,9 @@
-//! The bounds B1 to B9: true ones hold, wrong ones are caught, and the tests behind the random ones are what they say.
+//! The bounds B1 to B10: true ones hold, wrong ones are caught, and the tests behind the random ones are what they say.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod centred;
 mod chance;
 mod group;
 mod hold;
