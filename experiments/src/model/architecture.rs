@@ -45,6 +45,7 @@ const DECODER_KEYS: &[&str] = &[
     "rope.dimension_count",
     "rope.freq_base",
     "rope.scale_linear",
+    "rope.scaling.attn_factor",
     "rope.scaling.factor",
     "rope.scaling.original_context_length",
     "rope.scaling.type",
@@ -61,7 +62,17 @@ pub static ARCHITECTURES: [Architecture; 3] = [
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Interleaved,
         norms_heads: false,
-        optional: &["output.weight", "rope_freqs.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
+        optional: &[
+            "output.weight",
+            "rope_freqs.weight",
+            "attn_q.bias",
+            "attn_k.bias",
+            "attn_v.bias",
+            "attn_output.bias",
+            "ffn_gate.bias",
+            "ffn_up.bias",
+            "ffn_down.bias",
+        ],
     },
     // Qwen2 and Qwen2.5.
     Architecture {
@@ -76,7 +87,7 @@ pub static ARCHITECTURES: [Architecture; 3] = [
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Halves,
         norms_heads: true,
-        optional: &["output.weight"],
+        optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"],
     },
 ];
 

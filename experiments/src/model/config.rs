@@ -24,6 +24,8 @@ pub struct Config {
     pub hidden_dim: usize,
     /// The width of the feed-forward layer.
     pub feed_forward_dim: usize,
+    /// `r`, the first channels of a head that are rotated.
+    pub rotary_dim: usize,
     /// The base of the rotary frequencies.
     pub rope_theta: f32,
     /// What the file does to these frequencies.
@@ -85,6 +87,9 @@ impl Config {
         let (hidden_dim, query_heads) = (size("embedding_length")?, size("attention.head_count")?);
         let head_dim = gguf.size(&key("attention.key_length"))?.unwrap_or(hidden_dim / query_heads);
         let rope_theta = real("rope.freq_base", Some(10_000.0))?;
+        let context_len = size("context_length")?;
+        let original_len = gguf.size(&key("rope.scaling.original_context_length"))?.filter(|&len| len > 0);
+        let original_len = original_len.unwrap_or(context_len);
         let config = Self {
             architecture,
             layers: size("block_count")?,
@@ -93,10 +98,11 @@ impl Config {
             head_dim,
             hidden_dim,
             feed_forward_dim: size("feed_forward_length")?,
+            rotary_dim: head_dim,
             rope_theta,
-            rope_scaling: RopeScaling::read(gguf, architecture, head_dim, rope_theta)?,
+            rope_scaling: RopeScaling::read(gguf, architecture, (head_dim, rope_theta), original_len)?,
             rms_epsilon: real("attention.layer_norm_rms_epsilon", None)?,
-            context_len: size("context_length")?,
+            context_len,
             sliding_window: gguf.size(&key("attention.sliding_window"))?.filter(|&tokens| tokens > 0),
         };
         config.check_heads(gguf)?;

@@ -79,7 +79,7 @@ impl Model {
             sha256: file.sha256().to_owned(),
             source_dtype: gguf.source_dtype(),
             chat: ChatTemplate::new(gguf.file(), template, &tokenizer),
-            rope: Rope::new(&config, weights.rope_divisors.as_deref()),
+            rope: Rope::new(&config, &weights.rope_divisors),
             weights,
             config,
             tokenizer,
@@ -87,13 +87,13 @@ impl Model {
     }
 
     fn from_snapshot(file: &ModelFile, files: &SnapshotFiles) -> Result<Self> {
-        let Snapshot { config, tensors, tokenizer, chat } = Snapshot::read(files)?;
+        let Snapshot { config, divisors, tensors, tokenizer, chat } = Snapshot::read(files)?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
             source_dtype: tensors.source_dtype(),
             chat,
-            rope: Rope::new(&config, None),
+            rope: Rope::new(&config, &divisors),
             weights: Weights::read(&tensors, RotaryLayout::Halves, &config, tokenizer.vocabulary_len())?,
             config,
             tokenizer,
@@ -213,8 +213,8 @@ impl Model {
         segments: &mut [Segment<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
-        let positions = segments.iter().flat_map(Segment::positions);
-        let rotation = self.rope.rotation(positions)?;
+        let ranges = segments.iter().map(|segment| (segment.positions(), segment.cache.room()));
+        let rotation = self.rope.rotation(ranges)?;
         let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
         let mut hidden = self.weights.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {

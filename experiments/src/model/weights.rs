@@ -8,6 +8,7 @@ use candle_nn::{Linear, Module, RmsNorm};
 use super::architecture::RotaryLayout;
 use super::config::Config;
 use super::error::Result;
+use super::rope::Divisors;
 use super::tensor_file::TensorFile;
 
 /// All weights of a model.
@@ -18,8 +19,8 @@ pub(super) struct Weights {
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
     pub(super) final_norm: RmsNorm,
-    /// The divisors of the rotary frequencies, `[d/2]`, if the file holds them.
-    pub(super) rope_divisors: Option<Vec<f32>>,
+    /// The divisors of the rotary frequencies that the file holds.
+    pub(super) rope_divisors: Divisors,
     /// `[vocabulary, D]`; the embedding itself if the file holds no `output.weight`.
     pub(super) logits: Linear,
 }
@@ -149,16 +150,19 @@ impl Tensors<'_> {
         }
     }
 
-    fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>> {
-        const NAME: &str = "rope_freqs.weight";
-        let Some(divisors) = self.take_optional(NAME, &[self.config.head_dim / 2])? else {
+    fn rope_divisors(&mut self) -> Result<Divisors> {
+        Ok(Divisors { all: self.divisors("rope_freqs.weight")?, long: None })
+    }
+
+    fn divisors(&mut self, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some(divisors) = self.take_optional(name, &[self.config.rotary_dim / 2])? else {
             return Ok(None);
         };
         let divisors = divisors.to_vec1::<f32>()?;
         match divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
             Some(found) => Err(self
                 .file
-                .bad_tensor(&self.file.own_name(NAME), format!("expected positive numbers, found {found}"))),
+                .bad_tensor(&self.file.own_name(name), format!("expected positive numbers, found {found}"))),
             None => Ok(Some(divisors)),
         }
     }

@@ -3,15 +3,22 @@
 //! It rotates Llama's queries and keys in GGUF's interleaved layout, where the runner first permutes the weights to the
 //! half-split one: products of queries and keys do not see the difference, so the logits must agree.
 
+use std::f64::consts::TAU;
+
 use super::synthetic::{
-    EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, RMS_EPSILON, ROPE_THETA,
-    SCALING_FACTOR, Scaling, Synthetic,
+    EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, ORIGINAL_LEN, QUERY_HEADS, RMS_EPSILON,
+    ROPE_THETA, SCALING_FACTOR, Scaling, Synthetic,
 };
 
 /// The share of its frequency that YaRN leaves to each pair of channels. The text of the first training has 64 tokens, in
 /// which a pair turns `64 / (2 pi 100^(j/4))` times. No pair turns 32 times, so the ramp starts at pair 0. It ends where one
 /// turn is left, at `4 ln(64 / (2 pi)) / ln(100) = 2.02`, rounded up.
 const YARN_KEPT: [f64; HEAD_DIM / 2] = [1.0, 2.0 / 3.0, 1.0 / 3.0, 0.0];
+
+/// The same end, not rounded.
+const YARN_END: f64 = 2.016_000_211_251_544;
+/// The turns within the length of the first training below and above which Llama 3 scales all and nothing of a frequency.
+pub const LLAMA3_TURNS: [f64; 2] = [1.0, 4.0];
 
 /// The activations of one layer, each `[tokens][heads * d]`, with the channels in the order of the file.
 pub struct Layer {
@@ -122,19 +129,24 @@ fn frequency(model: &Synthetic, pair: usize) -> f64 {
     if model.tensors.contains_key("rope_freqs.weight") {
         frequency /= f64::from(model.elements("rope_freqs.weight")[pair]);
     }
-    match model.scaling {
-        Scaling::None => frequency,
-        Scaling::Linear => frequency / f64::from(SCALING_FACTOR),
-        Scaling::Yarn => {
-            let kept = YARN_KEPT[pair];
-            kept * frequency + (1.0 - kept) * frequency / f64::from(SCALING_FACTOR)
-        }
-    }
+    let turns = frequency * ORIGINAL_LEN as f64 / TAU;
+    let kept = match model.scaling {
+        Scaling::None => 1.0,
+        Scaling::Linear => 0.0,
+        Scaling::Yarn => YARN_KEPT[pair],
+        Scaling::YarnBetween => 1.0 - (pair as f64 / YARN_END).min(1.0),
+        Scaling::Llama3 => ((turns - LLAMA3_TURNS[0]) / (LLAMA3_TURNS[1] - LLAMA3_TURNS[0])).clamp(0.0, 1.0),
+    };
+    kept * frequency + (1.0 - kept) * frequency / f64::from(SCALING_FACTOR)
 }
 
 /// How long rotated queries and keys are, relative to what they were before.
 fn length(model: &Synthetic) -> f64 {
-    if model.scaling == Scaling::Yarn { 1.0 + 0.1 * f64::from(SCALING_FACTOR).ln() } else { 1.0 }
+    if matches!(model.scaling, Scaling::Yarn | Scaling::YarnBetween) {
+        1.0 + 0.1 * f64::from(SCALING_FACTOR).ln()
+    } else {
+        1.0
+    }
 }
 
 fn add_feed_forward(model: &Synthetic, layer: usize, stream: &mut [Vec<f64>]) {

@@ -39,7 +39,14 @@ pub enum Scaling {
     None,
     Linear,
     Yarn,
+    /// YaRN between pairs that are not whole numbers; only in a snapshot.
+    YarnBetween,
+    /// Only in a snapshot.
+    Llama3,
 }
+
+/// The tokens of the first training, where frequencies are scaled.
+pub const ORIGINAL_LEN: usize = 64;
 
 impl Synthetic {
     /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v, qwen3's has norms of the heads of q and k.
@@ -76,11 +83,12 @@ impl Synthetic {
             Scaling::None => return,
             Scaling::Linear => "linear",
             Scaling::Yarn => "yarn",
+            Scaling::YarnBetween | Scaling::Llama3 => panic!("GGUF has no {scaling:?}"),
         };
         self.set_own("rope.scaling.type", Value::String(name.to_owned()));
         self.set_own("rope.scaling.factor", Value::F32(SCALING_FACTOR));
         // Three times as long as the first training.
-        self.set_own("rope.scaling.original_context_length", Value::U32(64));
+        self.set_own("rope.scaling.original_context_length", Value::U32(ORIGINAL_LEN as u32));
         self.set_own("context_length", Value::U32(192));
     }
 

@@ -11,7 +11,6 @@ use crate::model::error::{Error, Result};
 use crate::model::foreign;
 use crate::model::tensor_file::TensorFile;
 
-use super::class::Class;
 use super::files::{SnapshotFiles, WeightFile};
 
 /// The most bytes of a file's header. A tensor takes a hundred.
@@ -29,6 +28,8 @@ const NAMES: &[(&str, &str)] = &[
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
     ("attn_output", "self_attn.o_proj"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
@@ -39,7 +40,8 @@ const NAMES: &[(&str, &str)] = &[
 /// The tensors of a snapshot.
 pub(in crate::model) struct SnapshotTensors<'a> {
     files: &'a SnapshotFiles,
-    class: &'static Class,
+    /// The biases that the model has, by their names in GGUF.
+    biases: Vec<&'static str>,
     /// Whether the embedding is the output matrix.
     tied: bool,
     /// The tensors, with the number of their file.
@@ -52,8 +54,8 @@ impl<'a> SnapshotTensors<'a> {
     /// # Errors
     /// [`Error::Contents`] when a header is damaged, [`Error::Tensor`] when two files hold a tensor, or the index and a file
     /// contradict each other.
-    pub(super) fn read(files: &'a SnapshotFiles, class: &'static Class, tied: bool) -> Result<Self> {
-        let mut read = Self { files, class, tied, tensors: BTreeMap::new() };
+    pub(super) fn read(files: &'a SnapshotFiles, biases: Vec<&'static str>, tied: bool) -> Result<Self> {
+        let mut read = Self { files, biases, tied, tensors: BTreeMap::new() };
         for (number, file) in files.weights().iter().enumerate() {
             for (name, tensor) in parse(file)?.tensors() {
                 if read.tensors.insert(name.clone(), (number, tensor)).is_some() {
@@ -120,9 +122,9 @@ impl TensorFile for SnapshotTensors<'_> {
         format!("{scope}{own}.{kind}")
     }
 
-    /// Whether the class has it: a snapshot lacks nothing that its class has.
+    /// Whether the model has it: a snapshot lacks nothing that its class and its config.json ask for.
     fn has(&self, _: &str, name: &str, _: &[&str]) -> bool {
-        if name == "output.weight" { !self.tied } else { self.class.biases.contains(&name) }
+        if name == "output.weight" { !self.tied } else { self.biases.contains(&name) }
     }
 
     fn tensor(&self, own_name: &str, shape: &[usize]) -> Result<Tensor> {
