@@ -39,7 +39,8 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
             "'dynamic' is not supported, only 'none', 'linear', 'yarn' and 'longrope'",
         ),
         ("llama.rope.scaling.factor", Value::F32(-4.0), "expected a positive number, found -4"),
-        ("llama.rope.scaling.attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
+        ("llama.rope.scaling.attn_factor", Value::F32(-1.0), "expected a positive number, found -1"),
+        ("llama.rope.scaling.yarn_attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
         ("llama.expert_count", Value::U32(8), "expert_count': not supported, only 0"),
         ("llama.attention.causal", Value::Bool(false), "attention.causal': not supported, only 1"),
         (

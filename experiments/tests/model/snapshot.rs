@@ -17,16 +17,19 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::naive::{self, LLAMA3_TURNS};
 use super::synthetic::{
-    CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, ORIGINAL_LEN, QUERY_HEADS,
-    RMS_EPSILON, ROPE_THETA, SCALING_FACTOR, Scaling, Synthetic, VOCABULARY_LEN, tokens,
+    CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, LONGROPE, LONGROPE_FACTOR,
+    LONGROPE_LEN, ORIGINAL_LEN, QUERY_HEADS, RMS_EPSILON, ROPE_THETA, SCALING_FACTOR, Scaling, Synthetic,
+    VOCABULARY_LEN, tokens,
 };
 use super::tiny::{assert_close, rounding_bound};
 
-const CLASSES: [(&str, &str, &str); 4] = [
+const CLASSES: [(&str, &str, &str); 6] = [
     ("LlamaForCausalLM", "llama", "llama"),
     ("MistralForCausalLM", "mistral", "llama"),
     ("Qwen2ForCausalLM", "qwen2", "qwen2"),
     ("Qwen3ForCausalLM", "qwen3", "qwen3"),
+    ("Phi3ForCausalLM", "phi3", "phi3"),
+    ("Olmo2ForCausalLM", "olmo2", "olmo2"),
 ];
 const SHAPE: CaptureShape = CaptureShape { context_len: 30, window_len: 4, future_len: 10 };
 
@@ -47,9 +50,9 @@ impl Snapshot {
         let architecture = synthetic.architecture;
         let weights = synthetic.tensors.iter().map(|(name, tensor)| {
             let rotated = architecture == "llama" && (name.contains("attn_q") || name.contains("attn_k"));
-            (own_name(name), if rotated { halves(tensor) } else { tensor.clone() })
+            (own_name(architecture, name), if rotated { halves(tensor) } else { tensor.clone() })
         });
-        let weights = weights.collect();
+        let weights = weights.filter(|(name, _)| !name.starts_with("rope_factors")).collect();
         let config = json!({
             "architectures": [class],
             "model_type": model_type,
@@ -67,6 +70,7 @@ impl Snapshot {
             "tie_word_embeddings": true,
             "vocab_size": VOCABULARY_LEN,
             "torch_dtype": "float32",
+            "partial_rotary_factor": synthetic.rotary_dim() as f64 / HEAD_DIM as f64,
         });
         let texts = BTreeMap::from([
             ("config.json", config),
@@ -148,8 +152,11 @@ fn refusal(folder: &Path) -> String {
 }
 
 /// A name of GGUF, in transformers.
-fn own_name(name: &str) -> String {
+fn own_name(architecture: &str, name: &str) -> String {
     let mut own = name.to_owned();
+    if architecture == "phi3" {
+        own = own.replace("ffn_up", "mlp.gate_up_proj");
+    }
     for (gguf, transformers) in [
         ("blk.", "model.layers."),
         ("token_embd", "model.embed_tokens"),
@@ -159,6 +166,9 @@ fn own_name(name: &str) -> String {
         ("attn_norm", "input_layernorm"),
         ("ffn_norm", "post_attention_layernorm"),
         ("attn_output", "self_attn.o_proj"),
+        ("post_attention_norm", "post_attention_layernorm"),
+        ("post_ffw_norm", "post_feedforward_layernorm"),
+        ("attn_qkv", "self_attn.qkv_proj"),
         ("attn_q", "self_attn.q_proj"),
         ("attn_k", "self_attn.k_proj"),
         ("attn_v", "self_attn.v_proj"),
@@ -365,9 +375,15 @@ fn scaling(scaling: Scaling) -> Value {
         Scaling::Linear => "linear",
         Scaling::Yarn | Scaling::YarnBetween => "yarn",
         Scaling::Llama3 => "llama3",
+        Scaling::LongRope => "longrope",
     };
     let mut keys = json!({ "rope_type": name });
-    if scaling != Scaling::None {
+    if scaling == Scaling::LongRope {
+        let [short, long] = LONGROPE;
+        (keys["short_factor"], keys["long_factor"]) = (json!(short), json!(long));
+        keys["attention_factor"] = json!(LONGROPE_FACTOR);
+        keys["original_max_position_embeddings"] = json!(LONGROPE_LEN);
+    } else if scaling != Scaling::None {
         keys["factor"] = json!(SCALING_FACTOR);
     }
     if matches!(scaling, Scaling::Yarn | Scaling::YarnBetween | Scaling::Llama3) {
@@ -405,6 +421,41 @@ fn a_scaled_rotation_agrees_with_a_naive_decoder_in_either_spelling() {
             assert_same(&old.load().unwrap(), &model);
         }
     }
+}
+
+#[test]
+fn longrope_divides_by_the_length_of_the_text() {
+    let synthetic = Synthetic::longrope();
+    let mut snapshot = Snapshot::of(&synthetic, "Phi3ForCausalLM", "phi3");
+    let mut keys = scaling(Scaling::LongRope);
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    assert_same(&snapshot.load().unwrap(), &synthetic.load().unwrap());
+    // Phi3's own spelling has the length of the first training beside the scaling.
+    keys["original_max_position_embeddings"] = json!(null);
+    keys["type"] = keys["rope_type"].take();
+    snapshot.set("config.json", "original_max_position_embeddings", json!(LONGROPE_LEN));
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    let model = snapshot.load().unwrap();
+    for len in [LONGROPE_LEN, LONGROPE_LEN + 1] {
+        let expected = naive::run(&synthetic, &tokens(len)).0.concat();
+        assert_close(&logits(&model, &tokens(len)), &expected, rounding_bound(len));
+    }
+    keys["long_factor"] = json!([1.0, 2.0]);
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    assert!(snapshot.refusal().contains("'rope_scaling.long_factor': expected a list of 3 positive numbers"));
+    keys["long_factor"] = json!(LONGROPE[1]);
+    keys["attention_factor"] = json!(null);
+    snapshot.set("config.json", "rope_scaling", keys);
+    snapshot.set("config.json", "max_position_embeddings", json!(4 * LONGROPE_LEN));
+    let queries =
+        |model| capture(model, &tokens(40), SHAPE, &mut ()).unwrap().layer(LayerIndex(0)).unwrap().queries;
+    let rotated = |queries: &ndarray::Array3<f32>| queries.iter().copied().collect::<Vec<f32>>();
+    let [stated, inferred] = [queries(&model), queries(&snapshot.load().unwrap())].map(|all| rotated(&all));
+    // Only the rotated channels have the factor.
+    let ratio = (1.0 + 4_f64.ln() / (LONGROPE_LEN as f64).ln()).sqrt() / f64::from(LONGROPE_FACTOR);
+    let factor = |index: usize| if index % HEAD_DIM < synthetic.rotary_dim() { ratio } else { 1.0 };
+    let expected: Vec<f64> = stated.iter().enumerate().map(|(i, &x)| factor(i) * f64::from(x)).collect();
+    assert_close(&inferred, &expected, 1e-6);
 }
 
 #[test]
@@ -463,6 +514,7 @@ fn biases_are_those_that_the_configuration_asks_for() {
         ),
         ("LlamaForCausalLM", "llama", "mlp_bias", &["ffn_gate", "ffn_up", "ffn_down"]),
         ("Qwen3ForCausalLM", "qwen3", "attention_bias", &["attn_q", "attn_k", "attn_v", "attn_output"]),
+        ("Olmo2ForCausalLM", "olmo2", "attention_bias", &["attn_q", "attn_k", "attn_v", "attn_output"]),
     ] {
         let mut synthetic = Synthetic::new(model_type);
         for (layer, part) in (0..LAYERS).flat_map(|layer| parts.iter().map(move |part| (layer, part))) {

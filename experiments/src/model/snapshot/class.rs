@@ -15,6 +15,8 @@ pub(super) struct Class {
     architecture: &'static str,
     /// The keys of config.json that this class has beside those of all classes.
     pub(super) keys: &'static [&'static str],
+    /// Names of tensors in GGUF and in transformers that differ from those of the other classes.
+    pub(super) names: &'static [(&'static str, &'static str)],
     /// The biases that every model of the class has, by their names in GGUF, without the `blk.N.` of their layer.
     biases: &'static [&'static str],
     /// The width of a head if config.json does not say it; `None` stands for `hidden_size / num_attention_heads`.
@@ -31,12 +33,13 @@ const BIASES: [(&str, &[&str]); 2] = [
     ("mlp_bias", &["ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"]),
 ];
 
-static CLASSES: [Class; 4] = [
+static CLASSES: [Class; 6] = [
     Class {
         name: "LlamaForCausalLM",
         model_type: "llama",
         architecture: "llama",
         keys: &["attention_bias", "mlp_bias"],
+        names: &[],
         biases: &[],
         head_dim: None,
         defaults_to_own_kv_heads: true,
@@ -47,6 +50,7 @@ static CLASSES: [Class; 4] = [
         model_type: "mistral",
         architecture: "llama",
         keys: &[],
+        names: &[],
         biases: &[],
         head_dim: None,
         defaults_to_own_kv_heads: false,
@@ -57,6 +61,7 @@ static CLASSES: [Class; 4] = [
         model_type: "qwen2",
         architecture: "qwen2",
         keys: &[],
+        names: &[],
         biases: &["attn_q.bias", "attn_k.bias", "attn_v.bias"],
         head_dim: None,
         defaults_to_own_kv_heads: false,
@@ -67,10 +72,33 @@ static CLASSES: [Class; 4] = [
         model_type: "qwen3",
         architecture: "qwen3",
         keys: &["attention_bias"],
+        names: &[],
         biases: &[],
         head_dim: Some(128),
         defaults_to_own_kv_heads: false,
         slides: false,
+    },
+    Class {
+        name: "Phi3ForCausalLM",
+        model_type: "phi3",
+        architecture: "phi3",
+        keys: &["auto_map", "embd_pdrop", "resid_pdrop"],
+        names: &[("ffn_up", "mlp.gate_up_proj")],
+        biases: &[],
+        head_dim: None,
+        defaults_to_own_kv_heads: true,
+        slides: true,
+    },
+    Class {
+        name: "Olmo2ForCausalLM",
+        model_type: "olmo2",
+        architecture: "olmo2",
+        keys: &["attention_bias"],
+        names: &[],
+        biases: &[],
+        head_dim: None,
+        defaults_to_own_kv_heads: true,
+        slides: true,
     },
 ];
 

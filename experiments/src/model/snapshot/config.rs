@@ -34,9 +34,11 @@ pub(super) fn read(document: &Document, class: &Class) -> Result<Described> {
     let head_dim = document.size("head_dim")?.or(class.head_dim).unwrap_or(hidden_dim / query_heads);
     let kv_heads = document.required("num_key_value_heads", kv_heads)?;
     check_heads(document, query_heads, kv_heads, head_dim)?;
-    let Rotary { theta, dim, scaling, divisors, context_len } = rotary::read(document, head_dim, false)?;
+    let architecture = class.architecture();
+    let Rotary { theta, dim, scaling, divisors, context_len, original_len } =
+        rotary::read(document, head_dim, architecture.rotates_part)?;
     let config = Config {
-        architecture: class.architecture(),
+        architecture,
         layers: document.positive("num_hidden_layers")?,
         query_heads,
         kv_heads,
@@ -48,6 +50,7 @@ pub(super) fn read(document: &Document, class: &Class) -> Result<Described> {
         rope_scaling: scaling,
         rms_epsilon: document.required("rms_norm_eps", document.positive_real("rms_norm_eps")?)?,
         context_len,
+        original_len,
         sliding_window: sliding_window(document, class)?,
     };
     check_layer_types(document)?;

@@ -63,9 +63,12 @@ const HARMLESS: &[&str] = &[
 const OFF: &[(&str, &str)] = &[
     ("add_cross_attention", "false"),
     ("attention_bias", "false"),
+    ("full_attn_mod", "1"),
     ("hidden_act", "\"silu\""),
+    ("interpolate_factor", "1"),
     ("is_decoder", "false"),
     ("is_encoder_decoder", "false"),
+    ("lm_head_bias", "false"),
     ("mlp_bias", "false"),
     ("pretraining_tp", "1"),
     ("pruned_heads", "{}"),

@@ -51,7 +51,7 @@ impl<'a> Snapshot<'a> {
         Ok(Self {
             config,
             divisors,
-            tensors: SnapshotTensors::read(files, class.biases(&document)?, tied)?,
+            tensors: SnapshotTensors::read(files, class, class.biases(&document)?, tied)?,
             chat: ChatTemplate::new(files.folder(), template::read(files)?, &tokenizer),
             tokenizer,
         })

@@ -15,6 +15,8 @@ pub(super) struct Rotary {
     pub(super) divisors: Divisors,
     /// The longest text that the scaling makes of the one that the model was trained for.
     pub(super) context_len: usize,
+    /// The length of the first training.
+    pub(super) original_len: usize,
 }
 
 /// One kind of scaling.
@@ -87,7 +89,8 @@ pub(super) fn read(document: &Document, head_dim: usize, rotates_part: bool) -> 
     let original_len = document.size(ORIGINAL_LEN)?.or(own.size(ORIGINAL_LEN)?).filter(|&len| len > 0);
     let parameters = Parameters { own: &own, theta, dim, max_len, original_len };
     let (scaling, divisors) = (kind(&own)?.read)(&parameters)?;
-    Ok(Rotary { theta, dim, scaling, divisors, context_len: parameters.context_len()? })
+    let (context_len, original_len) = (parameters.context_len()?, parameters.original_len());
+    Ok(Rotary { theta, dim, scaling, divisors, context_len, original_len })
 }
 
 /// The kind of scaling, none of whose keys is left unread.

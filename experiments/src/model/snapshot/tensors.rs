@@ -11,6 +11,7 @@ use crate::model::error::{Error, Result};
 use crate::model::foreign;
 use crate::model::tensor_file::TensorFile;
 
+use super::class::Class;
 use super::files::{SnapshotFiles, WeightFile};
 
 /// The most bytes of a file's header. A tensor takes a hundred.
@@ -30,7 +31,10 @@ const NAMES: &[(&str, &str)] = &[
     ("attn_v", "self_attn.v_proj"),
     ("attn_q_norm", "self_attn.q_norm"),
     ("attn_k_norm", "self_attn.k_norm"),
+    ("attn_qkv", "self_attn.qkv_proj"),
     ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
@@ -40,6 +44,8 @@ const NAMES: &[(&str, &str)] = &[
 /// The tensors of a snapshot.
 pub(in crate::model) struct SnapshotTensors<'a> {
     files: &'a SnapshotFiles,
+    /// Names in GGUF and in transformers that go before those of [`NAMES`].
+    names: &'static [(&'static str, &'static str)],
     /// The biases that the model has, by their names in GGUF.
     biases: Vec<&'static str>,
     /// Whether the embedding is the output matrix.
@@ -54,8 +60,13 @@ impl<'a> SnapshotTensors<'a> {
     /// # Errors
     /// [`Error::Contents`] when a header is damaged, [`Error::Tensor`] when two files hold a tensor, or the index and a file
     /// contradict each other.
-    pub(super) fn read(files: &'a SnapshotFiles, biases: Vec<&'static str>, tied: bool) -> Result<Self> {
-        let mut read = Self { files, biases, tied, tensors: BTreeMap::new() };
+    pub(super) fn read(
+        files: &'a SnapshotFiles,
+        class: &Class,
+        biases: Vec<&'static str>,
+        tied: bool,
+    ) -> Result<Self> {
+        let mut read = Self { files, names: class.names, biases, tied, tensors: BTreeMap::new() };
         for (number, file) in files.weights().iter().enumerate() {
             for (name, tensor) in parse(file)?.tensors() {
                 if read.tensors.insert(name.clone(), (number, tensor)).is_some() {
@@ -118,7 +129,8 @@ impl TensorFile for SnapshotTensors<'_> {
             |(layer, below)| (format!("model.layers.{layer}."), below),
         );
         let (part, kind) = below.rsplit_once('.').unwrap_or((below, ""));
-        let own = NAMES.iter().find(|(gguf, _)| *gguf == part).map_or(part, |(_, own)| own);
+        let mut names = self.names.iter().chain(NAMES);
+        let own = names.find(|(gguf, _)| *gguf == part).map_or(part, |(_, own)| own);
         format!("{scope}{own}.{kind}")
     }
 
