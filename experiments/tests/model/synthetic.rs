@@ -61,8 +61,9 @@ impl Synthetic {
     pub fn new(architecture: &'static str) -> Self {
         let (metadata, tensors) = (metadata(architecture), BTreeMap::new());
         let mut model = Self { architecture, scaling: Scaling::None, metadata, tensors };
-        let rotary_dim = u32::try_from(model.rotary_dim()).unwrap();
-        model.set_own("rope.dimension_count", Value::U32(rotary_dim));
+        if model.rotary_dim() != HEAD_DIM {
+            model.set_own("rope.dimension_count", Value::U32(model.rotary_dim() as u32));
+        }
         model.add_tensors();
         model
     }
