@@ -72,11 +72,20 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.encode_noting_start(text)?.0)
+    }
+
+    /// The same, and whether the first token was added.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be encoded.
+    pub fn encode_noting_start(&self, text: &str) -> Result<(Vec<u32>, bool)> {
         let mut tokens = self.ids(text)?;
-        if let Some(bos) = self.bos.filter(|bos| self.prepends_bos && tokens.first() != Some(bos)) {
+        let added = self.bos.filter(|bos| self.prepends_bos && tokens.first() != Some(bos));
+        if let Some(bos) = added {
             tokens.insert(0, bos);
         }
-        Ok(tokens)
+        Ok((tokens, added.is_some()))
     }
 
     /// The token ids of a text that continues another one: no begin-of-sequence token, and no space before it.
