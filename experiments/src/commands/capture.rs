@@ -128,7 +128,7 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             hidden_size: config.hidden_dim,
-            attention_scale: config.attention_scale().into(),
+            attention_scale: config.attention_scale(),
             source_dtype: model.source_dtype().into(),
             source_sha256: Some(model.sha256().into()),
             sliding_window: None,

@@ -63,8 +63,8 @@ impl Config {
 
     /// `1 / sqrt(d)`, the factor of the products of queries and keys.
     #[must_use]
-    pub fn attention_scale(&self) -> f32 {
-        (self.head_dim as f32).sqrt().recip()
+    pub fn attention_scale(&self) -> f64 {
+        (self.head_dim as f64).powf(-0.5)
     }
 
     /// The longest sequence in which every token sees all tokens before it, as the forward pass implements it.

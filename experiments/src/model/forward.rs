@@ -274,7 +274,7 @@ impl Model {
 
     /// The attention of each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
     fn attend_groups(&self, queries: &Tensor, layer: LayerIndex, cache: &KvCache) -> Result<Tensor> {
-        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale());
+        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale() as f32);
         let group = |(head, cache)| attend(&queries.narrow(0, head * group_size, group_size)?, cache, scale);
         let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&groups, 0)?)
