@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use laprox_fixtures::{reals, whole_numbers};
 use laprox_reference::{Error, HeadScores, LayerIndex, LayerShape, Policy, RetainedSet, Rule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256;
 use crate::exit::Missing;
@@ -79,6 +79,33 @@ impl GivenMany {
             ensure!(!inputs[..index].contains(input), "{one}: {} is given twice", input.policy);
         }
         Ok(inputs)
+    }
+}
+
+/// The sample that a set was made for, as the `summary.json` beside it says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MadeFor {
+    /// The sample's name.
+    name: String,
+    /// SHA-256 of its context's token ids as little-endian u32, if the dump holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_sha256: Option<String>,
+}
+
+/// What is read of a `summary.json`.
+#[derive(Deserialize)]
+struct Summary {
+    #[serde(default)]
+    samples: Vec<MadeFor>,
+}
+
+impl MadeFor {
+    /// The sample as it is now.
+    ///
+    /// # Errors
+    /// When its tokens cannot be read.
+    pub fn of(sample: &Sample<'_>) -> Result<Self> {
+        Ok(Self { name: sample.name().to_owned(), tokens_sha256: sample.tokens_sha256()? })
     }
 }
 
@@ -161,10 +188,40 @@ impl Given {
                 samples.len()
             );
         }
+        if !scores {
+            self.check_tokens(samples)?;
+        }
         let read = |sample: &Sample<'_>| {
             if scores { self.scores_of(sample).map(drop) } else { self.set_of(sample).map(drop) }
         };
         samples.iter().try_for_each(read)
+    }
+
+    /// Refuses a set that was made for other tokens, where its summary and the dump tell.
+    fn check_tokens(&self, samples: &[Sample<'_>]) -> Result<()> {
+        let file = self.path.join(SUMMARY);
+        if !file.is_file() {
+            return Ok(());
+        }
+        let text = fs::read(&file).with_context(|| file.display().to_string())?;
+        let summary: Summary = serde_json::from_slice(&text).map_err(|fault| {
+            anyhow!("{}: expected a summary of a set, found a fault: {fault}", file.display())
+        })?;
+        for sample in samples {
+            let made = summary.samples.iter().find(|made| made.name == sample.name());
+            let Some((made, own)) =
+                made.and_then(|made| made.tokens_sha256.clone()).zip(sample.tokens_sha256()?)
+            else {
+                continue;
+            };
+            let name = sample.name();
+            ensure!(
+                made == own,
+                "{}: {name}: expected a set for tokens with SHA-256 {own}, found one for {made}",
+                file.display()
+            );
+        }
+        Ok(())
     }
 
     fn scores_of(&self, sample: &Sample<'_>) -> Result<Vec<HeadScores>> {
@@ -204,6 +261,8 @@ impl Given {
     }
 }
 
+/// Says for which samples a set was made.
+pub const SUMMARY: &str = "summary.json";
 const OFFSETS: &str = ".offsets.npy";
 const POSITIONS: &str = ".positions.npy";
 

@@ -1,8 +1,10 @@
 //! One sample of a dump.
 
+use anyhow::Result;
 use laprox_fixtures::Dump;
 use laprox_reference::Backend;
 
+use crate::digest;
 use crate::given::Given;
 use crate::progress::Progress;
 use crate::seed::seed_of;
@@ -38,6 +40,15 @@ impl<'a> Sample<'a> {
     #[must_use]
     pub fn window_len(&self) -> usize {
         self.dump.manifest().window
+    }
+
+    /// The digest of the context's tokens; `None` if the dump does not hold them.
+    ///
+    /// # Errors
+    /// When the file of the tokens has changed.
+    pub fn tokens_sha256(&self) -> Result<Option<String>> {
+        let tokens = self.dump.tokens(self.index)?;
+        Ok(tokens.map(|tokens| digest::of_tokens(&tokens[..self.context_len()])))
     }
 
     /// The seed of this sample's draws: `seed` mixed with the sample's name.

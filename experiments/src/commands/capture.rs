@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     let sample_len = arguments.context + arguments.future;
     let progress = Progress::new("capturing tokens", (texts.len() * sample_len) as u64);
     for (index, text) in texts.iter().enumerate() {
+        writer.tokens(index, &text.tokens[..sample_len])?;
         let mut observer = model::Progress(|tokens: usize| progress.advance(tokens as u64));
         let captured = model::capture(&model, &text.tokens, shape(arguments), &mut observer)
             .with_context(|| text.name.clone())?;
@@ -112,6 +113,7 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
         context: arguments.context,
         future: arguments.future,
         text_sha256: Some(text.sha256.clone()),
+        bos: Some(text.added_start),
         extra: None,
     };
     let mut layers = arguments.layers.clone().unwrap_or_else(|| (0..config.layers).collect());
@@ -126,7 +128,7 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             hidden_size: config.hidden_dim,
-            attention_scale: config.attention_scale().into(),
+            attention_scale: config.attention_scale(),
             source_dtype: model.source_dtype().into(),
             source_sha256: Some(model.sha256().into()),
             sliding_window: None,

@@ -18,7 +18,7 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
 use crate::eviction::{Eviction, evictions};
-use crate::given::{self, Given};
+use crate::given::{self, Given, MadeFor};
 use crate::output::{self, Sink, create, create_text, fill, pretty};
 use crate::policies::caveats;
 use crate::progress::{Progress, note};
@@ -37,6 +37,8 @@ struct Summary {
     /// Empty for a given set, which has its own.
     #[serde(serialize_with = "or_empty::serialize")]
     budget: Option<Budget>,
+    /// The samples of the sets.
+    samples: Vec<MadeFor>,
     /// Sentences to read with the rows.
     notes: Vec<&'static str>,
     rows: Vec<AblationRow>,
@@ -87,6 +89,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         .with(given::sources(&given, &samples)?),
         policy,
         budget: arguments.budget,
+        samples: samples.iter().map(MadeFor::of).collect::<Result<_>>()?,
         notes: caveats([&policy]),
         rows,
     };
@@ -121,7 +124,7 @@ fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> R
         write_array(&folder.join(format!("{name}.offsets.npy")), &offsets)?;
         write_array(&folder.join(format!("{name}.positions.npy")), retained.positions())?;
     }
-    create_text(&folder.join("summary.json"), json)
+    create_text(&folder.join(given::SUMMARY), json)
 }
 
 fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {

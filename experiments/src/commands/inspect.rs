@@ -16,6 +16,15 @@ struct Inspected<'a> {
     bytes: u64,
     sha256: String,
     checked: bool,
+    tokens: Vec<Tokens<'a>>,
+}
+
+/// The token ids of a sample. A dump holds no words.
+#[derive(Serialize)]
+struct Tokens<'a> {
+    sample: &'a str,
+    /// `None` if the dump does not hold them.
+    ids: Option<Vec<u32>>,
 }
 
 /// Shows a dump's manifest, its size and its digest; with `--check` every value is read first.
@@ -30,11 +39,13 @@ pub(super) fn print(dump: &Dump, check: bool, json: bool) -> Result<()> {
     if check {
         dump.check(|bytes| progress.advance(bytes))?;
     }
+    let tokens = |(index, sample)| Ok(Tokens { sample, ids: dump.tokens(index)? });
     let inspected = Inspected {
         manifest: dump.manifest(),
         bytes: dump.byte_len(),
         sha256: dump.digest(|bytes| progress.advance(bytes))?,
         checked: check,
+        tokens: dump.sample_names().enumerate().map(tokens).collect::<Result<_>>()?,
     };
     drop(progress);
     Sink::Stdout.write(&if json { pretty(&inspected)? } else { text(&inspected) })
@@ -58,11 +69,25 @@ fn text(inspected: &Inspected<'_>) -> String {
     ] {
         facts.push([name.to_owned(), fact], vec![]);
     }
-    let mut table = Table::of_labels(["sample", "context", "future"]);
-    for sample in samples {
-        table.push([sample.name.clone(), sample.context.to_string(), sample.future.to_string()], vec![]);
+    let mut table = Table::of_labels(["sample", "context", "future", "start token", "token ids"]);
+    for (sample, tokens) in samples.iter().zip(&inspected.tokens) {
+        let start = match sample.bos {
+            Some(true) => "added",
+            Some(false) => "not added",
+            None => "unknown",
+        };
+        let [context, future] = [sample.context, sample.future].map(|size| size.to_string());
+        let ids = tokens.ids.as_deref().map_or_else(|| "not stored".to_owned(), first_ids);
+        table.push([sample.name.clone(), context, future, start.to_owned(), ids], vec![]);
     }
     format!("{facts}\n\n{table}\n")
+}
+
+/// The first ids of a list.
+fn first_ids(ids: &[u32]) -> String {
+    const SHOWN: usize = 8;
+    let shown = ids.iter().take(SHOWN).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN { format!("{shown}, ..") } else { shown }
 }
 
 /// Ascending numbers with runs abridged: `0-3, 7`.

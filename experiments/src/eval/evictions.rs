@@ -94,7 +94,7 @@ impl<'a> Evictions<'a> {
     }
 
     fn layers<'c>(&'c self, captured: &'c [CapturedLayer]) -> Result<InMemory<'c, Threads>> {
-        let scale = f64::from(self.model.config().attention_scale());
+        let scale = self.model.config().attention_scale();
         let layers = captured.iter().zip(&self.output_projections).enumerate();
         let problems = layers
             .map(|(layer, (captured, projection))| captured.problem(LayerIndex(layer), scale, projection));

@@ -17,6 +17,8 @@ pub struct Text {
     pub sha256: String,
     /// Its first tokens.
     pub tokens: Vec<u32>,
+    /// Whether the first of them is a start token that the text does not hold.
+    pub added_start: bool,
 }
 
 impl Text {
@@ -25,8 +27,9 @@ impl Text {
     /// # Errors
     /// When it has no tokens in the model's vocabulary.
     pub fn new(name: &str, text: &str, len: usize, model: &Model) -> Result<Self> {
-        let tokens = model.tokenizer().encode_beginning(text, len).with_context(|| name.to_owned())?;
-        Ok(Self { name: name.to_owned(), sha256: sha256(text), tokens })
+        let (tokens, added_start) =
+            model.tokenizer().encode_beginning(text, len).with_context(|| name.to_owned())?;
+        Ok(Self { name: name.to_owned(), sha256: sha256(text), tokens, added_start })
     }
 
     /// The first `context_len` tokens, and those that follow them.

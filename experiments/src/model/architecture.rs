@@ -14,8 +14,14 @@ pub struct Architecture {
     pub(super) keys: &'static [&'static str],
     /// How the file orders the rotary channels of `attn_q` and `attn_k`.
     pub(super) rotary: RotaryLayout,
-    /// Whether each head of q and k passes an RMS norm before its rotation.
-    pub(super) norms_heads: bool,
+    /// Whether a model may rotate only the first channels of each head.
+    pub(super) rotates_part: bool,
+    /// The RMS norms of q and k before their rotation.
+    pub(super) query_key_norm: Option<NormWidth>,
+    /// The place of the RMS norm of attention and of that of the feed-forward layer.
+    pub(super) block_norm: NormPlace,
+    /// Whether one tensor holds the rows of q, k and v, and one those of the gate and of what it gates.
+    pub(super) fuses_projections: bool,
     /// The tensors that a file may lack, without the `blk.N.` of their layer: a bias then is zero, the embedding takes
     /// the place of `output.weight`, and no rotary frequency is divided.
     pub(super) optional: &'static [&'static str],
@@ -28,6 +34,24 @@ pub(super) enum RotaryLayout {
     Interleaved,
     /// `j` and `j + d/2`, as in transformers.
     Halves,
+}
+
+/// The channels over which a norm of q or k takes its mean square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NormWidth {
+    /// Those of one head.
+    Head,
+    /// Those of all heads of q, or of k.
+    AllHeads,
+}
+
+/// The place of a norm in a residual block `x + f(x)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NormPlace {
+    /// `x + f(norm(x))`.
+    Input,
+    /// `x + norm(f(x))`.
+    Output,
 }
 
 /// The keys of a decoder with one attention over all positions and one feed-forward layer.
@@ -45,6 +69,7 @@ const DECODER_KEYS: &[&str] = &[
     "rope.dimension_count",
     "rope.freq_base",
     "rope.scale_linear",
+    "rope.scaling.attn_factor",
     "rope.scaling.factor",
     "rope.scaling.original_context_length",
     "rope.scaling.type",
@@ -54,29 +79,69 @@ const DECODER_KEYS: &[&str] = &[
 ];
 
 /// Every architecture.
-pub static ARCHITECTURES: [Architecture; 3] = [
+pub static ARCHITECTURES: [Architecture; 5] = [
     // Llama, Mistral and their descendants; from Llama 3.1 on with divisors of the rotary frequencies.
     Architecture {
         name: "llama",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Interleaved,
-        norms_heads: false,
-        optional: &["output.weight", "rope_freqs.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
+        rotates_part: false,
+        query_key_norm: None,
+        block_norm: NormPlace::Input,
+        fuses_projections: false,
+        optional: &[
+            "output.weight",
+            "rope_freqs.weight",
+            "attn_q.bias",
+            "attn_k.bias",
+            "attn_v.bias",
+            "attn_output.bias",
+            "ffn_gate.bias",
+            "ffn_up.bias",
+            "ffn_down.bias",
+        ],
     },
     // Qwen2 and Qwen2.5.
     Architecture {
         name: "qwen2",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Halves,
-        norms_heads: false,
+        rotates_part: false,
+        query_key_norm: None,
+        block_norm: NormPlace::Input,
+        fuses_projections: false,
         optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias"],
     },
     Architecture {
         name: "qwen3",
         keys: DECODER_KEYS,
         rotary: RotaryLayout::Halves,
-        norms_heads: true,
-        optional: &["output.weight"],
+        rotates_part: false,
+        query_key_norm: Some(NormWidth::Head),
+        block_norm: NormPlace::Input,
+        fuses_projections: false,
+        optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"],
+    },
+    // Phi 3 and 4, for long texts with LongRoPE's two sets of divisors of the rotary frequencies.
+    Architecture {
+        name: "phi3",
+        keys: DECODER_KEYS,
+        rotary: RotaryLayout::Halves,
+        rotates_part: true,
+        query_key_norm: None,
+        block_norm: NormPlace::Input,
+        fuses_projections: true,
+        optional: &["output.weight", "rope_factors_short.weight", "rope_factors_long.weight"],
+    },
+    Architecture {
+        name: "olmo2",
+        keys: DECODER_KEYS,
+        rotary: RotaryLayout::Halves,
+        rotates_part: false,
+        query_key_norm: Some(NormWidth::AllHeads),
+        block_norm: NormPlace::Output,
+        fuses_projections: false,
+        optional: &["output.weight", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"],
     },
 ];
 

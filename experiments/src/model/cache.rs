@@ -13,6 +13,7 @@ use super::error::Result;
 pub struct KvCache {
     layers: Vec<Vec<HeadCache>>,
     next_position: usize,
+    room: usize,
 }
 
 /// The entries of one KV head in one layer, in the order of their positions.
@@ -30,13 +31,24 @@ impl KvCache {
     pub fn new(config: &Config, capacity: usize) -> Result<Self> {
         let head = |_| HeadCache::new(capacity, config.head_dim);
         let layer = |_| (0..config.kv_heads).map(head).collect::<Result<_>>();
-        Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_>>()?, next_position: 0 })
+        Ok(Self {
+            layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
+            next_position: 0,
+            room: capacity,
+        })
     }
 
     /// The position of the next token: the number of tokens seen so far.
     #[must_use]
     pub fn next_position(&self) -> usize {
         self.next_position
+    }
+
+    /// The number of tokens for which the sequence's first cache had room. A rotation that depends on the length of a text
+    /// goes by it, so that it is the same for all tokens of a sequence.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     /// The bytes allocated for keys and values, including the room for further tokens.
@@ -65,7 +77,7 @@ impl KvCache {
                 .map(|(head, cache)| cache.retain(retained(LayerIndex(layer), KvHead(head)), spare))
                 .collect()
         });
-        Ok(Self { layers: layers.collect::<Result<_>>()?, next_position: self.next_position })
+        Ok(Self { layers: layers.collect::<Result<_>>()?, ..*self })
     }
 
     /// The cache of packed rows, which a path has gathered by `set`, with room for `spare` tokens more.
@@ -93,7 +105,7 @@ impl KvCache {
             heads.iter().enumerate().map(of_head).collect()
         };
         let layers = self.layers.iter().zip(packed).enumerate().map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, next_position: self.next_position })
+        Ok(Self { layers, ..*self })
     }
 
     /// Appends a chunk's keys and values of one layer, each `[Hkv, c, d]`.

@@ -24,6 +24,8 @@ pub struct Config {
     pub hidden_dim: usize,
     /// The width of the feed-forward layer.
     pub feed_forward_dim: usize,
+    /// `r`, the first channels of a head that are rotated.
+    pub rotary_dim: usize,
     /// The base of the rotary frequencies.
     pub rope_theta: f32,
     /// What the file does to these frequencies.
@@ -32,6 +34,8 @@ pub struct Config {
     pub rms_epsilon: f32,
     /// The longest sequence that the model was trained for.
     pub context_len: usize,
+    /// The longest one of its first training, before its rotary frequencies were scaled.
+    pub(super) original_len: usize,
     /// The number of last tokens, itself included, to which a token attends; `None` for all.
     pub sliding_window: Option<usize>,
 }
@@ -59,8 +63,8 @@ impl Config {
 
     /// `1 / sqrt(d)`, the factor of the products of queries and keys.
     #[must_use]
-    pub fn attention_scale(&self) -> f32 {
-        (self.head_dim as f32).sqrt().recip()
+    pub fn attention_scale(&self) -> f64 {
+        (self.head_dim as f64).powf(-0.5)
     }
 
     /// The longest sequence in which every token sees all tokens before it, as the forward pass implements it.
@@ -85,6 +89,10 @@ impl Config {
         let (hidden_dim, query_heads) = (size("embedding_length")?, size("attention.head_count")?);
         let head_dim = gguf.size(&key("attention.key_length"))?.unwrap_or(hidden_dim / query_heads);
         let rope_theta = real("rope.freq_base", Some(10_000.0))?;
+        let context_len = size("context_length")?;
+        let original_len = gguf.size(&key("rope.scaling.original_context_length"))?.filter(|&len| len > 0);
+        let original_len = original_len.unwrap_or(context_len);
+        let rotary_dim = read_rotary_dim(gguf, architecture, head_dim)?;
         let config = Self {
             architecture,
             layers: size("block_count")?,
@@ -93,15 +101,16 @@ impl Config {
             head_dim,
             hidden_dim,
             feed_forward_dim: size("feed_forward_length")?,
+            rotary_dim,
             rope_theta,
-            rope_scaling: RopeScaling::read(gguf, architecture, head_dim, rope_theta)?,
+            rope_scaling: RopeScaling::read(gguf, architecture, (rotary_dim, rope_theta), original_len)?,
             rms_epsilon: real("attention.layer_norm_rms_epsilon", None)?,
-            context_len: size("context_length")?,
+            context_len,
+            original_len,
             sliding_window: gguf.size(&key("attention.sliding_window"))?.filter(|&tokens| tokens > 0),
         };
         config.check_heads(gguf)?;
-        config.check_head_dim(gguf, "attention.value_length")?;
-        config.check_head_dim(gguf, "rope.dimension_count")?;
+        config.check_value_dim(gguf)?;
         Ok(config)
     }
 
@@ -120,8 +129,8 @@ impl Config {
         Ok(())
     }
 
-    fn check_head_dim(&self, gguf: &Gguf<'_>, name: &str) -> Result<()> {
-        let key = self.architecture.key(name);
+    fn check_value_dim(&self, gguf: &Gguf<'_>) -> Result<()> {
+        let key = self.architecture.key("attention.value_length");
         match gguf.size(&key)? {
             Some(found) if found != self.head_dim => {
                 let reason = format!("expected the head dimension {}, found {found}", self.head_dim);
@@ -130,4 +139,16 @@ impl Config {
             _ => Ok(()),
         }
     }
+}
+
+/// The rotated channels of a head: all of them, or fewer where the architecture allows it.
+fn read_rotary_dim(gguf: &Gguf<'_>, architecture: &Architecture, head_dim: usize) -> Result<usize> {
+    let key = architecture.key("rope.dimension_count");
+    let found = gguf.size(&key)?.unwrap_or(head_dim);
+    let is_part = architecture.rotates_part && (2..head_dim).contains(&found) && found.is_multiple_of(2);
+    if found == head_dim || is_part {
+        return Ok(found);
+    }
+    let expected = if architecture.rotates_part { "an even number up to the" } else { "the" };
+    Err(gguf.bad(&key, format!("expected {expected} head dimension {head_dim}, found {found}")))
 }

@@ -79,7 +79,7 @@ impl Model {
             sha256: file.sha256().to_owned(),
             source_dtype: gguf.source_dtype(),
             chat: ChatTemplate::new(gguf.file(), template, &tokenizer),
-            rope: Rope::new(&config, weights.rope_divisors.as_deref()),
+            rope: Rope::new(&config, &weights.rope_divisors),
             weights,
             config,
             tokenizer,
@@ -87,13 +87,13 @@ impl Model {
     }
 
     fn from_snapshot(file: &ModelFile, files: &SnapshotFiles) -> Result<Self> {
-        let Snapshot { config, tensors, tokenizer, chat } = Snapshot::read(files)?;
+        let Snapshot { config, divisors, tensors, tokenizer, chat } = Snapshot::read(files)?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
             source_dtype: tensors.source_dtype(),
             chat,
-            rope: Rope::new(&config, None),
+            rope: Rope::new(&config, &divisors),
             weights: Weights::read(&tensors, RotaryLayout::Halves, &config, tokenizer.vocabulary_len())?,
             config,
             tokenizer,
@@ -213,16 +213,16 @@ impl Model {
         segments: &mut [Segment<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
-        let positions = segments.iter().flat_map(Segment::positions);
-        let rotation = self.rope.rotation(positions)?;
+        let ranges = segments.iter().map(|segment| (segment.positions(), segment.cache.room()));
+        let rotation = self.rope.rotation(ranges)?;
         let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
         let mut hidden = self.weights.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
-            let normed = layer.attention_norm.forward(&hidden)?;
-            let attended =
-                self.attention(layer, LayerIndex(index), &normed, &rotation, segments, observer)?;
-            hidden = (hidden + attended)?;
-            hidden = (&hidden + feed_forward(layer, &layer.feed_forward_norm.forward(&hidden)?)?)?;
+            let input = layer.attention_norm.input(&hidden)?;
+            let attended = self.attention(layer, LayerIndex(index), &input, &rotation, segments, observer)?;
+            hidden = (hidden + layer.attention_norm.output(&attended)?)?;
+            let fed = feed_forward(layer, &layer.feed_forward_norm.input(&hidden)?)?;
+            hidden = (hidden + layer.feed_forward_norm.output(&fed)?)?;
             require_finite(&hidden, || {
                 let positions = segments.first().map_or(0..0, Segment::positions);
                 format!("layer {index}, tokens {positions:?}")
@@ -242,21 +242,21 @@ impl Model {
         Ok(logits)
     }
 
-    /// From the normed stream `[c, D]` to the layer's attention output `[c, D]`.
+    /// From the input `[c, D]` to the output of the layer's output projection `[c, D]`.
     fn attention(
         &self,
         weights: &LayerWeights,
         layer: LayerIndex,
-        normed: &Tensor,
+        input: &Tensor,
         rotation: &Rotation,
         segments: &mut [Segment<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
         let &Config { query_heads, kv_heads, head_dim, .. } = &self.config;
-        let rows = normed.dim(0)?;
-        let queries = rotation.apply(&weights.query.forward(normed, query_heads)?, query_heads)?;
-        let keys = rotation.apply(&weights.key.forward(normed, kv_heads)?, kv_heads)?;
-        let values = split_heads(&weights.value.forward(normed)?.reshape((rows, kv_heads, head_dim))?)?;
+        let rows = input.dim(0)?;
+        let queries = rotation.apply(&weights.query.forward(input)?, query_heads)?;
+        let keys = rotation.apply(&weights.key.forward(input)?, kv_heads)?;
+        let values = split_heads(&weights.value.forward(input)?.reshape((rows, kv_heads, head_dim))?)?;
         let mut attended = Vec::with_capacity(segments.len());
         let mut first = 0;
         for Segment { tokens, cache } in segments {
@@ -274,7 +274,7 @@ impl Model {
 
     /// The attention of each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
     fn attend_groups(&self, queries: &Tensor, layer: LayerIndex, cache: &KvCache) -> Result<Tensor> {
-        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale());
+        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale() as f32);
         let group = |(head, cache)| attend(&queries.narrow(0, head * group_size, group_size)?, cache, scale);
         let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&groups, 0)?)
@@ -291,7 +291,7 @@ fn require_finite(tensor: &Tensor, place: impl FnOnce() -> String) -> Result<()>
 }
 
 /// `W_down (silu(W_gate x) * W_up x)`.
-fn feed_forward(layer: &LayerWeights, normed: &Tensor) -> Result<Tensor> {
-    let gated = (layer.gate.forward(normed)?.silu()? * layer.up.forward(normed)?)?;
+fn feed_forward(layer: &LayerWeights, input: &Tensor) -> Result<Tensor> {
+    let gated = (layer.gate.forward(input)?.silu()? * layer.up.forward(input)?)?;
     Ok(layer.down.forward(&gated)?)
 }

@@ -34,7 +34,6 @@ const KEYS: &[(&str, Off)] = &[
     ("nextn_predict_layers", Off::Numbers(&[0.0])),
     ("pooling_type", Off::Numbers(&[0.0])),
     ("residual_scale", Off::Numbers(&[0.0, 1.0])),
-    ("rope.scaling.attn_factor", Off::Numbers(&[1.0])),
     ("rope.scaling.finetuned", Off::Always),
     ("rope.scaling.yarn_attn_factor", Off::Numbers(&[1.0])),
     ("rope.scaling.yarn_ext_factor", Off::Numbers(&[1.0])),

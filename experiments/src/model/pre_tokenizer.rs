@@ -23,9 +23,15 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// As [`QWEN2`], with up to three digits.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Words with one leading mark, cut before an upper-case letter that follows a lower-case one, single digits, marks, white
+/// space.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// As [`TEKKEN`], with contractions at the end of words and up to three digits.
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The rules of Qwen2's tokenizer in transformers, and otherwise those of llama.cpp.
-static ROWS: [PreTokenizer; 4] = [
+/// The rules of the models' own tokenizers, which llama.cpp quotes; its regular expressions are without classes such as
+/// `\p{Lu}`.
+static ROWS: [PreTokenizer; 8] = [
     PreTokenizer {
         names: &["smollm"],
         composes: false,
@@ -46,6 +52,34 @@ static ROWS: [PreTokenizer; 4] = [
         patterns: &[LLAMA3],
         ignores_merges: true,
         prepends_bos: true,
+    },
+    PreTokenizer {
+        names: &["gpt-2", "olmo", "phi-2"],
+        composes: false,
+        patterns: &[GPT2],
+        ignores_merges: false,
+        prepends_bos: false,
+    },
+    PreTokenizer {
+        names: &["dbrx", "smaug-bpe"],
+        composes: false,
+        patterns: &[LLAMA3],
+        ignores_merges: false,
+        prepends_bos: false,
+    },
+    PreTokenizer {
+        names: &["tekken"],
+        composes: false,
+        patterns: &[TEKKEN],
+        ignores_merges: true,
+        prepends_bos: true,
+    },
+    PreTokenizer {
+        names: &["gpt-4o", "llama4"],
+        composes: false,
+        patterns: &[GPT4O],
+        ignores_merges: false,
+        prepends_bos: false,
     },
     PreTokenizer {
         names: &["default"],

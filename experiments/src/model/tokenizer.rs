@@ -78,28 +78,35 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = self.ids(text)?;
-        if let Some(bos) = self.bos.filter(|bos| self.prepends_bos && tokens.first() != Some(bos)) {
-            tokens.insert(0, bos);
-        }
-        Ok(tokens)
+        Ok(self.encode_noting_start(text)?.0)
     }
 
-    /// The first `len` token ids of a text, or all of them if it has fewer. Only the beginning of a long text is encoded.
+    /// The same, and whether the first token was added.
+    fn encode_noting_start(&self, text: &str) -> Result<(Vec<u32>, bool)> {
+        let mut tokens = self.ids(text)?;
+        let added = self.bos.filter(|bos| self.prepends_bos && tokens.first() != Some(bos));
+        if let Some(bos) = added {
+            tokens.insert(0, bos);
+        }
+        Ok((tokens, added.is_some()))
+    }
+
+    /// The first `len` token ids of a text, or all of them if it has fewer, and whether the first was added. Only the beginning
+    /// of a long text is encoded.
     ///
     /// They are those of [`Self::encode`], unless one word of more than [`MARGIN`] tokens crosses the end of that beginning.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
-    pub fn encode_beginning(&self, text: &str, len: usize) -> Result<Vec<u32>> {
+    pub fn encode_beginning(&self, text: &str, len: usize) -> Result<(Vec<u32>, bool)> {
         let needed = len.saturating_add(MARGIN);
         let mut reach = needed.saturating_mul(TOKEN_BYTES);
         loop {
             let end = (reach..text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());
-            let mut tokens = self.encode(&text[..end])?;
+            let (mut tokens, added_start) = self.encode_noting_start(&text[..end])?;
             if end == text.len() || tokens.len() >= needed {
                 tokens.truncate(len);
-                return Ok(tokens);
+                return Ok((tokens, added_start));
             }
             reach = reach.saturating_mul(2);
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 use candle_nn::{Linear, Module, RmsNorm};
 
-use super::architecture::RotaryLayout;
+use super::architecture::{NormPlace, NormWidth, RotaryLayout};
 use super::config::Config;
 use super::error::Result;
+use super::rope::Divisors;
 use super::tensor_file::TensorFile;
 
 /// All weights of a model.
@@ -18,16 +19,16 @@ pub(super) struct Weights {
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
     pub(super) final_norm: RmsNorm,
-    /// The divisors of the rotary frequencies, `[d/2]`, if the file holds them.
-    pub(super) rope_divisors: Option<Vec<f32>>,
+    /// The divisors of the rotary frequencies that the file holds.
+    pub(super) rope_divisors: Divisors,
     /// `[vocabulary, D]`; the embedding itself if the file holds no `output.weight`.
     pub(super) logits: Linear,
 }
 
 /// The weights of one decoder layer. A projection has a bias if the file has one.
 pub(super) struct LayerWeights {
-    /// The norm before attention.
-    pub(super) attention_norm: RmsNorm,
+    /// The norm of attention.
+    pub(super) attention_norm: BlockNorm,
     /// `[H*d, D]`.
     pub(super) query: Rotated,
     /// `[Hkv*d, D]`.
@@ -36,8 +37,8 @@ pub(super) struct LayerWeights {
     pub(super) value: Linear,
     /// `[D, H*d]`.
     pub(super) output_projection: Linear,
-    /// The norm before the feed-forward layer.
-    pub(super) feed_forward_norm: RmsNorm,
+    /// The norm of the feed-forward layer.
+    pub(super) feed_forward_norm: BlockNorm,
     /// `[F, D]`.
     pub(super) gate: Linear,
     /// `[F, D]`.
@@ -46,20 +47,44 @@ pub(super) struct LayerWeights {
     pub(super) down: Linear,
 }
 
-/// A projection whose outputs are rotated, and the norm of each head between the two, if the architecture has one.
+/// The norm of a residual block, in its place.
+pub(super) struct BlockNorm {
+    place: NormPlace,
+    norm: RmsNorm,
+}
+
+impl BlockNorm {
+    /// The input of the block's function, from the residual stream.
+    pub(super) fn input(&self, stream: &Tensor) -> Result<Tensor> {
+        self.at(NormPlace::Input, stream)
+    }
+
+    /// The block's addition to the residual stream, from the output of its function.
+    pub(super) fn output(&self, output: &Tensor) -> Result<Tensor> {
+        self.at(NormPlace::Output, output)
+    }
+
+    fn at(&self, place: NormPlace, rows: &Tensor) -> Result<Tensor> {
+        if place == self.place { Ok(self.norm.forward(rows)?) } else { Ok(rows.clone()) }
+    }
+}
+
+/// A projection whose outputs are rotated, and the norm between the two, if the architecture has one.
 pub(super) struct Rotated {
     projection: Linear,
     norm: Option<RmsNorm>,
+    /// The channels over which the norm takes its mean square.
+    norm_dim: usize,
 }
 
 impl Rotated {
-    /// From the normed stream `[c, D]` to rows `[c, heads*d]`, not yet rotated.
-    pub(super) fn forward(&self, stream: &Tensor, heads: usize) -> Result<Tensor> {
-        let rows = self.projection.forward(stream)?;
+    /// From the input `[c, D]` to rows `[c, heads*d]`, not yet rotated.
+    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let rows = self.projection.forward(input)?;
         let Some(norm) = &self.norm else {
             return Ok(rows);
         };
-        Ok(norm.forward(&rows.reshape((rows.dim(0)?, heads, ()))?)?.reshape(rows.shape())?)
+        Ok(norm.forward(&rows.reshape((rows.dim(0)?, (), self.norm_dim))?)?.reshape(rows.shape())?)
     }
 }
 
@@ -79,7 +104,7 @@ impl Weights {
         let table = [vocabulary_len, config.hidden_dim];
         let embedding = tensors.take("token_embd.weight", &table)?;
         let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
-        let final_norm = tensors.norm("output_norm")?;
+        let final_norm = tensors.norm("output_norm", config.hidden_dim)?;
         let rope_divisors = tensors.rope_divisors()?;
         let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
         tensors.finish()?;
@@ -102,26 +127,53 @@ impl Tensors<'_> {
         let &Config { query_heads, kv_heads, head_dim, hidden_dim, feed_forward_dim, .. } = self.config;
         let (query_dim, kv_dim) = (query_heads * head_dim, kv_heads * head_dim);
         self.scope = format!("blk.{layer}.");
+        let parts = ["attn_q", "attn_k", "attn_v"];
+        let [query, key, value] = self.projections("attn_qkv", parts, [query_dim, kv_dim, kv_dim])?;
+        let parts = ["ffn_gate", "ffn_up"];
+        let [gate, up] = self.projections("ffn_up", parts, [feed_forward_dim; 2])?;
         Ok(LayerWeights {
-            attention_norm: self.norm("attn_norm")?,
-            query: self.rotated("attn_q", query_heads)?,
-            key: self.rotated("attn_k", kv_heads)?,
-            value: self.linear("attn_v", [kv_dim, hidden_dim])?,
+            attention_norm: self.block_norm("attn_norm", "post_attention_norm")?,
+            query: self.rotated("attn_q", query, query_heads)?,
+            key: self.rotated("attn_k", key, kv_heads)?,
+            value,
             output_projection: self.linear("attn_output", [hidden_dim, query_dim])?,
-            feed_forward_norm: self.norm("ffn_norm")?,
-            gate: self.linear("ffn_gate", [feed_forward_dim, hidden_dim])?,
-            up: self.linear("ffn_up", [feed_forward_dim, hidden_dim])?,
+            feed_forward_norm: self.block_norm("ffn_norm", "post_ffw_norm")?,
+            gate,
+            up,
             down: self.linear("ffn_down", [hidden_dim, feed_forward_dim])?,
         })
     }
 
-    fn norm(&mut self, name: &str) -> Result<RmsNorm> {
-        self.norm_over(self.config.hidden_dim, name)
+    /// A block's norm, which has another name where it norms the block's output.
+    fn block_norm(&mut self, input: &str, output: &str) -> Result<BlockNorm> {
+        let place = self.config.architecture.block_norm;
+        let name = if place == NormPlace::Input { input } else { output };
+        Ok(BlockNorm { place, norm: self.norm(name, self.config.hidden_dim)? })
     }
 
-    fn norm_over(&mut self, dim: usize, name: &str) -> Result<RmsNorm> {
+    fn norm(&mut self, name: &str, dim: usize) -> Result<RmsNorm> {
         let weight = self.take(&format!("{name}.weight"), &[dim])?;
         Ok(RmsNorm::new(weight, f64::from(self.config.rms_epsilon)))
+    }
+
+    /// Projections of one input: tensors of their own, or the rows of a single one that the architecture fuses.
+    fn projections<const N: usize>(
+        &mut self,
+        fused: &str,
+        parts: [&str; N],
+        rows: [usize; N],
+    ) -> Result<[Linear; N]> {
+        let hidden_dim = self.config.hidden_dim;
+        let projections: Vec<Linear> = if self.config.architecture.fuses_projections {
+            let whole = self.take(&format!("{fused}.weight"), &[rows.iter().sum(), hidden_dim])?;
+            let first = |part| rows[..part].iter().sum();
+            let part = |part| Ok(Linear::new(whole.narrow(0, first(part), rows[part])?, None));
+            (0..N).map(part).collect::<Result<_>>()?
+        } else {
+            let part = |(name, rows)| self.linear(name, [rows, hidden_dim]);
+            parts.into_iter().zip(rows).map(part).collect::<Result<_>>()?
+        };
+        Ok(projections.try_into().unwrap_or_else(|_| unreachable!("there is one projection per part")))
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
@@ -129,17 +181,19 @@ impl Tensors<'_> {
         Ok(Linear::new(weight, self.take_optional(&format!("{name}.bias"), &shape[..1])?))
     }
 
-    fn rotated(&mut self, name: &str, heads: usize) -> Result<Rotated> {
+    fn rotated(&mut self, name: &str, stored: Linear, heads: usize) -> Result<Rotated> {
         let &Config { architecture, head_dim, .. } = self.config;
-        let projection = self.half_split_linear(name, heads)?;
-        let norm = architecture.norms_heads.then(|| self.norm_over(head_dim, &format!("{name}_norm")));
-        Ok(Rotated { projection, norm: norm.transpose()? })
+        let norm_dim = match architecture.query_key_norm {
+            Some(NormWidth::AllHeads) => heads * head_dim,
+            Some(NormWidth::Head) | None => head_dim,
+        };
+        let has_norm = architecture.query_key_norm.is_some();
+        let norm = has_norm.then(|| self.norm(&format!("{name}_norm"), norm_dim)).transpose()?;
+        Ok(Rotated { projection: self.half_split_linear(stored, heads)?, norm, norm_dim })
     }
 
     /// A projection with the channels of its heads in the half-split order.
-    fn half_split_linear(&mut self, name: &str, heads: usize) -> Result<Linear> {
-        let &Config { head_dim, hidden_dim, .. } = self.config;
-        let stored = self.linear(name, [heads * head_dim, hidden_dim])?;
+    fn half_split_linear(&self, stored: Linear, heads: usize) -> Result<Linear> {
         match self.rotary {
             RotaryLayout::Halves => Ok(stored),
             RotaryLayout::Interleaved => {
@@ -149,16 +203,23 @@ impl Tensors<'_> {
         }
     }
 
-    fn rope_divisors(&mut self) -> Result<Option<Vec<f32>>> {
-        const NAME: &str = "rope_freqs.weight";
-        let Some(divisors) = self.take_optional(NAME, &[self.config.head_dim / 2])? else {
+    /// Those of Llama 3.1 for all sequences, or LongRoPE's for short and for long ones.
+    fn rope_divisors(&mut self) -> Result<Divisors> {
+        let [all, short, long] = ["rope_freqs", "rope_factors_short", "rope_factors_long"]
+            .map(|name| self.divisors(&format!("{name}.weight")));
+        let original_len = self.config.original_len;
+        Ok(Divisors { all: all?.or(short?), long: long?.map(|long| (original_len, long)) })
+    }
+
+    fn divisors(&mut self, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some(divisors) = self.take_optional(name, &[self.config.rotary_dim / 2])? else {
             return Ok(None);
         };
         let divisors = divisors.to_vec1::<f32>()?;
         match divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
             Some(found) => Err(self
                 .file
-                .bad_tensor(&self.file.own_name(NAME), format!("expected positive numbers, found {found}"))),
+                .bad_tensor(&self.file.own_name(name), format!("expected positive numbers, found {found}"))),
             None => Ok(Some(divisors)),
         }
     }

@@ -20,6 +20,7 @@ mod streams;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]
 mod synthetic;
+mod tokens;
 mod unread;
 
 use std::path::Path;

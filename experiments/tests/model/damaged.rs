@@ -35,11 +35,12 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("llama.attention.sliding_window", Value::F32(512.0), "sliding_window': expected an unsigned number"),
         (
             "llama.rope.scaling.type",
-            text("longrope"),
-            "'longrope' is not supported, only 'none', 'linear' and 'yarn'",
+            text("dynamic"),
+            "'dynamic' is not supported, only 'none', 'linear', 'yarn' and 'longrope'",
         ),
         ("llama.rope.scaling.factor", Value::F32(-4.0), "expected a positive number, found -4"),
-        ("llama.rope.scaling.attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
+        ("llama.rope.scaling.attn_factor", Value::F32(-1.0), "expected a positive number, found -1"),
+        ("llama.rope.scaling.yarn_attn_factor", Value::F32(1.2), "attn_factor': not supported, only 1"),
         ("llama.expert_count", Value::U32(8), "expert_count': not supported, only 0"),
         ("llama.attention.causal", Value::Bool(false), "attention.causal': not supported, only 1"),
         (
@@ -114,7 +115,7 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
         ("rope_freqs.weight", 5, "rope_freqs.weight': expected shape [4], found [5]"),
         ("blk.0.attn_q_norm.weight", 8, "blk.0.attn_q_norm.weight': not part of the architecture"),
         ("attn_q.bias", 48, "attn_q.bias': not part of the architecture"),
-        ("blk.0.attn_output.bias", 20, "blk.0.attn_output.bias': not part of the architecture"),
+        ("blk.0.attn_norm.bias", 20, "blk.0.attn_norm.bias': not part of the architecture"),
         ("output_norm.weight", 21, "expected shape [20], found [21]"),
     ];
     for (name, len, expected) in cases {
@@ -125,13 +126,13 @@ fn tensors_that_are_missing_misshapen_or_left_over_are_named() {
 }
 
 #[test]
-fn qwen3_has_norms_of_heads_and_no_biases() {
+fn qwen3_has_norms_of_heads_and_no_biases_of_the_feed_forward_layer() {
     let mut model = Synthetic::new("qwen3");
     model.tensors.remove("blk.1.attn_k_norm.weight");
     assert_refused(&model, "blk.1.attn_k_norm.weight': missing");
     let mut model = Synthetic::new("qwen3");
-    model.tensors.insert("blk.0.attn_q.bias".to_owned(), zeros(&[48]));
-    assert_refused(&model, "blk.0.attn_q.bias': not part of the architecture");
+    model.tensors.insert("blk.0.ffn_down.bias".to_owned(), zeros(&[20]));
+    assert_refused(&model, "blk.0.ffn_down.bias': not part of the architecture");
 }
 
 #[test]

@@ -26,12 +26,16 @@ pub struct Snapshot {
 impl Snapshot {
     /// The model that [`Synthetic`] writes as GGUF.
     pub fn new(class: &str, model_type: &str, architecture: &'static str) -> Self {
-        let synthetic = Synthetic::new(architecture);
+        Self::of(&Synthetic::new(architecture), class, model_type)
+    }
+
+    pub fn of(synthetic: &Synthetic, class: &str, model_type: &str) -> Self {
+        let architecture = synthetic.architecture;
         let weights = synthetic.tensors.iter().map(|(name, tensor)| {
             let rotated = architecture == "llama" && (name.contains("attn_q") || name.contains("attn_k"));
-            (own_name(name), if rotated { halves(tensor) } else { tensor.clone() })
+            (own_name(architecture, name), if rotated { halves(tensor) } else { tensor.clone() })
         });
-        let weights = weights.collect();
+        let weights = weights.filter(|(name, _)| !name.starts_with("rope_factors")).collect();
         let config = json!({
             "architectures": [class],
             "model_type": model_type,
@@ -49,6 +53,7 @@ impl Snapshot {
             "tie_word_embeddings": true,
             "vocab_size": VOCABULARY_LEN,
             "torch_dtype": "float32",
+            "partial_rotary_factor": synthetic.rotary_dim() as f64 / HEAD_DIM as f64,
         });
         let texts = BTreeMap::from([
             ("config.json", config),
@@ -105,15 +110,23 @@ impl Snapshot {
 }
 
 /// A name of GGUF, in transformers.
-fn own_name(name: &str) -> String {
+fn own_name(architecture: &str, name: &str) -> String {
     let mut own = name.to_owned();
+    if architecture == "phi3" {
+        own = own.replace("ffn_up", "mlp.gate_up_proj");
+    }
     for (gguf, transformers) in [
         ("blk.", "model.layers."),
         ("token_embd", "model.embed_tokens"),
         ("output_norm", "model.norm"),
+        ("attn_q_norm", "self_attn.q_norm"),
+        ("attn_k_norm", "self_attn.k_norm"),
         ("attn_norm", "input_layernorm"),
         ("ffn_norm", "post_attention_layernorm"),
         ("attn_output", "self_attn.o_proj"),
+        ("post_attention_norm", "post_attention_layernorm"),
+        ("post_ffw_norm", "post_feedforward_layernorm"),
+        ("attn_qkv", "self_attn.qkv_proj"),
         ("attn_q", "self_attn.q_proj"),
         ("attn_k", "self_attn.k_proj"),
         ("attn_v", "self_attn.v_proj"),

@@ -3,15 +3,19 @@
 //! It rotates Llama's queries and keys in GGUF's interleaved layout, where the runner first permutes the weights to the
 //! half-split one: products of queries and keys do not see the difference, so the logits must agree.
 
+use std::f64::consts::TAU;
+
 use super::synthetic::{
-    EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, RMS_EPSILON, ROPE_THETA,
-    SCALING_FACTOR, Scaling, Synthetic,
+    EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, LONGROPE, LONGROPE_FACTOR, LONGROPE_LEN,
+    ORIGINAL_LEN, QUERY_HEADS, RMS_EPSILON, ROPE_THETA, SCALING_FACTOR, Scaling, Synthetic,
 };
 
-/// The share of its frequency that YaRN leaves to each pair of channels. The text of the first training has 64 tokens, in
-/// which a pair turns `64 / (2 pi 100^(j/4))` times. No pair turns 32 times, so the ramp starts at pair 0. It ends where one
-/// turn is left, at `4 ln(64 / (2 pi)) / ln(100) = 2.02`, rounded up.
-const YARN_KEPT: [f64; HEAD_DIM / 2] = [1.0, 2.0 / 3.0, 1.0 / 3.0, 0.0];
+/// Where YaRN's ramp ends, in pairs per rotated channel. The text of the first training has 64 tokens, in which a pair turns
+/// `64 / (2 pi 100^(2j/r))` times. No pair turns 32 times, so the ramp starts at pair 0. It ends where one turn is left, at
+/// `r ln(64 / (2 pi)) / (2 ln 100)`.
+const YARN_END: f64 = 0.252_000_026_4;
+/// The turns within the length of the first training below and above which Llama 3 scales all and nothing of a frequency.
+pub const LLAMA3_TURNS: [f64; 2] = [1.0, 4.0];
 
 /// The activations of one layer, each `[tokens][heads * d]`, with the channels in the order of the file.
 pub struct Layer {
@@ -59,17 +63,19 @@ fn add_attention(
     stream: &mut [Vec<f64>],
     sees: &dyn Fn(Look) -> bool,
 ) -> Layer {
-    let normed = norm(model, &format!("blk.{layer}.attn_norm"), stream);
-    let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
+    let input = block_input(model, layer, "attn_norm", stream);
+    let project = |part: &str| linear(model, layer, part, HIDDEN_DIM, &input);
     let (mut queries, mut keys, values) = (project("attn_q"), project("attn_k"), project("attn_v"));
     for (rows, part) in [(&mut queries, "attn_q_norm"), (&mut keys, "attn_k_norm")] {
-        if model.architecture == "qwen3" {
-            let name = format!("blk.{layer}.{part}");
-            let normed = |row: &Vec<f64>| norm(model, &name, &heads_of(row)).concat();
-            *rows = rows.iter().map(normed).collect();
-        }
+        let name = format!("blk.{layer}.{part}");
+        *rows = match model.architecture {
+            "qwen3" => rows.iter().map(|row| norm(model, &name, &heads_of(row)).concat()).collect(),
+            "olmo2" => norm(model, &name, rows),
+            _ => rows.clone(),
+        };
+        let text_len = rows.len();
         for (position, row) in rows.iter_mut().enumerate() {
-            row.chunks_mut(HEAD_DIM).for_each(|head| rotate(model, position, head));
+            row.chunks_mut(HEAD_DIM).for_each(|head| rotate(model, (position, text_len), head));
         }
     }
     let heads: Vec<_> = (0..stream.len())
@@ -83,8 +89,8 @@ fn add_attention(
             (0..QUERY_HEADS).flat_map(attend).collect()
         })
         .collect();
-    let output = linear(model, &format!("blk.{layer}.attn_output"), QUERY_HEADS * HEAD_DIM, &heads);
-    add(stream, &output);
+    let output = linear(model, layer, "attn_output", QUERY_HEADS * HEAD_DIM, &heads);
+    add(stream, &block_output(model, layer, "post_attention_norm", output));
     Layer { queries, keys, values }
 }
 
@@ -102,14 +108,29 @@ fn attend(head: usize, query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], se
     (0..HEAD_DIM).map(channel).collect()
 }
 
-fn rotate(model: &Synthetic, position: usize, head: &mut [f64]) {
-    for pair in 0..HEAD_DIM / 2 {
+/// The input of attention or of the feed-forward layer.
+fn block_input(model: &Synthetic, layer: usize, name: &str, stream: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    if model.architecture == "olmo2" {
+        stream.to_vec()
+    } else {
+        norm(model, &format!("blk.{layer}.{name}"), stream)
+    }
+}
+
+/// The addition of either to the stream.
+fn block_output(model: &Synthetic, layer: usize, name: &str, output: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    if model.architecture == "olmo2" { norm(model, &format!("blk.{layer}.{name}"), &output) } else { output }
+}
+
+fn rotate(model: &Synthetic, (position, text_len): (usize, usize), head: &mut [f64]) {
+    let pairs = model.rotary_dim() / 2;
+    for pair in 0..pairs {
         let (first, second) = match model.architecture {
             "llama" => (2 * pair, 2 * pair + 1),
-            "qwen2" | "qwen3" => (pair, pair + HEAD_DIM / 2),
+            "qwen2" | "qwen3" | "phi3" | "olmo2" => (pair, pair + pairs),
             other => panic!("{other}: the naive decoder does not know its rotary layout"),
         };
-        let angle = position as f64 * frequency(model, pair);
+        let angle = position as f64 * frequency(model, pair, text_len);
         let (x, y) = (head[first], head[second]);
         head[first] = length(model) * (x * angle.cos() - y * angle.sin());
         head[second] = length(model) * (y * angle.cos() + x * angle.sin());
@@ -117,29 +138,38 @@ fn rotate(model: &Synthetic, position: usize, head: &mut [f64]) {
 }
 
 /// The frequency of a pair of channels: divided by the file's divisor, and then scaled.
-fn frequency(model: &Synthetic, pair: usize) -> f64 {
-    let mut frequency = f64::from(ROPE_THETA).powf(-2.0 * pair as f64 / HEAD_DIM as f64);
+fn frequency(model: &Synthetic, pair: usize, text_len: usize) -> f64 {
+    let rotary_dim = model.rotary_dim() as f64;
+    let mut frequency = f64::from(ROPE_THETA).powf(-2.0 * pair as f64 / rotary_dim);
     if model.tensors.contains_key("rope_freqs.weight") {
         frequency /= f64::from(model.elements("rope_freqs.weight")[pair]);
     }
-    match model.scaling {
-        Scaling::None => frequency,
-        Scaling::Linear => frequency / f64::from(SCALING_FACTOR),
-        Scaling::Yarn => {
-            let kept = YARN_KEPT[pair];
-            kept * frequency + (1.0 - kept) * frequency / f64::from(SCALING_FACTOR)
+    let turns = frequency * ORIGINAL_LEN as f64 / TAU;
+    let kept = match model.scaling {
+        Scaling::None => 1.0,
+        Scaling::Linear => 0.0,
+        Scaling::Yarn => 1.0 - (pair as f64 / (rotary_dim * YARN_END).ceil()).min(1.0),
+        Scaling::YarnBetween => 1.0 - (pair as f64 / (rotary_dim * YARN_END)).min(1.0),
+        Scaling::LongRope => {
+            return frequency / f64::from(LONGROPE[usize::from(text_len > LONGROPE_LEN)][pair]);
         }
-    }
+        Scaling::Llama3 => ((turns - LLAMA3_TURNS[0]) / (LLAMA3_TURNS[1] - LLAMA3_TURNS[0])).clamp(0.0, 1.0),
+    };
+    kept * frequency + (1.0 - kept) * frequency / f64::from(SCALING_FACTOR)
 }
 
 /// How long rotated queries and keys are, relative to what they were before.
 fn length(model: &Synthetic) -> f64 {
-    if model.scaling == Scaling::Yarn { 1.0 + 0.1 * f64::from(SCALING_FACTOR).ln() } else { 1.0 }
+    match model.scaling {
+        Scaling::None | Scaling::Linear | Scaling::Llama3 => 1.0,
+        Scaling::Yarn | Scaling::YarnBetween => 1.0 + 0.1 * f64::from(SCALING_FACTOR).ln(),
+        Scaling::LongRope => f64::from(LONGROPE_FACTOR),
+    }
 }
 
 fn add_feed_forward(model: &Synthetic, layer: usize, stream: &mut [Vec<f64>]) {
-    let normed = norm(model, &format!("blk.{layer}.ffn_norm"), stream);
-    let project = |part: &str| linear(model, &format!("blk.{layer}.{part}"), HIDDEN_DIM, &normed);
+    let input = block_input(model, layer, "ffn_norm", stream);
+    let project = |part: &str| linear(model, layer, part, HIDDEN_DIM, &input);
     let (gate, up) = (project("ffn_gate"), project("ffn_up"));
     let silu = |x: f64| x / (1.0 + (-x).exp());
     let gated: Vec<Vec<f64>> = gate
@@ -147,7 +177,8 @@ fn add_feed_forward(model: &Synthetic, layer: usize, stream: &mut [Vec<f64>]) {
         .zip(&up)
         .map(|(gate, up)| gate.iter().zip(up).map(|(&gate, up)| silu(gate) * up).collect())
         .collect();
-    add(stream, &linear(model, &format!("blk.{layer}.ffn_down"), FEED_FORWARD_DIM, &gated));
+    let output = linear(model, layer, "ffn_down", FEED_FORWARD_DIM, &gated);
+    add(stream, &block_output(model, layer, "post_ffw_norm", output));
 }
 
 fn norm(model: &Synthetic, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -159,8 +190,19 @@ fn norm(model: &Synthetic, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows.iter().map(normed).collect()
 }
 
-fn linear(model: &Synthetic, name: &str, input_dim: usize, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let weight = matrix(model, &format!("{name}.weight"), input_dim);
+fn linear(model: &Synthetic, layer: usize, part: &str, input_dim: usize, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let (query_dim, kv_dim) = (QUERY_HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
+    let (stored, first, len) = match (model.architecture, part) {
+        ("phi3", "attn_q") => ("attn_qkv", 0, query_dim),
+        ("phi3", "attn_k") => ("attn_qkv", query_dim, kv_dim),
+        ("phi3", "attn_v") => ("attn_qkv", query_dim + kv_dim, kv_dim),
+        ("phi3", "ffn_gate") => ("ffn_up", 0, FEED_FORWARD_DIM),
+        ("phi3", "ffn_up") => ("ffn_up", FEED_FORWARD_DIM, FEED_FORWARD_DIM),
+        _ => (part, 0, usize::MAX),
+    };
+    let name = format!("blk.{layer}.{stored}");
+    let weight: Vec<_> =
+        matrix(model, &format!("{name}.weight"), input_dim).into_iter().skip(first).take(len).collect();
     let bias_name = format!("{name}.bias");
     let bias = model.tensors.contains_key(&bias_name).then(|| model.elements(&bias_name));
     let mut outputs: Vec<_> = rows.iter().map(|row| product(&weight, row)).collect();

@@ -8,18 +8,24 @@ use laprox_experiments::exit;
 use laprox_experiments::model::{CaptureShape, CapturedSample, Model, ModelFile, Result, capture};
 use laprox_reference::LayerIndex;
 use safetensors::Dtype;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::hub::Snapshot;
-use super::naive;
-use super::synthetic::{CONTEXT_LEN, EOS, LAYERS, ROPE_THETA, Synthetic, VOCABULARY_LEN, tokens};
+use super::naive::{self, LLAMA3_TURNS};
+use super::synthetic::{
+    CONTEXT_LEN, EOS, HEAD_DIM, LAYERS, LONGROPE, LONGROPE_FACTOR, LONGROPE_LEN, ORIGINAL_LEN, ROPE_THETA,
+    SCALING_FACTOR, Scaling, Synthetic, VOCABULARY_LEN, tokens,
+};
 use super::tiny::{assert_close, rounding_bound};
 
-const CLASSES: [(&str, &str, &str); 3] = [
+const CLASSES: [(&str, &str, &str); 6] = [
     ("LlamaForCausalLM", "llama", "llama"),
     ("MistralForCausalLM", "mistral", "llama"),
     ("Qwen2ForCausalLM", "qwen2", "qwen2"),
+    ("Qwen3ForCausalLM", "qwen3", "qwen3"),
+    ("Phi3ForCausalLM", "phi3", "phi3"),
+    ("Olmo2ForCausalLM", "olmo2", "olmo2"),
 ];
 const SHAPE: CaptureShape = CaptureShape { context_len: 30, window_len: 4, future_len: 10 };
 
@@ -124,7 +130,6 @@ fn the_output_matrix_is_the_embedding_only_where_it_is_tied() {
 fn a_value_that_asks_for_more_is_refused_by_its_key() {
     for (key, value) in [
         ("architectures", json!(["GemmaForCausalLM"])),
-        ("attention_bias", json!(true)),
         ("head_dim", json!(7)),
         ("hidden_act", json!("gelu")),
         ("layer_types", json!(["full_attention", "sliding_attention"])),
@@ -135,15 +140,23 @@ fn a_value_that_asks_for_more_is_refused_by_its_key() {
         ("quantization_config", json!({"quant_method": "gptq"})),
         ("rms_norm_eps", json!(null)),
         ("rope_parameters", json!({"rope_type": "default", "partial_rotary_factor": 0.5})),
-        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0})),
-        ("rope_scaling", json!({"type": "linear", "factor": 2.0})),
+        ("rope_scaling.low_freq_factor", json!({"rope_type": "llama3", "factor": 8.0})),
+        (
+            "rope_scaling.high_freq_factor",
+            json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0}),
+        ),
+        ("rope_scaling.factor", json!({"type": "linear", "factor": 0})),
+        ("rope_scaling.rope_type", json!({"rope_type": "dynamic", "factor": 2.0})),
+        ("rope_scaling.short_factor", json!({"type": "yarn", "factor": 2.0, "short_factor": [1.0]})),
+        ("rope_scaling.original_max_position_embeddings", json!({"type": "longrope"})),
+        ("rope_parameters.full_attention", json!({"full_attention": {"rope_type": "default"}})),
         ("rope_theta", json!(-1)),
-        ("sliding_window", json!(CONTEXT_LEN - 1)),
         ("vocab_size", json!("many")),
         ("vocab_size", json!(VOCABULARY_LEN - 1)),
     ] {
         let mut snapshot = Snapshot::llama();
-        snapshot.set("config.json", key, value);
+        let (top, _) = key.split_once('.').unwrap_or((key, ""));
+        snapshot.set("config.json", top, value);
         assert!(snapshot.refusal().contains(key), "{key}: {}", snapshot.refusal());
     }
 }
@@ -165,11 +178,187 @@ fn a_value_that_changes_nothing_is_accepted() {
         snapshot.set("config.json", key, value);
         assert_same(&snapshot.load().unwrap(), &expected);
     }
+}
+
+#[test]
+fn a_text_is_not_longer_than_a_window_in_force() {
+    let most = |snapshot: &Snapshot| snapshot.load().unwrap().config().max_len().to_string();
+    let mut llama = Snapshot::llama();
+    llama.set("config.json", "sliding_window", json!(CONTEXT_LEN - 1));
+    assert_eq!(most(&llama), "the model's sliding window 63");
     let mut qwen2 = Snapshot::new("Qwen2ForCausalLM", "qwen2", "qwen2");
     qwen2.set("config.json", "sliding_window", json!(8));
-    assert!(qwen2.load().is_ok(), "Qwen2 slides only with use_sliding_window");
+    assert_eq!(most(&qwen2), "the model's context length 64");
     qwen2.set("config.json", "use_sliding_window", json!(true));
-    assert!(qwen2.refusal().contains("'sliding_window'"));
+    assert_eq!(most(&qwen2), "the model's sliding window 8");
+}
+
+/// The keys of a scaling in config.json.
+fn scaling(scaling: Scaling) -> Value {
+    let [low, high] = LLAMA3_TURNS;
+    let name = match scaling {
+        Scaling::None => "default",
+        Scaling::Linear => "linear",
+        Scaling::Yarn | Scaling::YarnBetween => "yarn",
+        Scaling::Llama3 => "llama3",
+        Scaling::LongRope => "longrope",
+    };
+    let mut keys = json!({ "rope_type": name });
+    if scaling == Scaling::LongRope {
+        let [short, long] = LONGROPE;
+        (keys["short_factor"], keys["long_factor"]) = (json!(short), json!(long));
+        keys["attention_factor"] = json!(LONGROPE_FACTOR);
+        keys["original_max_position_embeddings"] = json!(LONGROPE_LEN);
+    } else if scaling != Scaling::None {
+        keys["factor"] = json!(SCALING_FACTOR);
+    }
+    if matches!(scaling, Scaling::Yarn | Scaling::YarnBetween | Scaling::Llama3) {
+        keys["original_max_position_embeddings"] = json!(ORIGINAL_LEN);
+    }
+    if scaling == Scaling::YarnBetween {
+        keys["truncate"] = json!(false);
+    }
+    if scaling == Scaling::Llama3 {
+        (keys["low_freq_factor"], keys["high_freq_factor"]) = (json!(low), json!(high));
+    }
+    keys
+}
+
+#[test]
+fn a_scaled_rotation_agrees_with_a_naive_decoder_in_either_spelling() {
+    for (class, model_type, architecture) in CLASSES {
+        for kind in [Scaling::None, Scaling::Linear, Scaling::Yarn, Scaling::YarnBetween, Scaling::Llama3] {
+            let mut synthetic = Synthetic::new(architecture);
+            synthetic.scaling = kind;
+            let expected = naive::run(&synthetic, &tokens(40)).0.concat();
+            let (mut old, mut new) = (
+                Snapshot::new(class, model_type, architecture),
+                Snapshot::new(class, model_type, architecture),
+            );
+            let mut keys = scaling(kind);
+            keys["rope_theta"] = json!(ROPE_THETA);
+            new.set("config.json", "rope_parameters", keys.clone());
+            new.set("config.json", "rope_theta", json!(null));
+            (keys["type"], keys["rope_type"], keys["rope_theta"]) =
+                (keys["rope_type"].clone(), json!(null), json!(null));
+            old.set("config.json", "rope_scaling", keys);
+            let model = new.load().unwrap();
+            assert_close(&logits(&model, &tokens(40)), &expected, rounding_bound(40));
+            assert_same(&old.load().unwrap(), &model);
+        }
+    }
+}
+
+#[test]
+fn longrope_divides_by_the_length_of_the_text() {
+    let synthetic = Synthetic::longrope();
+    let mut snapshot = Snapshot::of(&synthetic, "Phi3ForCausalLM", "phi3");
+    let mut keys = scaling(Scaling::LongRope);
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    assert_same(&snapshot.load().unwrap(), &synthetic.load().unwrap());
+    // Phi3's own spelling has the length of the first training beside the scaling.
+    keys["original_max_position_embeddings"] = json!(null);
+    keys["type"] = keys["rope_type"].take();
+    snapshot.set("config.json", "original_max_position_embeddings", json!(LONGROPE_LEN));
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    let model = snapshot.load().unwrap();
+    for len in [LONGROPE_LEN, LONGROPE_LEN + 1] {
+        let expected = naive::run(&synthetic, &tokens(len)).0.concat();
+        assert_close(&logits(&model, &tokens(len)), &expected, rounding_bound(len));
+    }
+    keys["long_factor"] = json!([1.0, 2.0]);
+    snapshot.set("config.json", "rope_scaling", keys.clone());
+    assert!(snapshot.refusal().contains("'rope_scaling.long_factor': expected a list of 3 positive numbers"));
+    keys["long_factor"] = json!(LONGROPE[1]);
+    keys["attention_factor"] = json!(null);
+    snapshot.set("config.json", "rope_scaling", keys);
+    snapshot.set("config.json", "max_position_embeddings", json!(4 * LONGROPE_LEN));
+    let queries =
+        |model| capture(model, &tokens(40), SHAPE, &mut ()).unwrap().layer(LayerIndex(0)).unwrap().queries;
+    let rotated = |queries: &ndarray::Array3<f32>| queries.iter().copied().collect::<Vec<f32>>();
+    let [stated, inferred] = [queries(&model), queries(&snapshot.load().unwrap())].map(|all| rotated(&all));
+    // Only the rotated channels have the factor.
+    let ratio = (1.0 + 4_f64.ln() / (LONGROPE_LEN as f64).ln()).sqrt() / f64::from(LONGROPE_FACTOR);
+    let factor = |index: usize| if index % HEAD_DIM < synthetic.rotary_dim() { ratio } else { 1.0 };
+    let expected: Vec<f64> = stated.iter().enumerate().map(|(i, &x)| factor(i) * f64::from(x)).collect();
+    assert_close(&inferred, &expected, 1e-6);
+}
+
+#[test]
+fn a_scaling_makes_longer_texts_of_those_of_the_training() {
+    let most = |keys: Value| {
+        let mut snapshot = Snapshot::llama();
+        snapshot.set("config.json", "rope_scaling", keys);
+        snapshot.load().unwrap().config().max_len().tokens
+    };
+    assert_eq!(most(json!({"type": "yarn", "factor": 3.0})), 3 * CONTEXT_LEN);
+    assert_eq!(
+        most(json!({"type": "yarn", "factor": 3.0, "original_max_position_embeddings": 16})),
+        CONTEXT_LEN
+    );
+    assert_eq!(most(json!({"type": "default"})), CONTEXT_LEN);
+}
+
+/// YaRN's factor of rotated queries and keys, on queries of the first layer.
+#[test]
+fn the_factor_of_rotated_vectors_is_stated_or_follows() {
+    let queries = |further: &[(&str, Value)]| {
+        let mut keys = scaling(Scaling::Yarn);
+        further.iter().for_each(|(key, value)| keys[*key] = value.clone());
+        let mut snapshot = Snapshot::llama();
+        snapshot.set("config.json", "rope_scaling", keys);
+        snapshot.set("config.json", "max_position_embeddings", json!(3 * ORIGINAL_LEN));
+        let sample = capture(&snapshot.load().unwrap(), &tokens(40), SHAPE, &mut ()).unwrap();
+        sample.layer(LayerIndex(0)).unwrap().queries
+    };
+    let plain = queries(&[("attention_factor", json!(1.0))]);
+    let log = f64::from(SCALING_FACTOR).ln();
+    for (keys, factor) in [
+        (vec![], 1.0 + 0.1 * log),
+        (vec![("factor", json!(null))], 1.0 + 0.1 * log),
+        (vec![("attention_factor", json!(1.25)), ("mscale", json!(7.0))], 1.25),
+        (vec![("mscale", json!(2.0))], 1.0 + 0.1 * log),
+        (
+            vec![("mscale", json!(2.0)), ("mscale_all_dim", json!(0.5))],
+            (1.0 + 0.2 * log) / (1.0 + 0.05 * log),
+        ),
+    ] {
+        let expected: Vec<f64> = plain.iter().map(|&x| factor * f64::from(x)).collect();
+        let found: Vec<f32> = queries(&keys).iter().copied().collect();
+        assert_close(&found, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn biases_are_those_that_the_configuration_asks_for() {
+    for (class, model_type, key, parts) in [
+        (
+            "LlamaForCausalLM",
+            "llama",
+            "attention_bias",
+            ["attn_q", "attn_k", "attn_v", "attn_output"].as_slice(),
+        ),
+        ("LlamaForCausalLM", "llama", "mlp_bias", &["ffn_gate", "ffn_up", "ffn_down"]),
+        ("Qwen3ForCausalLM", "qwen3", "attention_bias", &["attn_q", "attn_k", "attn_v", "attn_output"]),
+        ("Olmo2ForCausalLM", "olmo2", "attention_bias", &["attn_q", "attn_k", "attn_v", "attn_output"]),
+    ] {
+        let mut synthetic = Synthetic::new(model_type);
+        for (layer, part) in (0..LAYERS).flat_map(|layer| parts.iter().map(move |part| (layer, part))) {
+            let weight = &synthetic.tensors[&format!("blk.{layer}.{part}.weight")];
+            let bias = weight.get_on_dim(1, 0).unwrap().contiguous().unwrap();
+            synthetic.tensors.insert(format!("blk.{layer}.{part}.bias"), bias);
+        }
+        let mut snapshot = Snapshot::of(&synthetic, class, model_type);
+        assert!(snapshot.refusal().contains(".bias': not part of the architecture"));
+        snapshot.set("config.json", key, json!(true));
+        let (model, gguf) = (snapshot.load().unwrap(), synthetic.load().unwrap());
+        assert_same(&model, &gguf);
+        let expected = naive::run(&synthetic, &tokens(40)).0.concat();
+        assert_close(&logits(&model, &tokens(40)), &expected, rounding_bound(40));
+        let first = snapshot.weights.keys().find(|name| name.ends_with(".bias")).unwrap().clone();
+        snapshot.weights.remove(&first);
+        assert!(snapshot.refusal().ends_with(&format!("tensor '{first}': missing")));
+    }
 }
 
 #[test]

@@ -39,13 +39,31 @@ pub enum Scaling {
     None,
     Linear,
     Yarn,
+    /// YaRN between pairs that are not whole numbers; only in a snapshot.
+    YarnBetween,
+    /// Only in a snapshot.
+    Llama3,
+    /// Two sets of divisors; only of phi3.
+    LongRope,
 }
 
+/// The divisors for texts up to [`LONGROPE_LEN`] tokens and for longer ones, and the factor of rotated vectors.
+pub const LONGROPE: [[f32; 3]; 2] = [[1.0, 1.5, 2.5], [1.25, 4.0, 9.0]];
+pub const LONGROPE_LEN: usize = 32;
+pub const LONGROPE_FACTOR: f32 = 1.25;
+
+/// The tokens of the first training, where frequencies are scaled.
+pub const ORIGINAL_LEN: usize = 64;
+
 impl Synthetic {
-    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v, qwen3's has norms of the heads of q and k.
+    /// A model of an architecture, by its name in GGUF; qwen2's has biases on q, k and v, qwen3's norms of the heads of q and k,
+    /// olmo2's norms of all of q and of k and of the blocks' outputs, phi3's fused projections, of which it rotates a part.
     pub fn new(architecture: &'static str) -> Self {
         let (metadata, tensors) = (metadata(architecture), BTreeMap::new());
         let mut model = Self { architecture, scaling: Scaling::None, metadata, tensors };
+        if model.rotary_dim() != HEAD_DIM {
+            model.set_own("rope.dimension_count", Value::U32(model.rotary_dim() as u32));
+        }
         model.add_tensors();
         model
     }
@@ -67,7 +85,26 @@ impl Synthetic {
             model.tensors.insert("rope_freqs.weight".to_owned(), divisors);
             models.push(model);
         }
+        models.push(Self::longrope());
         models
+    }
+
+    /// A phi3 with [`LONGROPE`].
+    pub fn longrope() -> Self {
+        let mut model = Self::new("phi3");
+        model.scaling = Scaling::LongRope;
+        for (length, divisors) in ["short", "long"].into_iter().zip(LONGROPE) {
+            let divisors = Tensor::new(&divisors, &Device::Cpu).unwrap();
+            model.tensors.insert(format!("rope_factors_{length}.weight"), divisors);
+        }
+        model.set_own("rope.scaling.attn_factor", Value::F32(LONGROPE_FACTOR));
+        model.set_own("rope.scaling.original_context_length", Value::U32(LONGROPE_LEN as u32));
+        model
+    }
+
+    /// The channels of a head that are rotated.
+    pub fn rotary_dim(&self) -> usize {
+        if self.architecture == "phi3" { HEAD_DIM - 2 } else { HEAD_DIM }
     }
 
     fn scale(&mut self, scaling: Scaling) {
@@ -76,11 +113,14 @@ impl Synthetic {
             Scaling::None => return,
             Scaling::Linear => "linear",
             Scaling::Yarn => "yarn",
+            Scaling::YarnBetween | Scaling::Llama3 | Scaling::LongRope => {
+                panic!("{scaling:?} has no factor in GGUF")
+            }
         };
         self.set_own("rope.scaling.type", Value::String(name.to_owned()));
         self.set_own("rope.scaling.factor", Value::F32(SCALING_FACTOR));
         // Three times as long as the first training.
-        self.set_own("rope.scaling.original_context_length", Value::U32(64));
+        self.set_own("rope.scaling.original_context_length", Value::U32(ORIGINAL_LEN as u32));
         self.set_own("context_length", Value::U32(192));
     }
 
@@ -119,7 +159,7 @@ impl Synthetic {
         self.add("token_embd.weight", &[VOCABULARY_LEN, HIDDEN_DIM], &mut rng);
         self.add("output_norm.weight", &[HIDDEN_DIM], &mut rng);
         for layer in 0..LAYERS {
-            for (part, out, input) in [
+            let mut matrices = vec![
                 ("attn_q", query_dim, HIDDEN_DIM),
                 ("attn_k", kv_dim, HIDDEN_DIM),
                 ("attn_v", kv_dim, HIDDEN_DIM),
@@ -127,18 +167,29 @@ impl Synthetic {
                 ("ffn_gate", FEED_FORWARD_DIM, HIDDEN_DIM),
                 ("ffn_up", FEED_FORWARD_DIM, HIDDEN_DIM),
                 ("ffn_down", HIDDEN_DIM, FEED_FORWARD_DIM),
-            ] {
+            ];
+            if self.architecture == "phi3" {
+                matrices.splice(0..3, [("attn_qkv", query_dim + 2 * kv_dim, HIDDEN_DIM)]);
+                matrices.splice(2..4, [("ffn_up", 2 * FEED_FORWARD_DIM, HIDDEN_DIM)]);
+            }
+            for (part, out, input) in matrices {
                 self.add(&format!("blk.{layer}.{part}.weight"), &[out, input], &mut rng);
                 if biased && matches!(part, "attn_q" | "attn_k" | "attn_v") {
                     self.add(&format!("blk.{layer}.{part}.bias"), &[out], &mut rng);
                 }
             }
-            if self.architecture == "qwen3" {
-                self.add(&format!("blk.{layer}.attn_q_norm.weight"), &[HEAD_DIM], &mut rng);
-                self.add(&format!("blk.{layer}.attn_k_norm.weight"), &[HEAD_DIM], &mut rng);
+            let norms = match self.architecture {
+                "qwen3" => vec![("attn_q_norm", HEAD_DIM), ("attn_k_norm", HEAD_DIM)],
+                "olmo2" => vec![("attn_q_norm", query_dim), ("attn_k_norm", kv_dim)],
+                _ => vec![],
+            };
+            let of_blocks = match self.architecture {
+                "olmo2" => ["post_attention_norm", "post_ffw_norm"],
+                _ => ["attn_norm", "ffn_norm"],
+            };
+            for (norm, dim) in norms.into_iter().chain(of_blocks.map(|norm| (norm, HIDDEN_DIM))) {
+                self.add(&format!("blk.{layer}.{norm}.weight"), &[dim], &mut rng);
             }
-            self.add(&format!("blk.{layer}.attn_norm.weight"), &[HIDDEN_DIM], &mut rng);
-            self.add(&format!("blk.{layer}.ffn_norm.weight"), &[HIDDEN_DIM], &mut rng);
         }
     }
 

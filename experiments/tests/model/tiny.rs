@@ -11,8 +11,8 @@ use laprox_reference::LayerIndex;
 use super::given::decode;
 use super::naive;
 use super::synthetic::{
-    CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, QUERY_HEADS, Synthetic,
-    tokens,
+    CONTEXT_LEN, EOS, FEED_FORWARD_DIM, HEAD_DIM, HIDDEN_DIM, KV_HEADS, LAYERS, LONGROPE_LEN, QUERY_HEADS,
+    Synthetic, tokens,
 };
 
 fn prefill(model: &Model, tokens: &[u32], chunk_len: usize) -> (Vec<f32>, KvCache) {
@@ -87,6 +87,26 @@ fn heads(rows: &[Vec<f64>], stored: fn(usize) -> usize) -> Vec<f64> {
     let head =
         |head| rows.iter().flat_map(move |row| (0..HEAD_DIM).map(move |j| row[head * HEAD_DIM + stored(j)]));
     (0..rows[0].len() / HEAD_DIM).flat_map(head).collect()
+}
+
+/// The length that counts is that of the whole sequence, from its first chunk to what follows an eviction.
+#[test]
+fn longrope_rotates_by_the_room_of_the_first_cache() {
+    let synthetic = Synthetic::longrope();
+    let model = synthetic.load().unwrap();
+    for (room, tokens) in [(LONGROPE_LEN, tokens(LONGROPE_LEN)), (LONGROPE_LEN + 1, tokens(LONGROPE_LEN + 1))]
+    {
+        let mut cache = model.cache(room).unwrap();
+        let found = model.prefill(&tokens, 5, &mut cache, &mut ()).unwrap();
+        let expected = naive::run(&synthetic, &tokens).0.pop().unwrap();
+        assert_close(&found, &expected, rounding_bound(room));
+        assert_eq!(cache.room(), room);
+        let evicted = cache.retain(|_, _| &[0, 5], 1).unwrap();
+        assert_eq!(evicted.room(), room);
+    }
+    let [short, long] = [LONGROPE_LEN, LONGROPE_LEN + 1]
+        .map(|room| model.prefill(&tokens(20), 20, &mut model.cache(room).unwrap(), &mut ()).unwrap());
+    assert_ne!(short, long);
 }
 
 #[test]

@@ -29,6 +29,10 @@ fn a_text_has_one_start_token_where_the_file_asks_for_one() {
         ("default", None, false),
         ("llama-bpe", None, true),
         ("llama-bpe", Some(false), false),
+        ("tekken", None, true),
+        ("gpt-2", None, false),
+        ("gpt-4o", None, false),
+        ("dbrx", None, false),
         ("qwen2", Some(true), true),
         ("qwen2", Some(false), false),
     ] {
@@ -63,8 +67,9 @@ fn the_beginning_of_a_text_has_its_first_tokens() {
         let text = piece.repeat(40_000 / piece.len());
         let all = model.tokenizer().encode(&text).unwrap();
         for len in [0, 1, 2, 3, 100, 101, 1000, 2000, all.len() - 1, all.len(), all.len() + 1] {
-            let found = model.tokenizer().encode_beginning(&text, len).unwrap();
+            let (found, added_start) = model.tokenizer().encode_beginning(&text, len).unwrap();
             assert_eq!(found, all[..len.min(all.len())], "{piece}, {len}");
+            assert!(added_start, "the file asks for a start token");
         }
     }
 }
@@ -102,17 +107,28 @@ fn pieces(model: &Model, text: &str) -> String {
 
 #[test]
 fn each_set_of_rules_cuts_a_text_in_its_own_places() {
-    let merges = ["1 2", "12 3", "123 4", "' S", "= =", ". ="];
+    let merges = ["1 2", "12 3", "123 4", "' S", "= =", ". =", "a B", "' s", "a 's"];
     for (pre, expected) in [
-        ("smollm", ["1|2|3|4", "'|S", ".="]),
-        ("qwen2", ["1|2|3|4", "'S", ".="]),
-        ("deepseek-r1-qwen", ["1|2|3|4", "'S", ".="]),
-        ("llama-bpe", ["123|4", "'S", ".="]),
-        ("llama3", ["123|4", "'S", ".="]),
-        ("default", ["123|4", "'|S", ".="]),
+        ("smollm", ["1|2|3|4", "'|S", ".=", "aB", "a|'s"]),
+        ("qwen2", ["1|2|3|4", "'S", ".=", "aB", "a|'s"]),
+        ("deepseek-r1-qwen", ["1|2|3|4", "'S", ".=", "aB", "a|'s"]),
+        ("llama-bpe", ["123|4", "'S", ".=", "aB", "a|'s"]),
+        ("llama3", ["123|4", "'S", ".=", "aB", "a|'s"]),
+        ("dbrx", ["123|4", "'S", ".=", "aB", "a|'s"]),
+        ("default", ["123|4", "'|S", ".=", "aB", "a|'|s"]),
+        ("gpt-2", ["1234", "'|S", ".=", "aB", "a|'s"]),
+        ("olmo", ["1234", "'|S", ".=", "aB", "a|'s"]),
+        ("tekken", ["1|2|3|4", "'S", ".=", "a|B", "a|'s"]),
+        ("gpt-4o", ["123|4", "'S", ".=", "a|B", "a's"]),
     ] {
         let model = with_merges(pre, &merges);
-        assert_eq!(["1234", "'S", ".="].map(|text| pieces(&model, text)), expected, "{pre}");
+        let found = ["1234", "'S", ".=", "aB", "a's"].map(|text| pieces(&model, text));
+        assert_eq!(found, expected, "{pre}");
+        // A special token is one wherever it stands, and cuts what surrounds it.
+        assert_eq!(
+            model.tokenizer().encode("1<|end|>2'<|end|>S").unwrap().iter().filter(|&&id| id == EOS).count(),
+            2
+        );
     }
 }
 
@@ -121,5 +137,8 @@ fn a_piece_that_is_a_token_is_that_token_where_the_rules_ignore_merges() {
     // The merges lead to 'ab' and 'c', or to 'a' and 'bc', but never to 'abc', which 'a bc' would make after 'ab' is taken.
     let merges = ["a b", "b c", "a bc"];
     assert_eq!(pieces(&with_merges("qwen2", &merges), "abc"), "ab|c");
-    assert_eq!(pieces(&with_merges("llama-bpe", &merges), "abc"), "abc");
+    assert_eq!(pieces(&with_merges("dbrx", &merges), "abc"), "ab|c");
+    for pre in ["llama-bpe", "tekken"] {
+        assert_eq!(pieces(&with_merges(pre, &merges), "abc"), "abc");
+    }
 }

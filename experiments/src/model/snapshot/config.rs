@@ -4,74 +4,60 @@ use serde_json::Value;
 
 use crate::model::config::Config;
 use crate::model::error::Result;
-use crate::model::rope_scaling::RopeScaling;
+use crate::model::rope::Divisors;
 
 use super::class::Class;
 use super::document::Document;
 use super::keys;
+use super::rotary::{self, Rotary};
 
-/// The hyperparameters, and the number of rows of the embedding.
+/// What config.json says of a model.
+pub(super) struct Described {
+    pub(super) config: Config,
+    /// The divisors of the rotary frequencies.
+    pub(super) divisors: Divisors,
+    /// The number of rows of the embedding.
+    pub(super) vocabulary_len: usize,
+}
+
+/// Reads and validates config.json.
 ///
 /// # Errors
 /// [`crate::model::Error::Metadata`] when a key is missing, of the wrong type or unknown, two sizes contradict each other,
 /// or a value asks for arithmetic that is not implemented.
-pub(super) fn read(document: &Document, class: &Class) -> Result<(Config, usize)> {
-    keys::check(document)?;
+pub(super) fn read(document: &Document, class: &Class) -> Result<Described> {
+    keys::check(document, class)?;
     let (hidden_dim, query_heads) =
         (document.positive("hidden_size")?, document.positive("num_attention_heads")?);
     let kv_heads = document.size("num_key_value_heads")?;
     let kv_heads = kv_heads.or(class.defaults_to_own_kv_heads.then_some(query_heads));
+    let head_dim = document.size("head_dim")?.or(class.head_dim).unwrap_or(hidden_dim / query_heads);
+    let kv_heads = document.required("num_key_value_heads", kv_heads)?;
+    check_heads(document, query_heads, kv_heads, head_dim)?;
+    let architecture = class.architecture();
+    let Rotary { theta, dim, scaling, divisors, context_len, original_len } =
+        rotary::read(document, head_dim, architecture.rotates_part)?;
     let config = Config {
-        architecture: class.architecture(),
+        architecture,
         layers: document.positive("num_hidden_layers")?,
         query_heads,
-        kv_heads: document.required("num_key_value_heads", kv_heads)?,
-        head_dim: document.size("head_dim")?.unwrap_or(hidden_dim / query_heads),
+        kv_heads,
+        head_dim,
         hidden_dim,
         feed_forward_dim: document.positive("intermediate_size")?,
-        rope_theta: rope_theta(document)?.unwrap_or(10_000.0),
-        rope_scaling: RopeScaling::NONE,
-        rms_epsilon: document.required("rms_norm_eps", real(document, "rms_norm_eps")?)?,
-        context_len: document.positive("max_position_embeddings")?,
-        sliding_window: None,
+        rotary_dim: dim,
+        rope_theta: theta,
+        rope_scaling: scaling,
+        rms_epsilon: document.required("rms_norm_eps", document.positive_real("rms_norm_eps")?)?,
+        context_len,
+        original_len,
+        sliding_window: sliding_window(document, class)?,
     };
-    check_heads(document, &config)?;
-    check_window(document, class, config.context_len)?;
-    Ok((config, document.positive("vocab_size")?))
+    check_layer_types(document)?;
+    Ok(Described { config, divisors, vocabulary_len: document.positive("vocab_size")? })
 }
 
-fn real(document: &Document, key: &str) -> Result<Option<f32>> {
-    document.optional(key, "a positive number", positive_real)
-}
-
-fn positive_real(value: &Value) -> Option<f32> {
-    value.as_f64().map(|real| real as f32).filter(|real| real.is_finite() && *real > 0.0)
-}
-
-/// The base of the rotary frequencies, a key of its own or a part of the rotary parameters, which name no scaling.
-fn rope_theta(document: &Document) -> Result<Option<f32>> {
-    let mut theta = real(document, "rope_theta")?;
-    for key in ["rope_scaling", "rope_parameters"] {
-        let parameters = document.optional(key, "an object", Value::as_object)?;
-        for (name, value) in parameters.into_iter().flatten() {
-            match name.as_str() {
-                "rope_theta" if positive_real(value).is_some() => theta = positive_real(value),
-                "rope_type" | "type" if value == "default" => {}
-                "partial_rotary_factor" if value.as_f64() == Some(1.0) => {}
-                _ => {
-                    let scaling = parameters.and_then(|all| all.get("rope_type").or(all.get("type")));
-                    let scaling = scaling.map_or_else(String::new, |scaling| format!(" of {scaling}"));
-                    let reason = format!("{name} {value}{scaling} is not supported, only unscaled rotation");
-                    return Err(document.unsupported(key, &reason));
-                }
-            }
-        }
-    }
-    Ok(theta)
-}
-
-fn check_heads(document: &Document, config: &Config) -> Result<()> {
-    let &Config { query_heads, kv_heads, head_dim, .. } = config;
+fn check_heads(document: &Document, query_heads: usize, kv_heads: usize, head_dim: usize) -> Result<()> {
     if kv_heads == 0 || !query_heads.is_multiple_of(kv_heads) {
         let reason = format!("expected a divisor of the {query_heads} query heads, found {kv_heads}");
         return Err(document.bad("num_key_value_heads", reason));
@@ -82,16 +68,13 @@ fn check_heads(document: &Document, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a window through which a token would not see the whole context.
-fn check_window(document: &Document, class: &Class, context_len: usize) -> Result<()> {
+/// The number of last tokens to which a token attends in some layer; `None` for all.
+fn sliding_window(document: &Document, class: &Class) -> Result<Option<usize>> {
     let slides = document.flag("use_sliding_window")?.unwrap_or(class.slides);
-    match document.size("sliding_window")?.filter(|_| slides) {
-        Some(window) if window < context_len => {
-            let reason = format!("{window} is not supported below the context length {context_len}");
-            return Err(document.unsupported("sliding_window", &reason));
-        }
-        _ => {}
-    }
+    Ok(document.size("sliding_window")?.filter(|&window| slides && window > 0))
+}
+
+fn check_layer_types(document: &Document) -> Result<()> {
     let layers = document.optional("layer_types", "a list", Value::as_array)?;
     match layers.into_iter().flatten().find(|layer| *layer != "full_attention") {
         Some(other) => {

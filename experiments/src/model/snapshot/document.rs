@@ -14,6 +14,8 @@ const ELSEWHERE: &str = "fixtures/capture_hf.py captures it with transformers";
 /// A JSON object. A key with the value null is absent.
 pub(super) struct Document {
     file: PathBuf,
+    /// The keys that lead to it, each with a dot behind it.
+    scope: String,
     map: Map<String, Value>,
 }
 
@@ -25,7 +27,13 @@ impl Document {
     pub(super) fn parse(file: &Path, text: Option<&str>) -> Result<Self> {
         let map = serde_json::from_str(text.unwrap_or("{}"));
         let map = map.map_err(|cause| Error::contents(file, "a JSON object", format!("a fault: {cause}")))?;
-        Ok(Self { file: file.to_path_buf(), map })
+        Ok(Self { file: file.to_path_buf(), scope: String::new(), map })
+    }
+
+    /// An object inside, which has no keys if the key is absent.
+    pub(super) fn section(&self, key: &str) -> Result<Self> {
+        let map = self.optional(key, "an object", Value::as_object)?.cloned().unwrap_or_default();
+        Ok(Self { file: self.file.clone(), scope: format!("{}{key}.", self.scope), map })
     }
 
     /// The keys with a value.
@@ -51,6 +59,19 @@ impl Document {
             0 => Err(self.bad(key, "expected at least 1, found 0".to_owned())),
             size => Ok(size),
         }
+    }
+
+    /// A positive number; `None` if the key is absent.
+    pub(super) fn positive_real(&self, key: &str) -> Result<Option<f32>> {
+        self.optional(key, "a positive number", positive_real)
+    }
+
+    /// A list of positive numbers, of a given length; `None` if the key is absent.
+    pub(super) fn positive_reals(&self, key: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        self.optional(key, &format!("a list of {len} positive numbers"), |value| {
+            let list = value.as_array().filter(|list| list.len() == len)?;
+            list.iter().map(positive_real).collect()
+        })
     }
 
     /// A truth value; `None` if the key is absent.
@@ -83,11 +104,15 @@ impl Document {
 
     /// The error that names a key.
     pub(super) fn bad(&self, key: &str, reason: String) -> Error {
-        Error::Metadata { file: self.file.clone(), key: key.to_owned(), reason }
+        Error::Metadata { file: self.file.clone(), key: format!("{}{key}", self.scope), reason }
     }
 
     /// The error that names a key whose value asks for arithmetic that is not implemented.
     pub(super) fn unsupported(&self, key: &str, reason: &str) -> Error {
         self.bad(key, format!("{reason} ({ELSEWHERE})"))
     }
+}
+
+fn positive_real(value: &Value) -> Option<f32> {
+    value.as_f64().map(|real| real as f32).filter(|real| real.is_finite() && *real > 0.0)
 }

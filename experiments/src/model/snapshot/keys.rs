@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::model::error::Result;
 
+use super::class::Class;
 use super::document::Document;
 
 /// The keys that are read elsewhere.
@@ -19,6 +20,8 @@ const READ: &[&str] = &[
     "num_attention_heads",
     "num_hidden_layers",
     "num_key_value_heads",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
     "rms_norm_eps",
     "rope_parameters",
     "rope_scaling",
@@ -60,11 +63,13 @@ const HARMLESS: &[&str] = &[
 const OFF: &[(&str, &str)] = &[
     ("add_cross_attention", "false"),
     ("attention_bias", "false"),
+    ("full_attn_mod", "1"),
     ("hidden_act", "\"silu\""),
+    ("interpolate_factor", "1"),
     ("is_decoder", "false"),
     ("is_encoder_decoder", "false"),
+    ("lm_head_bias", "false"),
     ("mlp_bias", "false"),
-    ("partial_rotary_factor", "1.0"),
     ("pretraining_tp", "1"),
     ("pruned_heads", "{}"),
     ("quantization_config", "null"),
@@ -76,8 +81,8 @@ const OFF: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// [`crate::model::Error::Metadata`] names the first other key.
-pub(super) fn check(config: &Document) -> Result<()> {
-    let unread = |key: &str| !READ.contains(&key) && !HARMLESS.contains(&key);
+pub(super) fn check(config: &Document, class: &Class) -> Result<()> {
+    let unread = |key: &str| ![READ, HARMLESS, class.keys].iter().any(|keys| keys.contains(&key));
     for (key, value) in config.entries().filter(|(key, _)| unread(key)) {
         let Some((_, off)) = OFF.iter().find(|(name, _)| *name == key) else {
             return Err(config.unsupported(key, "not supported; ignoring it could change the model"));

@@ -3,7 +3,7 @@
 //! ```text
 //! files              folder -> SnapshotFiles: texts, mapped weights, their digest
 //! document           text   -> typed values of a JSON object
-//! class, keys        the tables of what is implemented
+//! class, keys, rotary  the tables of what is implemented
 //! config, tensors, tokenizer, template   SnapshotFiles -> Snapshot
 //! ```
 
@@ -12,6 +12,7 @@ mod config;
 mod document;
 mod files;
 mod keys;
+mod rotary;
 mod template;
 mod tensors;
 mod tokenizer;
@@ -19,14 +20,18 @@ mod tokenizer;
 use super::chat::ChatTemplate;
 use super::config::Config;
 use super::error::Result;
+use super::rope::Divisors;
 use super::tokenizer::Tokenizer;
 use class::Class;
+use config::Described;
 pub(super) use files::SnapshotFiles;
 use tensors::SnapshotTensors;
 
 /// The parts of a model.
 pub(super) struct Snapshot<'a> {
     pub(super) config: Config,
+    /// The divisors of the rotary frequencies.
+    pub(super) divisors: Divisors,
     pub(super) tensors: SnapshotTensors<'a>,
     pub(super) tokenizer: Tokenizer,
     pub(super) chat: ChatTemplate,
@@ -40,12 +45,13 @@ impl<'a> Snapshot<'a> {
     pub(super) fn read(files: &'a SnapshotFiles) -> Result<Self> {
         let document = files.document("config.json")?;
         let class = Class::read(&document)?;
-        let (config, vocabulary_len) = config::read(&document, class)?;
+        let Described { config, divisors, vocabulary_len } = config::read(&document, class)?;
         let tied = document.flag("tie_word_embeddings")?.unwrap_or(false);
         let tokenizer = tokenizer::read(files, vocabulary_len)?;
         Ok(Self {
             config,
-            tensors: SnapshotTensors::read(files, class, tied)?,
+            divisors,
+            tensors: SnapshotTensors::read(files, class, class.biases(&document)?, tied)?,
             chat: ChatTemplate::new(files.folder(), template::read(files)?, &tokenizer),
             tokenizer,
         })

@@ -29,7 +29,12 @@ const NAMES: &[(&str, &str)] = &[
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("attn_qkv", "self_attn.qkv_proj"),
     ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
@@ -39,7 +44,10 @@ const NAMES: &[(&str, &str)] = &[
 /// The tensors of a snapshot.
 pub(in crate::model) struct SnapshotTensors<'a> {
     files: &'a SnapshotFiles,
-    class: &'static Class,
+    /// Names in GGUF and in transformers that go before those of [`NAMES`].
+    names: &'static [(&'static str, &'static str)],
+    /// The biases that the model has, by their names in GGUF.
+    biases: Vec<&'static str>,
     /// Whether the embedding is the output matrix.
     tied: bool,
     /// The tensors, with the number of their file.
@@ -52,8 +60,13 @@ impl<'a> SnapshotTensors<'a> {
     /// # Errors
     /// [`Error::Contents`] when a header is damaged, [`Error::Tensor`] when two files hold a tensor, or the index and a file
     /// contradict each other.
-    pub(super) fn read(files: &'a SnapshotFiles, class: &'static Class, tied: bool) -> Result<Self> {
-        let mut read = Self { files, class, tied, tensors: BTreeMap::new() };
+    pub(super) fn read(
+        files: &'a SnapshotFiles,
+        class: &Class,
+        biases: Vec<&'static str>,
+        tied: bool,
+    ) -> Result<Self> {
+        let mut read = Self { files, names: class.names, biases, tied, tensors: BTreeMap::new() };
         for (number, file) in files.weights().iter().enumerate() {
             for (name, tensor) in parse(file)?.tensors() {
                 if read.tensors.insert(name.clone(), (number, tensor)).is_some() {
@@ -116,13 +129,14 @@ impl TensorFile for SnapshotTensors<'_> {
             |(layer, below)| (format!("model.layers.{layer}."), below),
         );
         let (part, kind) = below.rsplit_once('.').unwrap_or((below, ""));
-        let own = NAMES.iter().find(|(gguf, _)| *gguf == part).map_or(part, |(_, own)| own);
+        let mut names = self.names.iter().chain(NAMES);
+        let own = names.find(|(gguf, _)| *gguf == part).map_or(part, |(_, own)| own);
         format!("{scope}{own}.{kind}")
     }
 
-    /// Whether the class has it: a snapshot lacks nothing that its class has.
+    /// Whether the model has it: a snapshot lacks nothing that its class and its config.json ask for.
     fn has(&self, _: &str, name: &str, _: &[&str]) -> bool {
-        if name == "output.weight" { !self.tied } else { self.class.biases.contains(&name) }
+        if name == "output.weight" { !self.tied } else { self.biases.contains(&name) }
     }
 
     fn tensor(&self, own_name: &str, shape: &[usize]) -> Result<Tensor> {
