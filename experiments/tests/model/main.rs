@@ -10,6 +10,7 @@ mod pipeline;
 mod sentence_piece;
 mod snapshot;
 mod sources;
+mod stored;
 mod synthetic;
 mod tiny;
 mod tokens;

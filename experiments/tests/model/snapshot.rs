@@ -7,7 +7,9 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use laprox_experiments::exit;
-use laprox_experiments::model::{CaptureShape, CapturedSample, Model, ModelFile, Result, capture};
+use laprox_experiments::model::{
+    CaptureShape, CapturedSample, Model, ModelFile, Result, WeightForm, capture,
+};
 use laprox_reference::LayerIndex;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
@@ -130,7 +132,7 @@ impl Snapshot {
 }
 
 fn load(folder: &Path) -> Result<Model> {
-    Model::load(&ModelFile::open(folder)?)
+    Model::load(&ModelFile::open(folder)?, WeightForm::Stored)
 }
 
 /// The line of a refusal, which is bad input.
