@@ -9,7 +9,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use laprox_experiments::model::{Model, ModelFile};
+use laprox_experiments::model::{Model, ModelFile, WeightForm};
 use ndarray::Array2;
 use ndarray_npy::write_npy;
 
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let [model, text, len, out] = &arguments[..] else {
         anyhow::bail!("expected MODEL TEXT N OUT.npy");
     };
-    let model = Model::load(&ModelFile::open(model)?)?;
+    let model = Model::load(&ModelFile::open(model)?, WeightForm::default())?;
     let tokens = model.tokenizer().encode(&fs::read_to_string(text)?)?;
     let tokens = tokens.get(..len.parse()?).context("the text has fewer tokens")?;
     let hidden = model.forward(tokens, &mut model.cache(tokens.len())?, &mut ())?;

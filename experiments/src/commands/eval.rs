@@ -16,7 +16,7 @@ use crate::eval::{
 use crate::group::{grouped, require_distinct};
 use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
-use crate::model::{self, Model};
+use crate::model::{self, CacheDtype, Model};
 use crate::output::Sink;
 use crate::policies::require_available;
 use crate::progress::{Progress, note};
@@ -48,6 +48,9 @@ struct Config {
     texts: Vec<TextSource>,
     /// The name of the folder of the benchmarks' files.
     data: Option<String>,
+    /// The element type of the KV cache, if it rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_dtype: Option<CacheDtype>,
 }
 
 /// A text, by name and content.
@@ -80,7 +83,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let backend = backend::open(common.path)?;
     let texts = texts(arguments)?;
     let request = request(arguments, common)?;
-    let model = load_model(&arguments.model)?;
+    let model = load_model(&arguments.model, arguments.runner)?;
     require_lengths(arguments, &model)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let provenance = Provenance::of_model(common, backend.name(), &model);
@@ -197,6 +200,7 @@ fn config(arguments: &Eval, policies: &[Policy], texts: &[Text]) -> Config {
         future: arguments.future,
         texts: texts.iter().map(source).collect(),
         data: arguments.data.as_deref().map(folder),
+        cache_dtype: Some(arguments.runner.cache_dtype).filter(|dtype| *dtype != CacheDtype::F32),
     }
 }
 

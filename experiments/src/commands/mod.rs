@@ -19,7 +19,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 use laprox_fixtures::Dump;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Runner};
 use crate::exit::Missing;
 use crate::input::require_files;
 use crate::model::{Model, ModelFile};
@@ -83,7 +83,7 @@ fn is_repository(path: &Path) -> bool {
 }
 
 /// Loads a model, and says on stderr when it only resembles a published one.
-fn load_model(path: &Path) -> Result<Model> {
+fn load_model(path: &Path, runner: Runner) -> Result<Model> {
     let file = ModelFile::open(path)?;
     if let Some(published) = file.namesake() {
         let (path, sha256) = (path.display(), file.sha256());
@@ -91,5 +91,5 @@ fn load_model(path: &Path) -> Result<Model> {
             "{path}: resembles {published}, but its sha256 {sha256} is unknown: taken as another model"
         ));
     }
-    Ok(Model::load(&file)?)
+    Ok(Model::load(&file, runner.weights)?.with_cache_dtype(runner.cache_dtype))
 }

@@ -1,10 +1,25 @@
 //! The KV cache. Each KV head has its own number of entries, so a full cache and an evicted, ragged one are one type.
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use laprox_reference::{KvHead, LayerIndex, LayerOrdinal, PackedRows, RetainedSet};
 
 use super::config::Config;
 use super::error::Result;
+
+/// The element type of a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheDtype {
+    /// 4 bytes, as they are computed.
+    #[default]
+    F32,
+    /// 2 bytes: keys and values are rounded to 11 bits, and products widen them again.
+    F16,
+}
 
 /// Post-RoPE keys and values of every layer and KV head.
 ///
@@ -18,24 +33,88 @@ pub struct KvCache {
 
 /// The entries of one KV head in one layer, in the order of their positions.
 pub struct HeadCache {
-    keys: Tensor,
-    values: Tensor,
-    len: usize,
+    keys: Entries,
+    values: Entries,
+    head_dim: usize,
+    capacity: usize,
+}
+
+/// Rows of numbers, one after another.
+pub(super) enum Entries {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl Entries {
+    /// No entry, with room for so many numbers.
+    fn new(dtype: CacheDtype, room: usize) -> Self {
+        match dtype {
+            CacheDtype::F32 => Self::F32(Vec::with_capacity(room)),
+            CacheDtype::F16 => Self::F16(Vec::with_capacity(room)),
+        }
+    }
+
+    fn dtype(&self) -> CacheDtype {
+        match self {
+            Self::F32(_) => CacheDtype::F32,
+            Self::F16(_) => CacheDtype::F16,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(numbers) => numbers.len(),
+            Self::F16(numbers) => numbers.len(),
+        }
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::F32(numbers) => numbers.capacity() * size_of::<f32>(),
+            Self::F16(numbers) => numbers.capacity() * size_of::<f16>(),
+        }
+    }
+
+    fn append(&mut self, further: &[f32]) {
+        match self {
+            Self::F32(numbers) => numbers.extend_from_slice(further),
+            Self::F16(numbers) => {
+                let first = numbers.len();
+                numbers.resize(first + further.len(), f16::ZERO);
+                numbers[first..].convert_from_f32_slice(further);
+            }
+        }
+    }
+
+    /// Appends a part of others, which have the same type.
+    fn append_part(&mut self, others: &Self, part: Range<usize>) {
+        match (self, others) {
+            (Self::F32(numbers), Self::F32(others)) => numbers.extend_from_slice(&others[part]),
+            (Self::F16(numbers), Self::F16(others)) => numbers.extend_from_slice(&others[part]),
+            _ => unreachable!("a cache has one element type"),
+        }
+    }
+
+    /// Some of the numbers in f32: where they lie, or in `wide`.
+    pub(super) fn widened<'a>(&'a self, part: Range<usize>, wide: &'a mut Vec<f32>) -> &'a [f32] {
+        match self {
+            Self::F32(numbers) => &numbers[part],
+            Self::F16(numbers) => {
+                wide.resize(part.len(), 0.0);
+                numbers[part].convert_to_f32_slice(wide);
+                wide
+            }
+        }
+    }
 }
 
 impl KvCache {
     /// An empty cache with room for `capacity` tokens in every KV head.
-    ///
-    /// # Errors
-    /// [`super::Error::Compute`] when the memory cannot be laid out.
-    pub fn new(config: &Config, capacity: usize) -> Result<Self> {
-        let head = |_| HeadCache::new(capacity, config.head_dim);
-        let layer = |_| (0..config.kv_heads).map(head).collect::<Result<_>>();
-        Ok(Self {
-            layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            next_position: 0,
-            room: capacity,
-        })
+    #[must_use]
+    pub fn new(config: &Config, dtype: CacheDtype, capacity: usize) -> Self {
+        let head = |_| HeadCache::new(dtype, capacity, config.head_dim);
+        let layer = |_| (0..config.kv_heads).map(head).collect();
+        Self { layers: (0..config.layers).map(layer).collect(), next_position: 0, room: capacity }
     }
 
     /// The position of the next token: the number of tokens seen so far.
@@ -57,7 +136,7 @@ impl KvCache {
         self.layers
             .iter()
             .flatten()
-            .map(|head| allocated_bytes(&head.keys) + allocated_bytes(&head.values))
+            .map(|head| head.keys.allocated_bytes() + head.values.allocated_bytes())
             .sum()
     }
 
@@ -92,15 +171,12 @@ impl KvCache {
             let retained = set.layer(LayerOrdinal(ordinal));
             let mut first = 0;
             let of_head = |(head, cache): (usize, &HeadCache)| {
-                let (len, head_dim) = (retained.head(KvHead(head)).len(), cache.keys.dim(1)?);
-                let rows = first * head_dim..(first + len) * head_dim;
+                let len = retained.head(KvHead(head)).len();
+                let rows = first * cache.head_dim..(first + len) * cache.head_dim;
                 first += len;
-                let tensor = |numbers: &[f32]| {
-                    Tensor::from_slice(&numbers[rows.clone()], (len, head_dim), &Device::Cpu)
-                };
-                let mut cache = HeadCache::new(len + spare, head_dim)?;
-                cache.append(&tensor(&packed.keys)?, &tensor(&packed.values)?)?;
-                Ok(cache)
+                let mut own = HeadCache::new(cache.dtype(), len + spare, cache.head_dim);
+                own.append(&packed.keys[rows.clone()], &packed.values[rows])?;
+                Ok(own)
             };
             heads.iter().enumerate().map(of_head).collect()
         };
@@ -110,8 +186,12 @@ impl KvCache {
 
     /// Appends a chunk's keys and values of one layer, each `[Hkv, c, d]`.
     pub(super) fn append(&mut self, layer: LayerIndex, keys: &Tensor, values: &Tensor) -> Result<()> {
-        for (head, cache) in self.layers[layer.0].iter_mut().enumerate() {
-            cache.append(&keys.get(head)?, &values.get(head)?)?;
+        let [keys, values] = [keys, values].map(|heads| heads.flatten_all()?.to_vec1::<f32>());
+        let (keys, values) = (keys?, values?);
+        let heads = &mut self.layers[layer.0];
+        let len = keys.len() / heads.len();
+        for ((cache, keys), values) in heads.iter_mut().zip(keys.chunks(len)).zip(values.chunks(len)) {
+            cache.append(keys, values)?;
         }
         Ok(())
     }
@@ -137,59 +217,82 @@ impl KvCache {
 }
 
 impl HeadCache {
-    fn new(capacity: usize, head_dim: usize) -> Result<Self> {
-        let entries = || Tensor::zeros((capacity, head_dim), DType::F32, &Device::Cpu);
-        Ok(Self { keys: entries()?, values: entries()?, len: 0 })
+    fn new(dtype: CacheDtype, capacity: usize, head_dim: usize) -> Self {
+        let entries = || Entries::new(dtype, capacity * head_dim);
+        Self { keys: entries(), values: entries(), head_dim, capacity }
+    }
+
+    fn dtype(&self) -> CacheDtype {
+        self.keys.dtype()
     }
 
     /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.keys.len() / self.head_dim
     }
 
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// The post-RoPE keys `[len, d]`, a view.
+    /// A copy of the post-RoPE keys, `[len, d]`.
     ///
     /// # Errors
-    /// None in practice: the view lies inside the allocation.
+    /// None in practice: the copy has as many numbers as its shape.
     pub fn keys(&self) -> Result<Tensor> {
-        Ok(self.keys.narrow(0, 0, self.len)?)
+        self.copied(&self.keys)
     }
 
-    /// The values `[len, d]`, a view.
+    /// A copy of the values, `[len, d]`.
     ///
     /// # Errors
-    /// None in practice: the view lies inside the allocation.
+    /// None in practice: the copy has as many numbers as its shape.
     pub fn values(&self) -> Result<Tensor> {
-        Ok(self.values.narrow(0, 0, self.len)?)
+        self.copied(&self.values)
     }
 
-    fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        self.keys.slice_set(keys, 0, self.len)?;
-        self.values.slice_set(values, 0, self.len)?;
-        self.len += keys.dim(0)?;
+    fn copied(&self, entries: &Entries) -> Result<Tensor> {
+        let mut wide = Vec::new();
+        let numbers = entries.widened(0..entries.len(), &mut wide);
+        Ok(Tensor::from_slice(numbers, (self.len(), self.head_dim), &Device::Cpu)?)
+    }
+
+    /// The keys as they are stored.
+    pub(super) fn stored_keys(&self) -> &Entries {
+        &self.keys
+    }
+
+    /// The values as they are stored.
+    pub(super) fn stored_values(&self) -> &Entries {
+        &self.values
+    }
+
+    fn append(&mut self, keys: &[f32], values: &[f32]) -> Result<()> {
+        let needed = self.len() + keys.len() / self.head_dim;
+        if needed > self.capacity {
+            let fault = format!("expected at most {} cache entries, found {needed}", self.capacity);
+            return Err(candle_core::Error::msg(fault).into());
+        }
+        self.keys.append(keys);
+        self.values.append(values);
         Ok(())
     }
 
     fn retain(&self, entries: &[u32], spare: usize) -> Result<Self> {
-        let mut cache = Self::new(entries.len() + spare, self.keys.dim(1)?)?;
-        let entries = Tensor::new(entries, &Device::Cpu)?;
-        cache.append(&self.keys()?.index_select(&entries, 0)?, &self.values()?.index_select(&entries, 0)?)?;
+        let mut cache = Self::new(self.dtype(), entries.len() + spare, self.head_dim);
+        for &entry in entries {
+            let entry = entry as usize;
+            if entry >= self.len() {
+                let fault = format!("expected a cache entry below {}, found {entry}", self.len());
+                return Err(candle_core::Error::msg(fault).into());
+            }
+            let row = entry * self.head_dim..(entry + 1) * self.head_dim;
+            cache.keys.append_part(&self.keys, row.clone());
+            cache.values.append_part(&self.values, row);
+        }
         Ok(cache)
-    }
-}
-
-/// The bytes of a tensor's whole allocation, of which it may be a view.
-fn allocated_bytes(tensor: &Tensor) -> usize {
-    let (storage, _) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(values)) => values.capacity() * size_of::<f32>(),
-        _ => unreachable!("a cache is laid out in f32 on the CPU"),
     }
 }

@@ -2,30 +2,33 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::Module;
 use laprox_reference::LayerIndex;
 use ndarray::Array2;
 
 use super::architecture::{Architecture, RotaryLayout};
-use super::attention::attend;
-use super::cache::KvCache;
+use super::attention::{Attended, attend};
+use super::cache::{CacheDtype, KvCache};
 use super::chat::ChatTemplate;
 use super::config::Config;
 use super::error::{Error, Quantity, Result};
+use super::gate::gate;
 use super::gguf::Gguf;
+use super::linear::{look_up, with_numbers};
 use super::observe::Observer;
 use super::rope::{Rope, Rotation, split_heads};
 use super::snapshot::{Snapshot, SnapshotFiles};
 use super::source::{Contents, ModelFile};
 use super::tokenizer::Tokenizer;
-use super::weights::{LayerWeights, Weights};
+use super::weights::{LayerWeights, WeightForm, Weights};
 
 /// The number of tokens per pass of a prefill through the layers.
 pub const PREFILL_CHUNK: usize = 512;
 
-/// A model ready to run: the contents of its files, with the weights in f32.
+/// A model ready to run: the contents of its files.
 pub struct Model {
     name: String,
     sha256: String,
@@ -35,6 +38,7 @@ pub struct Model {
     chat: ChatTemplate,
     rope: Rope,
     weights: Weights,
+    cache_dtype: CacheDtype,
 }
 
 /// Further tokens of one sequence, and the cache of the tokens before them.
@@ -54,26 +58,26 @@ impl Segment<'_> {
 }
 
 impl Model {
-    /// Builds the model from its file. The file is not needed afterwards.
+    /// Builds the model from its file, whose bytes it shares if the weights stay as they are stored.
     ///
     /// # Errors
     /// [`Error::Gguf`], [`Error::Metadata`] and [`Error::Tensor`] when the file is damaged or asks for arithmetic that
     /// is not implemented.
-    pub fn load(file: &ModelFile) -> Result<Self> {
+    pub fn load(file: &ModelFile, weights: WeightForm) -> Result<Self> {
         match file.contents() {
-            Contents::Gguf(bytes) => Self::from_gguf(file, bytes),
-            Contents::Snapshot(files) => Self::from_snapshot(file, files),
+            Contents::Gguf(bytes) => Self::from_gguf(file, bytes, weights),
+            Contents::Snapshot(files) => Self::from_snapshot(file, files, weights),
         }
     }
 
-    fn from_gguf(file: &ModelFile, bytes: &[u8]) -> Result<Self> {
+    fn from_gguf(file: &ModelFile, bytes: &Arc<Vec<u8>>, form: WeightForm) -> Result<Self> {
         let gguf = Gguf::parse(file.path(), bytes)?;
         let architecture = Architecture::read(&gguf)?;
         gguf.check_tensors()?;
         let config = Config::read(&gguf, architecture)?;
         let tokenizer = Tokenizer::read(&gguf)?;
         let template = gguf.text("tokenizer.chat_template")?.map(Cow::into_owned);
-        let weights = Weights::read(&gguf, architecture.rotary, &config, tokenizer.vocabulary_len())?;
+        let weights = Weights::read(&gguf, architecture.rotary, &config, tokenizer.vocabulary_len(), form)?;
         Ok(Self {
             name: file.name().to_owned(),
             sha256: file.sha256().to_owned(),
@@ -83,10 +87,11 @@ impl Model {
             weights,
             config,
             tokenizer,
+            cache_dtype: CacheDtype::default(),
         })
     }
 
-    fn from_snapshot(file: &ModelFile, files: &SnapshotFiles) -> Result<Self> {
+    fn from_snapshot(file: &ModelFile, files: &SnapshotFiles, form: WeightForm) -> Result<Self> {
         let Snapshot { config, divisors, tensors, tokenizer, chat } = Snapshot::read(files)?;
         Ok(Self {
             name: file.name().to_owned(),
@@ -94,10 +99,23 @@ impl Model {
             source_dtype: tensors.source_dtype(),
             chat,
             rope: Rope::new(&config, &divisors),
-            weights: Weights::read(&tensors, RotaryLayout::Halves, &config, tokenizer.vocabulary_len())?,
+            weights: Weights::read(
+                &tensors,
+                RotaryLayout::Halves,
+                &config,
+                tokenizer.vocabulary_len(),
+                form,
+            )?,
             config,
             tokenizer,
+            cache_dtype: CacheDtype::default(),
         })
+    }
+
+    /// The same model with caches of another element type.
+    #[must_use]
+    pub fn with_cache_dtype(self, cache_dtype: CacheDtype) -> Self {
+        Self { cache_dtype, ..self }
     }
 
     /// The model's name, as [`ModelFile::name`] gives it.
@@ -145,9 +163,8 @@ impl Model {
     /// When the model has no such layer.
     pub fn output_projection(&self, layer: LayerIndex) -> Result<Array2<f32>> {
         let weight = self.weights.layers[layer.0].output_projection.weight();
-        let elements = weight.flatten_all()?.to_vec1()?;
-        Ok(Array2::from_shape_vec(weight.dims2()?, elements)
-            .expect("a tensor has as many elements as its shape"))
+        Ok(Array2::from_shape_vec((weight.rows(), weight.columns()), weight.numbers())
+            .expect("a matrix has as many numbers as its shape"))
     }
 
     /// An empty cache with room for `capacity` tokens.
@@ -160,7 +177,7 @@ impl Model {
             let expected = format!("at most {most}");
             return Err(Error::Request { quantity: Quantity::Tokens, expected, found: capacity });
         }
-        KvCache::new(&self.config, capacity)
+        Ok(KvCache::new(&self.config, self.cache_dtype, capacity))
     }
 
     /// Runs a prompt, `chunk_len` tokens at a time, and returns the logits after its last token, `[vocabulary]`.
@@ -216,7 +233,7 @@ impl Model {
         let ranges = segments.iter().map(|segment| (segment.positions(), segment.cache.room()));
         let rotation = self.rope.rotation(ranges)?;
         let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
-        let mut hidden = self.weights.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
+        let mut hidden = look_up(&self.weights.embedding, &tokens)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let input = layer.attention_norm.input(&hidden)?;
             let attended = self.attention(layer, LayerIndex(index), &input, &rotation, segments, observer)?;
@@ -257,27 +274,18 @@ impl Model {
         let queries = rotation.apply(&weights.query.forward(input)?, query_heads)?;
         let keys = rotation.apply(&weights.key.forward(input)?, kv_heads)?;
         let values = split_heads(&weights.value.forward(input)?.reshape((rows, kv_heads, head_dim))?)?;
-        let mut attended = Vec::with_capacity(segments.len());
         let mut first = 0;
-        for Segment { tokens, cache } in segments {
+        for Segment { tokens, cache } in &mut *segments {
             let own = |heads: &Tensor| heads.narrow(1, first, tokens.len())?.contiguous();
-            let queries = own(&queries)?;
-            observer.queries(layer, cache.next_position(), &queries)?;
+            observer.queries(layer, cache.next_position(), &own(&queries)?)?;
             cache.append(layer, &own(&keys)?, &own(&values)?)?;
-            attended.push(self.attend_groups(&queries, layer, cache)?);
             first += tokens.len();
         }
-        let heads = Tensor::cat(&attended, 1)?;
-        let rows = heads.transpose(0, 1)?.reshape((rows, query_heads * head_dim))?;
-        Ok(weights.output_projection.forward(&rows)?)
-    }
-
-    /// The attention of each query group over its KV head: `[H, c, d]` to `[H, c, d]`.
-    fn attend_groups(&self, queries: &Tensor, layer: LayerIndex, cache: &KvCache) -> Result<Tensor> {
-        let (group_size, scale) = (self.config.group_size(), self.config.attention_scale() as f32);
-        let group = |(head, cache)| attend(&queries.narrow(0, head * group_size, group_size)?, cache, scale);
-        let groups = cache.heads(layer).iter().enumerate().map(group).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&groups, 0)?)
+        let sequences = segments.iter();
+        let sequences = sequences
+            .map(|Segment { tokens, cache }| Attended { len: tokens.len(), heads: cache.heads(layer) });
+        let rows = attend(&queries, &sequences.collect::<Vec<_>>(), self.config.attention_scale() as f32)?;
+        weights.output_projection.forward(&rows)
     }
 }
 
@@ -292,6 +300,9 @@ fn require_finite(tensor: &Tensor, place: impl FnOnce() -> String) -> Result<()>
 
 /// `W_down (silu(W_gate x) * W_up x)`.
 fn feed_forward(layer: &LayerWeights, input: &Tensor) -> Result<Tensor> {
-    let gated = (layer.gate.forward(input)?.silu()? * layer.up.forward(input)?)?;
-    Ok(layer.down.forward(&gated)?)
+    let up = layer.up.forward(input)?;
+    let shape = up.shape().clone();
+    let mut gated = layer.gate.forward(input)?.flatten_all()?.to_vec1()?;
+    with_numbers(&up, |up| gate(&mut gated, up))?;
+    layer.down.forward(&Tensor::from_vec(gated, shape, up.device())?)
 }

@@ -16,8 +16,7 @@ impl Model {
     /// Continues all sequences at once with their most probable tokens: the weights are read once per step for all of
     /// them. Each ends at its end token or after `max_new` tokens. The end token is not part of the answer.
     ///
-    /// A sequence's answer does not depend on the others: from two rows on, the tensor library sums each row of a product
-    /// of these shapes in the same order. With one sequence left, its row is therefore computed twice.
+    /// A sequence's answer does not depend on the others: a product of few rows sums each in the same order.
     ///
     /// # Errors
     /// [`super::Error::Compute`] when a cache is full.
@@ -39,14 +38,10 @@ impl Model {
 
     /// Runs the most probable token of every sequence.
     fn step(&self, sequences: &mut [&mut Continuation]) -> Result<()> {
-        let mut company = self.cache(1)?;
         let tokens: Vec<u32> = sequences.iter().map(|sequence| most_probable(&sequence.logits)).collect();
         let caches = sequences.iter_mut().map(|sequence| &mut sequence.cache);
-        let alone = tokens.len() == 1;
-        let caches = caches.chain(alone.then_some(&mut company));
         let mut segments: Vec<Segment<'_>> = tokens
             .iter()
-            .cycle()
             .zip(caches)
             .map(|(token, cache)| Segment { tokens: std::slice::from_ref(token), cache })
             .collect();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::TensorInfo as Stored;
 use candle_core::{Device, Shape, Tensor};
@@ -13,6 +14,7 @@ use super::element;
 use super::error::{Error, Result, first_line};
 use super::foreign;
 use super::header::{Header, TensorInfo, Value};
+use super::stored::Matrix;
 use super::tensor_file::TensorFile;
 
 /// The largest size in the metadata: the product of two such sizes fits into 64 bits, even in bytes of f32.
@@ -23,7 +25,7 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 /// A GGUF file's bytes and its parsed header.
 pub(super) struct Gguf<'a> {
     file: &'a Path,
-    bytes: &'a [u8],
+    bytes: &'a Arc<Vec<u8>>,
     header: Header<'a>,
     /// The tensors' first byte.
     data_start: u64,
@@ -35,7 +37,7 @@ impl<'a> Gguf<'a> {
     /// # Errors
     /// [`Error::Contents`] when the file is not GGUF or one part of several, [`Error::Gguf`] when its header is damaged,
     /// and [`Error::Metadata`] when the alignment is no power of two.
-    pub(super) fn parse(file: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+    pub(super) fn parse(file: &'a Path, bytes: &'a Arc<Vec<u8>>) -> Result<Self> {
         foreign::refuse(file, bytes)?;
         let unreadable = |reason| Error::Gguf { file: file.to_path_buf(), reason };
         let header = Header::parse(bytes).map_err(unreadable)?;
@@ -181,6 +183,18 @@ impl<'a> Gguf<'a> {
         }
     }
 
+    /// Finds a tensor of a shape.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(Stored, Range<u64>)> {
+        let info = self.header.tensors.get(name);
+        let info = info.ok_or_else(|| self.bad_tensor(name, "missing".to_owned()))?;
+        let (stored, place) = self.locate(name, info)?;
+        if stored.shape.dims() != shape {
+            let reason = format!("expected shape {shape:?}, found {:?}", info.shape);
+            return Err(self.bad_tensor(name, reason));
+        }
+        Ok((stored, place))
+    }
+
     /// A tensor as the tensor library describes it, and its bytes' place in the file.
     fn locate(&self, name: &str, info: &TensorInfo) -> Result<(Stored, Range<u64>)> {
         let bad = |reason| self.bad_tensor(name, reason);
@@ -227,17 +241,17 @@ impl TensorFile for Gguf<'_> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let info = self.header.tensors.get(name);
-        let info = info.ok_or_else(|| self.bad_tensor(name, "missing".to_owned()))?;
-        let (stored, _) = self.locate(name, info)?;
-        if stored.shape.dims() != shape {
-            let reason = format!("expected shape {shape:?}, found {:?}", info.shape);
-            return Err(self.bad_tensor(name, reason));
-        }
+        let (stored, _) = self.find(name, shape)?;
         stored
-            .read(&mut Cursor::new(self.bytes), self.data_start, &Device::Cpu)
+            .read(&mut Cursor::new(&**self.bytes), self.data_start, &Device::Cpu)
             .and_then(|tensor| tensor.dequantize(&Device::Cpu))
             .map_err(|source| self.bad_tensor(name, first_line(&source)))
+    }
+
+    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        let (stored, place) = self.find(name, &shape)?;
+        let place = place.start as usize..place.end as usize;
+        Ok(Matrix::shared(Arc::clone(self.bytes) as _, place, stored.ggml_dtype, shape))
     }
 
     fn bad_tensor(&self, tensor: &str, reason: String) -> Error {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -25,7 +26,7 @@ pub struct ModelFile {
 #[derive(Debug)]
 pub(super) enum Contents {
     /// A whole GGUF file.
-    Gguf(Vec<u8>),
+    Gguf(Arc<Vec<u8>>),
     /// The files of a snapshot.
     Snapshot(SnapshotFiles),
 }
@@ -56,7 +57,13 @@ impl ModelFile {
         let known = known::published(&sha256);
         let name = known.map_or_else(|| stem(&names), |model| model.name.to_owned());
         let namesake = if known.is_none() { known::namesake(&names, bytes.len()) } else { None };
-        Ok(Self { path: path.to_path_buf(), name, sha256, namesake, contents: Contents::Gguf(bytes) })
+        Ok(Self {
+            path: path.to_path_buf(),
+            name,
+            sha256,
+            namesake,
+            contents: Contents::Gguf(Arc::new(bytes)),
+        })
     }
 
     fn open_snapshot(folder: &Path) -> Result<Self> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use super::error::{Error, Result};
+use super::stored::Matrix;
 
 /// Tensors by name. A file has names of its own, the model asks for a tensor by its name in GGUF.
 pub(super) trait TensorFile {
@@ -23,6 +24,12 @@ pub(super) trait TensorFile {
     /// # Errors
     /// [`Error::Tensor`] when it is missing, misshapen, or of a type that is not read.
     fn tensor(&self, own_name: &str, shape: &[usize]) -> Result<Tensor>;
+
+    /// Takes a matrix by the file's own name for it, as it is stored, and checks its shape `[rows, columns]`.
+    ///
+    /// # Errors
+    /// As [`TensorFile::tensor`].
+    fn matrix(&self, own_name: &str, shape: [usize; 2]) -> Result<Matrix>;
 
     /// The error that names a tensor by the file's own name for it.
     fn bad_tensor(&self, own_name: &str, reason: String) -> Error;

@@ -1,20 +1,22 @@
-//! A model's weights, dequantised to f32, in the layout of PyTorch: `[out, in]` matrices, half-split rotary channels.
+//! A model's weights in the layout of PyTorch: `[out, in]` matrices, half-split rotary channels. Norms and biases are f32.
 
 use std::collections::BTreeSet;
 
 use candle_core::Tensor;
-use candle_nn::{Linear, Module, RmsNorm};
+use candle_nn::{Module, RmsNorm};
 
 use super::architecture::{NormPlace, NormWidth, RotaryLayout};
 use super::config::Config;
 use super::error::Result;
+use super::linear::Linear;
 use super::rope::Divisors;
+use super::stored::Matrix;
 use super::tensor_file::TensorFile;
 
 /// All weights of a model.
 pub(super) struct Weights {
     /// `[vocabulary, D]`.
-    pub(super) embedding: Tensor,
+    pub(super) embedding: Matrix,
     /// The decoder layers, first to last.
     pub(super) layers: Vec<LayerWeights>,
     /// The norm before the logits.
@@ -45,6 +47,16 @@ pub(super) struct LayerWeights {
     pub(super) up: Linear,
     /// `[D, F]`.
     pub(super) down: Linear,
+}
+
+/// How matrices are held. Products are the same to the bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WeightForm {
+    /// As the file stores them: each number is widened to f32 when it is multiplied.
+    #[default]
+    Stored,
+    /// Widened to f32 when the model is loaded.
+    F32,
 }
 
 /// The norm of a residual block, in its place.
@@ -99,11 +111,13 @@ impl Weights {
         rotary: RotaryLayout,
         config: &Config,
         vocabulary_len: usize,
+        form: WeightForm,
     ) -> Result<Self> {
-        let mut tensors = Tensors { file, rotary, config, scope: String::new(), unread: file.names() };
+        let mut tensors = Tensors { file, rotary, config, form, scope: String::new(), unread: file.names() };
         let table = [vocabulary_len, config.hidden_dim];
-        let embedding = tensors.take("token_embd.weight", &table)?;
-        let logits = tensors.take_optional("output.weight", &table)?.unwrap_or_else(|| embedding.clone());
+        let embedding = tensors.matrix("token_embd.weight", table)?;
+        let has_own_logits = tensors.has("output.weight");
+        let logits = if has_own_logits { tensors.matrix("output.weight", table)? } else { embedding.clone() };
         let final_norm = tensors.norm("output_norm", config.hidden_dim)?;
         let rope_divisors = tensors.rope_divisors()?;
         let layers = (0..config.layers).map(|layer| tensors.layer(layer)).collect::<Result<_>>()?;
@@ -117,6 +131,7 @@ struct Tensors<'a> {
     file: &'a dyn TensorFile,
     rotary: RotaryLayout,
     config: &'a Config,
+    form: WeightForm,
     /// What precedes the names below: `blk.N.` within a layer.
     scope: String,
     unread: BTreeSet<String>,
@@ -165,10 +180,9 @@ impl Tensors<'_> {
     ) -> Result<[Linear; N]> {
         let hidden_dim = self.config.hidden_dim;
         let projections: Vec<Linear> = if self.config.architecture.fuses_projections {
-            let whole = self.take(&format!("{fused}.weight"), &[rows.iter().sum(), hidden_dim])?;
-            let first = |part| rows[..part].iter().sum();
-            let part = |part| Ok(Linear::new(whole.narrow(0, first(part), rows[part])?, None));
-            (0..N).map(part).collect::<Result<_>>()?
+            let whole = self.matrix(&format!("{fused}.weight"), [rows.iter().sum(), hidden_dim])?;
+            let end = |part: usize| rows[..part].iter().sum::<usize>();
+            (0..N).map(|part| Linear::new(whole.part(end(part)..end(part + 1)), None)).collect()
         } else {
             let part = |(name, rows)| self.linear(name, [rows, hidden_dim]);
             parts.into_iter().zip(rows).map(part).collect::<Result<_>>()?
@@ -177,7 +191,7 @@ impl Tensors<'_> {
     }
 
     fn linear(&mut self, name: &str, shape: [usize; 2]) -> Result<Linear> {
-        let weight = self.take(&format!("{name}.weight"), &shape)?;
+        let weight = self.matrix(&format!("{name}.weight"), shape)?;
         Ok(Linear::new(weight, self.take_optional(&format!("{name}.bias"), &shape[..1])?))
     }
 
@@ -189,16 +203,18 @@ impl Tensors<'_> {
         };
         let has_norm = architecture.query_key_norm.is_some();
         let norm = has_norm.then(|| self.norm(&format!("{name}_norm"), norm_dim)).transpose()?;
-        Ok(Rotated { projection: self.half_split_linear(stored, heads)?, norm, norm_dim })
+        Ok(Rotated { projection: self.half_split_linear(stored)?, norm, norm_dim })
     }
 
     /// A projection with the channels of its heads in the half-split order.
-    fn half_split_linear(&self, stored: Linear, heads: usize) -> Result<Linear> {
+    fn half_split_linear(&self, stored: Linear) -> Result<Linear> {
+        let head_dim = self.config.head_dim;
         match self.rotary {
             RotaryLayout::Halves => Ok(stored),
             RotaryLayout::Interleaved => {
-                let bias = stored.bias().map(|bias| half_split(bias, heads)).transpose()?;
-                Ok(Linear::new(half_split(stored.weight(), heads)?, bias))
+                let source = |row| interleaved(row, head_dim);
+                let bias = stored.bias().map(|bias| half_split(bias, head_dim)).transpose()?;
+                Ok(Linear::new(stored.weight().rows_from(source), bias))
             }
         }
     }
@@ -225,15 +241,33 @@ impl Tensors<'_> {
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let name = self.file.own_name(&format!("{}{name}", self.scope));
-        self.unread.remove(&name);
+        let name = self.own_name(name);
         self.file.tensor(&name, shape)
     }
 
     /// A tensor that the architecture allows a file to lack; one that it does not list stays unread.
     fn take_optional(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
-        let has = self.file.has(&self.scope, name, self.config.architecture.optional);
-        has.then(|| self.take(name, shape)).transpose()
+        self.has(name).then(|| self.take(name, shape)).transpose()
+    }
+
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        let name = self.own_name(name);
+        let stored = self.file.matrix(&name, shape)?;
+        Ok(match self.form {
+            WeightForm::Stored => stored,
+            WeightForm::F32 => stored.widened(),
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.file.has(&self.scope, name, self.config.architecture.optional)
+    }
+
+    /// The file's name of a tensor that is read now.
+    fn own_name(&mut self, name: &str) -> String {
+        let name = self.file.own_name(&format!("{}{name}", self.scope));
+        self.unread.remove(&name);
+        name
     }
 
     fn finish(self) -> Result<()> {
@@ -242,12 +276,15 @@ impl Tensors<'_> {
     }
 }
 
-/// `out[j] = in[2j]`, `out[j + d/2] = in[2j + 1]` within the `d` rows of each head.
-///
-/// Turns [`RotaryLayout::Interleaved`] into [`RotaryLayout::Halves`], so that queries and keys have the channel order of
-/// transformers.
-fn half_split(rows: &Tensor, heads: usize) -> Result<Tensor> {
-    let row_len = rows.elem_count() / rows.dim(0)?;
-    let pairs = rows.reshape((heads, (), 2, row_len))?;
-    Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(rows.shape())?)
+/// The row of [`RotaryLayout::Interleaved`] that is `row` of [`RotaryLayout::Halves`], which is transformers' order of queries
+/// and keys: in every head `2j` becomes `j`, and `2j + 1` becomes `j + d/2`.
+fn interleaved(row: usize, head_dim: usize) -> usize {
+    let (head, channel) = (row / head_dim, row % head_dim);
+    head * head_dim + 2 * (channel % (head_dim / 2)) + channel / (head_dim / 2)
+}
+
+/// A bias with the rows in the same order.
+fn half_split(bias: &Tensor, head_dim: usize) -> Result<Tensor> {
+    let rows = (0..bias.dim(0)?).map(|row| interleaved(row, head_dim) as u32).collect::<Vec<_>>();
+    Ok(bias.index_select(&Tensor::new(rows, bias.device())?, 0)?)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use laprox_experiments::model::{KvCache, Model, ModelFile, PREFILL_CHUNK};
+use laprox_experiments::model::{KvCache, Model, ModelFile, PREFILL_CHUNK, WeightForm};
 
 /// SmolLM2-135M-Instruct, if `LAPROX_MODEL` names its wheel or GGUF file. With `LAPROX_REQUIRE_MODEL=1` its absence
 /// is a failure.
@@ -15,7 +15,7 @@ pub static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| {
     };
     let file = ModelFile::open(path).unwrap();
     assert_eq!(file.name(), "SmolLM2-135M-Instruct");
-    Some(Model::load(&file).unwrap())
+    Some(Model::load(&file, WeightForm::Stored).unwrap())
 });
 
 /// The greedy answer to a prompt.

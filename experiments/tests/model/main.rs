@@ -11,6 +11,7 @@ mod pipeline;
 mod sentence_piece;
 mod snapshot;
 mod sources;
+mod stored;
 mod synthetic;
 mod tiny;
 mod tokens;

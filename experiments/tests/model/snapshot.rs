@@ -5,7 +5,9 @@ use std::path::Path;
 
 use candle_core::DType;
 use laprox_experiments::exit;
-use laprox_experiments::model::{CaptureShape, CapturedSample, Model, ModelFile, Result, capture};
+use laprox_experiments::model::{
+    CaptureShape, CapturedSample, Model, ModelFile, Result, WeightForm, capture,
+};
 use laprox_reference::LayerIndex;
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -44,7 +46,7 @@ impl Snapshot {
 }
 
 fn load(folder: &Path) -> Result<Model> {
-    Model::load(&ModelFile::open(folder)?)
+    Model::load(&ModelFile::open(folder)?, WeightForm::Stored)
 }
 
 /// The line of a refusal, which is bad input.

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use laprox_experiments::model::{ARCHITECTURES, Model, ModelFile, Result};
+use laprox_experiments::model::{ARCHITECTURES, Model, ModelFile, Result, WeightForm};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -207,7 +207,7 @@ pub fn load(bytes: &[u8]) -> Result<Model> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tiny.gguf");
     std::fs::write(&path, bytes).unwrap();
-    Model::load(&ModelFile::open(path)?)
+    Model::load(&ModelFile::open(path)?, WeightForm::Stored)
 }
 
 /// A text of `len` tokens without an obvious pattern.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
-use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::model::error::{Error, Result};
 use crate::model::foreign;
+use crate::model::stored::Matrix;
 use crate::model::tensor_file::TensorFile;
 
 use super::class::Class;
@@ -116,6 +117,20 @@ impl<'a> SnapshotTensors<'a> {
     }
 }
 
+impl SnapshotTensors<'_> {
+    /// A copy of a tensor's bytes: the files are not needed, and may change, once the model is loaded.
+    fn stored(&self, own_name: &str, shape: &[usize], rows: usize) -> Result<Matrix> {
+        let bad = |reason| self.bad_tensor(own_name, reason);
+        let (_, tensor) = self.tensors.get(own_name).ok_or_else(|| bad("missing".to_owned()))?;
+        if tensor.shape() != shape {
+            return Err(bad(format!("expected shape {shape:?}, found {:?}", tensor.shape())));
+        }
+        let columns = shape.iter().product::<usize>() / rows;
+        let element = element(tensor.dtype()).map_err(bad)?;
+        Ok(Matrix::owned(tensor.data().to_vec(), element, [rows, columns]))
+    }
+}
+
 impl TensorFile for SnapshotTensors<'_> {
     fn names(&self) -> BTreeSet<String> {
         self.tensors.keys().cloned().collect()
@@ -140,12 +155,12 @@ impl TensorFile for SnapshotTensors<'_> {
     }
 
     fn tensor(&self, own_name: &str, shape: &[usize]) -> Result<Tensor> {
-        let bad = |reason| self.bad_tensor(own_name, reason);
-        let (_, tensor) = self.tensors.get(own_name).ok_or_else(|| bad("missing".to_owned()))?;
-        if tensor.shape() != shape {
-            return Err(bad(format!("expected shape {shape:?}, found {:?}", tensor.shape())));
-        }
-        Ok(Tensor::from_vec(elements(tensor).map_err(bad)?, shape, &Device::Cpu)?)
+        let numbers = self.stored(own_name, shape, 1)?.numbers();
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+    }
+
+    fn matrix(&self, own_name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        self.stored(own_name, &shape, shape[0])
     }
 
     fn bad_tensor(&self, own_name: &str, reason: String) -> Error {
@@ -173,14 +188,12 @@ fn bad(file: &WeightFile, tensor: &str, reason: String) -> Error {
     Error::Tensor { file: file.path.clone(), tensor: tensor.to_owned(), reason }
 }
 
-/// A tensor's elements in f32, exactly.
-fn elements(tensor: &TensorView<'_>) -> std::result::Result<Vec<f32>, String> {
-    let bytes = tensor.data();
-    let pairs = || bytes.as_chunks::<2>().0.iter();
-    match tensor.dtype() {
-        Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect()),
-        Dtype::BF16 => Ok(pairs().map(|&pair| bf16::from_le_bytes(pair).to_f32()).collect()),
-        Dtype::F16 => Ok(pairs().map(|&pair| f16::from_le_bytes(pair).to_f32()).collect()),
+/// The element type, as ggml names it.
+fn element(dtype: Dtype) -> std::result::Result<GgmlDType, String> {
+    match dtype {
+        Dtype::F32 => Ok(GgmlDType::F32),
+        Dtype::BF16 => Ok(GgmlDType::BF16),
+        Dtype::F16 => Ok(GgmlDType::F16),
         other => Err(format!("type {other:?} is not supported, only BF16, F16, F32")),
     }
 }

@@ -1,0 +1,62 @@
+//! The product of a stored matrix with many rows: panels of weight rows are widened, and multiplied by faer.
+//!
+//! The panels do not depend on the number of threads, so neither do the sums.
+
+use std::ops::Range;
+
+use candle_core::quantized::GgmlDType;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use laprox_fast::Level;
+use rayon::prelude::*;
+
+use super::{Matrix, Widen, visit};
+
+/// About the weight rows of two panels. There is an even number of panels, so that two threads share them.
+const PAIR: usize = 256;
+
+/// `out_i = W x_i` for rows `x_i`, one after another.
+pub(super) fn product(matrix: &Matrix, level: Level, x: &[f32]) -> Vec<f32> {
+    let (rows, columns) = (matrix.rows, matrix.columns);
+    let count = x.len() / columns;
+    let mut out = vec![0.0; count * rows];
+    let width = rows.div_ceil(2 * rows.div_ceil(PAIR));
+    let x = MatRef::from_row_major_slice(x, count, columns);
+    let panels = panels(MatMut::from_row_major_slice_mut(&mut out, count, rows), width);
+    panels.into_par_iter().for_each_init(Vec::new, |scratch, (panel, out)| {
+        let weights = widened(matrix, level, panel, scratch);
+        let weights = MatRef::from_row_major_slice(weights, out.ncols(), columns);
+        matmul(out, Accum::Replace, x, weights.transpose(), 1.0, Par::Seq);
+    });
+    out
+}
+
+/// The columns of the product that each panel makes, with its weight rows.
+fn panels(mut rest: MatMut<'_, f32>, width: usize) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
+    let (mut panels, mut first) = (Vec::new(), 0);
+    while rest.ncols() > 0 {
+        let end = width.min(rest.ncols());
+        let (panel, behind) = rest.split_at_col_mut(end);
+        panels.push((first..first + end, panel));
+        (rest, first) = (behind, first + end);
+    }
+    panels
+}
+
+/// A panel in f32: where it lies, or in `scratch`.
+fn widened<'a>(
+    matrix: &'a Matrix,
+    level: Level,
+    panel: Range<usize>,
+    scratch: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let blocks = matrix.rows_at(panel.clone());
+    if matrix.element == GgmlDType::F32
+        && let Ok(numbers) = bytemuck::try_cast_slice(blocks)
+    {
+        return numbers;
+    }
+    scratch.resize(panel.len() * matrix.columns, 0.0);
+    visit(matrix.element, Widen { level, blocks, wide: scratch });
+    scratch
+}
