@@ -16,11 +16,15 @@ The simulator of KV-cache eviction, on arrays::
 | :class:`Plan` | a retained set, in the forms that engines take |
 | :func:`error`, :func:`certify`, :func:`bounds` | the errors of a set, the best set with a proof, the error bounds |
 | :func:`policy`, :func:`ablate` | a policy in Python, and policies side by side |
+| :func:`capture`, :func:`check_cache` | a dump of a transformers model; whether a cache decodes as it should (they import torch) |
+| :mod:`laprox.transformers`, :mod:`laprox.kvpress` | evicted caches that decode; presses |
 
 The command `laprox`, or `python -m laprox`, comes with the package.
 """
 
 import atexit
+import importlib
+from typing import Any
 
 from laprox import _laprox
 from laprox._ablate import Comparison, Row, ablate
@@ -42,7 +46,9 @@ __all__ = [
     "Sample",
     "ablate",
     "bounds",
+    "capture",
     "certify",
+    "check_cache",
     "error",
     "evict",
     "policy",
@@ -54,3 +60,12 @@ POLICIES: tuple[str, ...] = tuple(_laprox.policy_names())
 
 # The interpreter may end without dropping the copy of the default dump.
 atexit.register(_laprox.remove_temporary)
+
+# These need torch, which is imported when they are first asked for.
+_OF_TORCH = {"capture": "laprox._capture", "check_cache": "laprox._check", "CacheCheck": "laprox._check"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_TORCH:
+        raise AttributeError(f"module 'laprox' has no attribute {name!r}")
+    return getattr(importlib.import_module(_OF_TORCH[name]), name)

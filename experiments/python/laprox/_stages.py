@@ -238,10 +238,13 @@ def spelt(budget: Any) -> str:
 
 def with_allocation(policy: str, allocation: str | None) -> str:
     """The policy's text with an allocation."""
-    if allocation is None:
-        return policy
-    named = policy.removeprefix("oracle:")
-    return f"{policy}{',' if ':' in named else ':'}allocation={allocation}"
+    return policy if allocation is None else with_options(policy, [f"allocation={allocation}"])
+
+
+def with_options(policy: str, options: Sequence[str]) -> str:
+    """The policy's text with options after those that it has."""
+    separator = "," if ":" in policy.removeprefix("oracle:") else ":"
+    return policy + separator + ",".join(options)
 
 
 def _ranked(policy: Any, layers: Layers, allocation: str | None = None) -> tuple[str, np.ndarray | None]:
