@@ -96,7 +96,15 @@ def masked(model: Any, cache: Any, plan: Plan, tokens: torch.Tensor) -> torch.Te
 
 
 def _masked_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **options: Any
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    *,
+    scaling: float,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """One query's attention to what the plan keeps and to everything after the context, written out."""
     plan = _plans[-1]
@@ -104,7 +112,7 @@ def _masked_attention(
     kept = torch.cat([kept, kept.new_ones(plan.kv_heads, key.shape[2] - plan.context)], dim=1)
     group = query.shape[1] // plan.kv_heads
     keys, values, kept = (one.repeat_interleave(group, dim=0) for one in (key[0], value[0], kept))
-    logits = (query[0] @ keys.mT * options["scaling"]).masked_fill(~kept[:, None], -math.inf)
+    logits = (query[0] @ keys.mT * scaling).masked_fill(~kept[:, None], -math.inf)
     return (logits.softmax(dim=-1) @ values).transpose(0, 1)[None].contiguous(), None
 
 

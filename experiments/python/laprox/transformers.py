@@ -191,6 +191,11 @@ class Ragged:
     def __init__(self, heads: list[torch.Tensor]):
         self.heads = heads
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """As of the longest head: wrappers of attention functions, such as kvpress's, ask for it."""
+        return 1, len(self.heads), max(map(len, self.heads)), self.heads[0].shape[1]
+
 
 def ragged_attention(query: torch.Tensor, keys: Ragged, values: Ragged, scale: float | None) -> torch.Tensor:
     """softmax(q K^T * scale) V of each KV head: [1, H, queries, d]. The last entries of every head are the queries' own."""
@@ -208,13 +213,19 @@ def _group(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale:
 
 
 def attention(
-    module: torch.nn.Module, query: torch.Tensor, key: Any, value: Any, attention_mask: Any, **options: Any
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """The attention under the name `laprox`: over ragged heads, or PyTorch's own."""
     for window, queries in _recorders:
         queries.setdefault(module.layer_idx, query[0, :, -window:].detach().clone())
     if not isinstance(key, Ragged):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, **options)
     output = ragged_attention(query, key, value, options.get("scaling"))
     return output.transpose(1, 2).contiguous(), None
 
