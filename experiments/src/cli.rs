@@ -18,6 +18,8 @@ use crate::unread;
 
 /// The largest `--threads` and `--jobs`.
 const MOST_THREADS: i64 = 1024;
+/// The most draws per random statement of `bounds`.
+pub const MOST_TRIALS: i64 = 1_000_000;
 /// The most layers of a synthetic dump.
 const MOST_LAYERS: u64 = 65_536;
 
@@ -288,7 +290,7 @@ pub struct Bounds {
     #[command(flatten)]
     pub search: SearchLimit,
     /// Draws per random statement, layer and budget.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=MOST_TRIALS))]
     pub trials: u32,
     /// The output of the rows.
     #[command(flatten)]

@@ -1,7 +1,9 @@
 //! The evictions of one sample: what every command measures.
 
 use anyhow::{Context, Result};
-use laprox_reference::{Budget, CandidatesPerHead, Layers, Policy, RetainedSet, Rule, Searching, pipeline};
+use laprox_reference::{
+    Budget, CandidatesPerHead, EntriesPerHead, Layers, Policy, RetainedSet, Rule, Searching, pipeline,
+};
 
 use crate::sample::Sample;
 use crate::streamed::Streamed;
@@ -57,18 +59,13 @@ pub fn is_set(policy: &Policy) -> bool {
     matches!(policy.rule(), Rule::GivenSet)
 }
 
-/// Whether a set holds exactly `per_head` candidates and the window per KV head on average: over the model, or in every layer.
+/// Whether a set holds exactly so many entries per KV head on average: over the model, or in every layer.
 #[must_use]
-pub fn holds(
-    sample: &Sample<'_>,
-    retained: &RetainedSet,
-    per_head: CandidatesPerHead,
-    by_layer: bool,
-) -> bool {
+pub fn holds(retained: &RetainedSet, EntriesPerHead(per_head): EntriesPerHead, by_layer: bool) -> bool {
     let offsets = retained.offsets();
     let layers = if by_layer { retained.layer_count() } else { 1 };
     let heads = (offsets.len() - 1) / layers;
-    let per_part = heads * per_head.with_window(sample.window_len()).0;
+    let per_part = heads * per_head;
     (0..layers).all(|part| offsets[(part + 1) * heads] - offsets[part * heads] == per_part)
 }
 
@@ -80,7 +77,9 @@ impl Eviction {
         retained: RetainedSet,
         budgets: &[(Budget, CandidatesPerHead)],
     ) -> Self {
-        let asked = budgets.iter().find(|(_, per_head)| holds(sample, &retained, *per_head, false));
+        let asked = budgets
+            .iter()
+            .find(|(_, per_head)| holds(&retained, per_head.with_window(sample.window_len()), false));
         let (budget, per_head) = asked.copied().unwrap_or_else(|| {
             let (entries, heads) = (retained.positions().len(), retained.offsets().len() - 1);
             let rounded = (2 * entries + heads) / (2 * heads);

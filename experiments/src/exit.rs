@@ -1,7 +1,5 @@
 //! Exit codes: 0 done, 1 a checked claim does not hold, 2 bad input or arguments, 3 a missing device or file.
 
-use std::process::ExitCode;
-
 use crate::progress::note;
 
 /// A claim that was checked and does not hold.
@@ -15,15 +13,21 @@ pub struct ClaimFails(pub String);
 pub struct Missing(pub String);
 
 /// Prints the error as one line on stderr and returns its code. Help and version are no errors.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub fn report(error: &anyhow::Error) -> u8 {
     if let Some(arguments) = error.downcast_ref::<clap::Error>() {
         return report_arguments(arguments);
     }
     if error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is_closed_pipe) {
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    note(format_args!("laprox: {}", one_line(&format!("{error:#}"))));
-    ExitCode::from(code(error))
+    note(format_args!("laprox: {}", line(error)));
+    code(error)
+}
+
+/// An error and its causes as one line.
+#[must_use]
+pub fn line(error: &anyhow::Error) -> String {
+    one_line(&format!("{error:#}"))
 }
 
 /// The exit code of an error.
@@ -48,17 +52,17 @@ fn is_closed_pipe(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
-fn report_arguments(error: &clap::Error) -> ExitCode {
+fn report_arguments(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         // A failure to print the help cannot be reported either.
         let _ = error.print();
-        return ExitCode::SUCCESS;
+        return 0;
     }
     // clap explains in several paragraphs; the first one names the error.
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     note(format_args!("laprox: {}", one_line(first.trim_start_matches("error: "))));
-    ExitCode::from(2)
+    2
 }
 
 fn one_line(text: &str) -> String {

@@ -9,6 +9,7 @@
 //! | modules | contents |
 //! |---|---|
 //! | [`cli`], [`unread`], [`places`], [`printed`], [`exit`] | arguments, refused options and paths, the output of rows, exit codes |
+//! | [`program`] | the program, as the binary and the Python package run it |
 //! | [`commands`] | a file per command |
 //! | [`input`] | files that a user names to be read |
 //! | [`data`] | the default dump and the committed results, embedded in the binary |
@@ -16,6 +17,7 @@
 //! | [`tasks`], [`metrics`] | questions about long texts, and the scores of their answers |
 //! | [`backend`], [`sample`], [`streamed`] | the path of `--path`, one sample of a dump, its layers one at a time |
 //! | [`given`], [`eviction`] | scores and sets that were made elsewhere, the retained sets of a sample |
+//! | [`certificate`], [`statements`] | errors beside a search's proven bound, the bounds B1 to B9 over many layers |
 //! | [`eval`] | the pipeline on a model's cache, and the answers from the evicted cache |
 //! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
 //! | [`rows`] | a row type per results file |
@@ -31,6 +33,7 @@
 
 pub mod ablation;
 pub mod backend;
+pub mod certificate;
 pub mod cli;
 pub mod commands;
 pub mod data;
@@ -51,12 +54,14 @@ pub mod pivot;
 pub mod places;
 pub mod policies;
 pub mod printed;
+pub mod program;
 pub mod progress;
 pub mod provenance;
 pub mod rows;
 pub mod sample;
 pub mod search;
 pub mod seed;
+pub mod statements;
 pub mod statistics;
 pub mod streamed;
 pub mod table;

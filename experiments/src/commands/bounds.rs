@@ -2,10 +2,8 @@
 
 use anyhow::Result;
 use laprox_fixtures::Dump;
-use laprox_reference::bounds::{Bound, CHECKS, Case, Check, Draws, Evidence, LayerPairs};
-use laprox_reference::layer::Layer;
-use laprox_reference::{Budget, Error, LayerOrdinal, Layers, Policy};
-use rayon::prelude::*;
+use laprox_reference::bounds::{Bound, CHECKS, Check, Draws, Evidence};
+use laprox_reference::{Budget, Policy};
 use serde::Serialize;
 
 use super::open_dump;
@@ -21,6 +19,7 @@ use crate::provenance::Provenance;
 use crate::rows::spelling::{self, list};
 use crate::rows::{BoundRow, Slack};
 use crate::sample::Sample;
+use crate::statements;
 use crate::table::{Cell, Table};
 
 #[derive(Serialize)]
@@ -126,10 +125,11 @@ impl<'a> Evictions<'a> {
         Ok(Self { sample, draws, sets })
     }
 
-    /// Budget by budget, layer by layer within it, each row with its strain; one layer is in memory at a time.
+    /// Budget by budget, layer by layer within it, each row with its strain.
     fn rows(&self, checks: &[Check], progress: &Progress) -> Result<Vec<(BoundRow, f64)>> {
         let layers = self.sample.layers(progress);
-        let by_layer = layers.each(&[], |ordinal, layer| self.bounds(ordinal, layer.reference()?, checks))?;
+        let sets: Vec<_> = self.sets.iter().map(|eviction| &eviction.retained).collect();
+        let by_layer = statements::evaluate(&layers, &sets, self.draws, checks)?;
         let mut rows = vec![Vec::new(); self.sets.len()];
         for (&number, bounds) in self.sample.dump.manifest().layers.iter().zip(by_layer) {
             for (set, bound) in bounds {
@@ -137,28 +137,6 @@ impl<'a> Evictions<'a> {
             }
         }
         Ok(rows.concat())
-    }
-
-    /// Every bound on one layer, with the index of the set that it is about.
-    fn bounds(
-        &self,
-        ordinal: LayerOrdinal,
-        layer: &Layer,
-        checks: &[Check],
-    ) -> Result<Vec<(usize, Bound)>, Error> {
-        let pairs = LayerPairs::new(layer)?;
-        let case = |set: &Eviction| Case::new(&pairs, set.retained.layer(ordinal), self.draws);
-        let cases = self.sets.par_iter().map(case).collect::<Result<Vec<_>, _>>()?;
-        let tasks: Vec<_> = cases
-            .iter()
-            .enumerate()
-            .flat_map(|task| checks.iter().map(move |&check| (task, check)))
-            .collect();
-        let evaluate = |((set, case), check): ((usize, &Case<'_>), Check)| -> Vec<_> {
-            check(case).into_iter().map(|bound| Ok((set, bound.finite(layer.index)?))).collect()
-        };
-        let bounds: Vec<Result<_, Error>> = tasks.into_par_iter().flat_map_iter(evaluate).collect();
-        bounds.into_iter().collect()
     }
 
     fn row(&self, set: usize, layer: usize, bound: &Bound) -> BoundRow {

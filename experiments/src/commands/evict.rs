@@ -10,16 +10,14 @@ use laprox_fixtures::{Dump, DumpDigest, DumpLayer};
 use laprox_reference::{
     Budget, CandidatesPerHead, Form, OutputErrors, Policy, RetainedSet, Searching, pipeline,
 };
-use ndarray::ArrayView1;
-use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde::Serialize;
 
 use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
 use crate::eviction::{Eviction, evictions};
-use crate::given::{self, Given, MadeFor};
-use crate::output::{self, Sink, create, create_text, fill, pretty};
+use crate::given::{self, Given, SetSizes};
+use crate::output::{self, Sink, create_text, fill, pretty};
 use crate::policies::caveats;
 use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
@@ -37,8 +35,8 @@ struct Summary {
     /// Empty for a given set, which has its own.
     #[serde(serialize_with = "or_empty::serialize")]
     budget: Option<Budget>,
-    /// The samples of the sets.
-    samples: Vec<MadeFor>,
+    /// The sizes of each sample's set, and the tokens that it was made for.
+    sets: Vec<SetSizes>,
     /// Sentences to read with the rows.
     notes: Vec<&'static str>,
     rows: Vec<AblationRow>,
@@ -89,7 +87,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         .with(given::sources(&given, &samples)?),
         policy,
         budget: arguments.budget,
-        samples: samples.iter().map(MadeFor::of).collect::<Result<_>>()?,
+        sets: samples.iter().map(SetSizes::with_tokens).collect::<Result<_>>()?,
         notes: caveats([&policy]),
         rows,
     };
@@ -119,16 +117,8 @@ fn evict(
 }
 
 fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> Result<()> {
-    for (name, retained) in sets {
-        let offsets: Vec<u64> = retained.offsets().iter().map(|&offset| offset as u64).collect();
-        write_array(&folder.join(format!("{name}.offsets.npy")), &offsets)?;
-        write_array(&folder.join(format!("{name}.positions.npy")), retained.positions())?;
-    }
+    sets.iter().try_for_each(|(name, retained)| given::write_set(folder, name, retained))?;
     create_text(&folder.join(given::SUMMARY), json)
-}
-
-fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
-    create(path, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
 /// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.

@@ -54,7 +54,10 @@ pub fn run(cli: &Cli) -> Result<()> {
 }
 
 /// Opens a dump. An absent dump is a missing file, a malformed one is bad input.
-fn open_dump(path: &Path) -> Result<Dump> {
+///
+/// # Errors
+/// [`Missing`] when there is none; otherwise as [`Dump::open`].
+pub fn open_dump(path: &Path) -> Result<Dump> {
     if path.symlink_metadata().is_err() {
         return Err(Missing(format!("{}: no such dump", path.display())).into());
     }

@@ -1,19 +1,16 @@
 //! `laprox oracle`
 
-use std::ops::Add;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::oracle::{Certified, Rows};
-use laprox_reference::{
-    Allocation, Budget, EntriesPerHead, Layers, ObjectiveError, OutputError, OutputErrors, Policy,
-    RetainedSet, Rule, Searched, Searching, pipeline,
-};
+use laprox_reference::oracle::Certified;
+use laprox_reference::{Allocation, Budget, EntriesPerHead, Policy, Searching, pipeline};
 use serde::Serialize;
 
 use super::open_dump;
 use crate::backend;
+use crate::certificate::{self, Measured, Proof};
 use crate::cli::{Common, OracleArguments};
 use crate::data::{self, DataFolder};
 use crate::eviction::{evictions, holds};
@@ -56,6 +53,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     require_distinct("--budget", &arguments.budgets)?;
     let given: Vec<Given> = arguments.given.distinct()?;
     let policies = policies(arguments)?;
+    let objective = certificate::minimised(&arguments.oracle)?;
     let backend = backend::open(common.path)?;
     let interrupted = interrupt::stop();
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
@@ -74,7 +72,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
             note("interrupted: the samples and budgets after the last row are left out");
             break;
         }
-        let problem = Problem { sample, budget, oracle: arguments.oracle, seed: common.seed };
+        let problem = Problem { sample, budget, oracle: arguments.oracle, objective, seed: common.seed };
         rows.extend(problem.rows(&policies, &searching)?);
     }
     let provenance =
@@ -88,14 +86,12 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
 fn require_at_budgets(arguments: &OracleArguments, samples: &[Sample<'_>]) -> Result<()> {
     let by_layer = arguments.oracle.options().allocation == Allocation::LAYER;
     for sample in samples {
-        let per_heads = arguments
-            .budgets
-            .iter()
-            .map(|budget| budget.candidates_per_head(sample.context_len(), sample.window_len()));
+        let per_heads =
+            arguments.budgets.iter().map(|budget| budget.resolve(sample.context_len(), sample.window_len()));
         let per_heads = per_heads.collect::<Result<Vec<_>, _>>()?;
         for input in &arguments.given.retained {
             let retained = given::set(sample, &input.policy())?;
-            if !per_heads.iter().any(|&per_head| holds(sample, &retained, per_head, by_layer)) {
+            if !per_heads.iter().any(|&per_head| holds(&retained, per_head, by_layer)) {
                 let budgets: Vec<String> = arguments.budgets.iter().map(ToString::to_string).collect();
                 bail!(
                     "{}: expected a set of {} entries per KV head{}, found {} in {} KV heads of sample {}",
@@ -135,6 +131,7 @@ struct Problem<'a> {
     sample: Sample<'a>,
     budget: Budget,
     oracle: Policy,
+    objective: Minimised,
     seed: u64,
 }
 
@@ -160,60 +157,14 @@ impl Problem<'_> {
         let evictions: Vec<_> = evictions.into_iter().filter(|one| one.budget == self.budget).collect();
         let mut sets = vec![searched.retained.clone()];
         sets.extend(evictions.iter().map(|eviction| eviction.retained.clone()));
-        let measured = self.measured(&layers, &sets)?;
-        let proofs = self.proofs(&searched, &measured[0]);
+        let measured = certificate::measured(&layers, &sets, self.objective)?;
+        let proofs = certificate::proofs(&searched, self.oracle.options().form, &measured[0]);
         let named = std::iter::once(&self.oracle).chain(evictions.iter().map(|eviction| &eviction.policy));
         let rows = named.zip(&measured).enumerate().map(|(place, (policy, measured))| {
             let is_oracle = place == 0;
             self.rows_of((policy, is_oracle), measured, &proofs, per_head.with_window(window_len))
         });
         Ok(rows.collect::<Vec<_>>().concat())
-    }
-
-    fn objective(&self) -> Minimised {
-        match self.oracle.rule() {
-            Rule::Oracle(oracle) => oracle.into(),
-            _ => unreachable!("the command line takes an oracle"),
-        }
-    }
-
-    /// The errors of every set. A `drop` error that is compared with the bound is in f64 on every path, as the bound is: in
-    /// f32 it may be below it.
-    fn measured<L: Layers>(&self, layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<Measured>>, L::Error> {
-        let errors = pipeline::evaluate(layers, sets)?;
-        let minimised = match self.objective() {
-            Minimised::Drop => pipeline::drop_errors(layers, sets, Rows::Window)?,
-            Minimised::LaterDrop => pipeline::drop_errors(layers, sets, Rows::Future)?,
-            Minimised::Renormalised => {
-                errors.iter().map(|set| set.iter().map(|errors| errors.renormalised).collect()).collect()
-            }
-        };
-        let of_layer = |(errors, minimised): (OutputErrors, ObjectiveError)| match self.objective() {
-            Minimised::Drop => Measured { errors: OutputErrors { drop: minimised, ..errors }, minimised },
-            _ => Measured { errors, minimised },
-        };
-        let of_set = |(errors, minimised): (Vec<OutputErrors>, Vec<ObjectiveError>)| {
-            errors.into_iter().zip(minimised).map(of_layer).collect()
-        };
-        Ok(errors.into_iter().zip(minimised).map(of_set).collect())
-    }
-
-    /// The proof of each layer, if each has its own, then that of all layers together.
-    fn proofs(&self, searched: &Searched, errors: &[Measured]) -> Vec<Proof> {
-        let form = self.oracle.options().form;
-        let own = errors.iter().map(|errors| in_form(errors.minimised, form).squared_error);
-        let own: Vec<f64> =
-            if searched.ended.len() == errors.len() { own.collect() } else { vec![own.sum()] };
-        let part = |((certified, &ended), own): ((&Option<Certified>, &bool), f64)| Proof {
-            // Rounding may leave the set's own error, added up in another order, a unit below the bound.
-            bound: certified.as_ref().map(|part| part.squared_lower_bound.min(own)),
-            nodes: certified.as_ref().map(|part| part.nodes),
-            ended: Some(ended),
-        };
-        let parts: Vec<Proof> = searched.certified.iter().zip(&searched.ended).zip(own).map(part).collect();
-        let all = parts.iter().copied().reduce(Proof::and).unwrap_or_default();
-        let each = if parts.len() == errors.len() { parts } else { vec![Proof::default(); errors.len()] };
-        each.into_iter().chain([all]).collect()
     }
 
     fn rows_of(
@@ -226,7 +177,6 @@ impl Problem<'_> {
         let layers = each_layer_and_all(&self.sample.dump.manifest().layers, measured);
         let row = |((layer, Measured { errors, minimised }), proof): ((Option<usize>, Measured), &Proof)| {
             let error = in_form(minimised, self.oracle.options().form);
-            let over_bound = proof.bound.map(|bound| OutputError { squared_norm: bound, ..error }.relative());
             OracleRow {
                 model: self.sample.dump.manifest().model.name.clone(),
                 sample: self.sample.name().to_owned(),
@@ -234,13 +184,10 @@ impl Problem<'_> {
                 entries_per_head,
                 policy: policy.into(),
                 layer,
-                objective: self.objective(),
+                objective: self.objective,
                 relative_error: error.relative(),
-                relative_lower_bound: proof
-                    .bound
-                    .map(|bound| OutputError { squared_error: bound, ..error }.relative()),
-                // Nothing is a multiple of a bound of zero.
-                over_bound: over_bound.filter(|ratio| ratio.is_finite()),
+                relative_lower_bound: proof.relative_bound(error),
+                over_bound: proof.over_bound(error),
                 nodes: proof.nodes.filter(|_| is_oracle),
                 ended: proof.ended.filter(|_| is_oracle),
                 layer_wise: errors.drop.layer_wise.relative(),
@@ -249,42 +196,6 @@ impl Problem<'_> {
             }
         };
         layers.zip(proofs).map(row).collect()
-    }
-}
-
-/// The errors of one layer under one set, or of all layers together.
-#[derive(Clone, Copy)]
-struct Measured {
-    errors: OutputErrors,
-    /// The one that the oracle minimises.
-    minimised: ObjectiveError,
-}
-
-impl Add for Measured {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { errors: self.errors + other.errors, minimised: self.minimised + other.minimised }
-    }
-}
-
-/// What is known of the part of a search that a row is about.
-#[derive(Clone, Copy, Default)]
-struct Proof {
-    /// No squared error is below this.
-    bound: Option<f64>,
-    nodes: Option<usize>,
-    ended: Option<bool>,
-}
-
-impl Proof {
-    /// What is known of two parts together.
-    fn and(self, other: Self) -> Self {
-        Self {
-            bound: self.bound.zip(other.bound).map(|(one, two)| one + two),
-            nodes: self.nodes.zip(other.nodes).map(|(one, two)| one + two),
-            ended: self.ended.zip(other.ended).map(|(one, two)| one && two),
-        }
     }
 }
 

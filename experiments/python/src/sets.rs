@@ -1,0 +1,70 @@
+//! Sets in files, in the form that `laprox evict --out` writes.
+
+use std::path::PathBuf;
+
+use laprox_experiments::given::{self, SetSizes};
+use laprox_experiments::output::{self, create_text, fill, pretty};
+use pyo3::prelude::*;
+use serde::Serialize;
+
+use crate::failure::Result;
+use crate::request::{Kept, Stored};
+
+/// The sizes of a set: sample, layers, KV heads, context, window.
+#[derive(FromPyObject, IntoPyObject)]
+pub(crate) struct Sizes(String, Vec<usize>, usize, usize, usize);
+
+impl From<Sizes> for SetSizes {
+    fn from(Sizes(sample, layers, kv_heads, context, window): Sizes) -> Self {
+        Self { sample, layers, kv_heads, context, window, tokens_sha256: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    policy: String,
+    budget: String,
+    sets: [SetSizes; 1],
+}
+
+/// Writes a folder with one set.
+#[pyfunction]
+pub(crate) fn save_set(
+    path: PathBuf,
+    sizes: Sizes,
+    set: Stored<'_>,
+    policy: String,
+    budget: String,
+    force: bool,
+) -> Result<()> {
+    let sizes = SetSizes::from(sizes);
+    let retained = set.lent()?.set(&sizes)?;
+    let place = output::folder(&path, force)?;
+    Ok(fill(place, |folder| {
+        given::write_set(folder, &sizes.sample, &retained)?;
+        let summary = Summary { policy, budget, sets: [sizes] };
+        create_text(&folder.join(given::SUMMARY), &pretty(&summary)?)
+    })?)
+}
+
+/// Reads the sets of a folder: those of `sizes`, or all that its summary tells.
+#[pyfunction]
+pub(crate) fn load_sets<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    sizes: Option<Sizes>,
+) -> Result<Vec<(Sizes, Kept<'py>)>> {
+    let sizes = match sizes {
+        Some(sizes) => vec![SetSizes::from(sizes)],
+        None => SetSizes::all_in(&path)?,
+    };
+    let load = |sizes: SetSizes| -> Result<_> {
+        let set = sizes.read(&path)?;
+        let SetSizes { sample, layers, kv_heads, context, window, .. } = sizes;
+        Ok((
+            Sizes(sample, layers, kv_heads, context, window),
+            Kept::new(py, &set, String::new(), String::new()),
+        ))
+    };
+    sizes.into_iter().map(load).collect()
+}
