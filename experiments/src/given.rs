@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
-use laprox_fixtures::{reals, whole_numbers};
+use laprox_fixtures::reals;
 use laprox_reference::{Error, HeadScores, LayerIndex, LayerShape, Policy, RetainedSet, Rule};
-use ndarray::ArrayView1;
-use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256;
 use crate::exit::Missing;
 use crate::group::distinct;
-use crate::input::{read_text, require_files};
-use crate::output::create;
 use crate::sample::Sample;
+use crate::sets::{self, SetSizes};
 
 /// A policy whose scores or sets lie in files.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,7 +146,7 @@ impl Given {
     fn files(&self, sample: &str) -> Vec<PathBuf> {
         let inside = |ending: &str| self.path.join(format!("{sample}{ending}"));
         match self.policy.rule() {
-            Rule::GivenSet => set_files(&self.path, sample).to_vec(),
+            Rule::GivenSet => sets::files(&self.path, sample).to_vec(),
             _ if self.path.is_dir() => vec![inside(".npy")],
             _ => vec![self.path.clone()],
         }
@@ -190,7 +187,7 @@ impl Given {
 
     /// Refuses a set that was made for other tokens, where its summary and the dump tell.
     fn check_tokens(&self, samples: &[Sample<'_>]) -> Result<()> {
-        let file = self.path.join(SUMMARY);
+        let file = self.path.join(sets::SUMMARY);
         if !file.is_file() {
             return Ok(());
         }
@@ -234,118 +231,8 @@ impl Given {
     }
 
     fn set_of(&self, sample: &Sample<'_>) -> Result<RetainedSet> {
-        SetSizes::of(sample).read(&self.path)
+        SetSizes::of(sample.dump.manifest(), sample.index).read(&self.path)
     }
-}
-
-const OFFSETS: &str = ".offsets.npy";
-const POSITIONS: &str = ".positions.npy";
-/// The file beside the sets that says how they came about.
-pub const SUMMARY: &str = "summary.json";
-
-/// The sizes of a sample's set, which its arrays do not tell.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SetSizes {
-    /// The sample.
-    pub sample: String,
-    /// The layers' numbers in the model.
-    pub layers: Vec<usize>,
-    /// `Hkv`.
-    pub kv_heads: usize,
-    /// `n`.
-    pub context: usize,
-    /// `w`.
-    pub window: usize,
-    /// SHA-256 of the context's token ids as little-endian u32, if it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens_sha256: Option<String>,
-}
-
-impl SetSizes {
-    /// Those of a set of a sample.
-    #[must_use]
-    pub fn of(sample: &Sample<'_>) -> Self {
-        let manifest = sample.dump.manifest();
-        Self {
-            sample: sample.name().to_owned(),
-            layers: manifest.layers.clone(),
-            kv_heads: manifest.model.kv_heads,
-            context: sample.context_len(),
-            window: sample.window_len(),
-            tokens_sha256: None,
-        }
-    }
-
-    /// The same with the digest of the sample's tokens, if the dump holds them.
-    ///
-    /// # Errors
-    /// When the tokens cannot be read.
-    pub fn with_tokens(sample: &Sample<'_>) -> Result<Self> {
-        Ok(Self { tokens_sha256: sample.tokens_sha256()?, ..Self::of(sample) })
-    }
-
-    /// Those of the sets in a folder, as its summary tells them.
-    ///
-    /// # Errors
-    /// [`Missing`] when there is no summary; otherwise when it does not tell the sizes.
-    pub fn all_in(folder: &Path) -> Result<Vec<Self>> {
-        #[derive(Deserialize)]
-        struct Summary {
-            sets: Vec<SetSizes>,
-        }
-        let file = folder.join(SUMMARY);
-        require_files(std::iter::once(&file))?;
-        let text = read_text(&file)?;
-        let summary: Summary = serde_json::from_str(&text)
-            .with_context(|| format!("{}: expected the sizes of sets", file.display()))?;
-        Ok(summary.sets)
-    }
-
-    /// Reads the sample's set from a folder that [`write_set`] or another program has written.
-    ///
-    /// # Errors
-    /// When the set does not have these sizes.
-    pub fn read(&self, folder: &Path) -> Result<RetainedSet> {
-        // A summary may tell any sizes; no array is as large as the saturated ones.
-        let heads = self.layers.len().saturating_mul(self.kv_heads);
-        let [offsets_file, positions_file] = set_files(folder, &self.sample);
-        let offsets: Vec<u64> = whole_numbers(&offsets_file, heads.saturating_add(1))?;
-        let (last, most) = (offsets[heads], heads.saturating_mul(self.context));
-        let count = usize::try_from(last).ok().filter(|&count| count <= most);
-        let count = count.with_context(|| {
-            format!("{}: expected at most {most} positions, found {last}", offsets_file.display())
-        })?;
-        let positions: Vec<u32> = whole_numbers(&positions_file, count)?;
-        self.set(&offsets, &positions).with_context(|| positions_file.display().to_string())
-    }
-
-    /// The set of these arrays.
-    ///
-    /// # Errors
-    /// As [`RetainedSet::from_stored`].
-    pub fn set(&self, offsets: &[u64], positions: &[u32]) -> Result<RetainedSet, Error> {
-        let sizes = (self.layers.len(), self.kv_heads);
-        RetainedSet::from_stored(sizes, self.context, self.window, offsets, positions)
-    }
-}
-
-fn set_files(folder: &Path, sample: &str) -> [PathBuf; 2] {
-    [OFFSETS, POSITIONS].map(|ending| folder.join(format!("{sample}{ending}")))
-}
-
-/// Writes a sample's set into a folder, in the form that `--retained` reads.
-///
-/// # Errors
-/// When the file system fails.
-pub fn write_set(folder: &Path, sample: &str, retained: &RetainedSet) -> Result<()> {
-    let offsets: Vec<u64> = retained.offsets().iter().map(|&offset| offset as u64).collect();
-    let [offsets_file, positions_file] = set_files(folder, sample);
-    write_array(&offsets_file, &offsets)?;
-    write_array(&positions_file, retained.positions())
-}
-
-fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
-    create(path, |file| Ok(ArrayView1::from(values).write_npy(file)?))
 }
 
 /// Refuses, before anything is computed, inputs that do not fit the samples.

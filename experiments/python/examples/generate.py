@@ -8,9 +8,10 @@ MODEL is a folder or a name that `AutoModelForCausalLM.from_pretrained` loads.
 import argparse
 from pathlib import Path
 
-import laprox.transformers as lt
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import laprox.transformers as lt
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")

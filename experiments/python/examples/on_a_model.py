@@ -133,17 +133,19 @@ def page(arguments, rows, check, holds):
         cells += [yes(row["press set"]), f"{row['press logits']:.1e}"] if presses else []
         lines.append(cells)
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"""# {'Presses and evicted' if presses else 'Evicted'} caches on a real model
+    return f"""# {"Presses and evicted" if presses else "Evicted"} caches on a real model
 
-{arguments.model.name}, {PROMPTS} prompts of {CONTEXT} tokens from {arguments.text.name}, {BUDGET} entries per KV head kept. Each cache decodes the
-next {STEPS} tokens of the text. *logits* is the largest difference of any logit from those of the full cache whose evicted entries no
-query sees, at most {TOLERANCE:g}; *set* says whether exactly the same (layer, head, position) are kept.
+{arguments.model.name}, {PROMPTS} prompts of {CONTEXT} tokens from {arguments.text.name}, {BUDGET} entries per KV head kept.
+Each cache decodes the next {STEPS} tokens of the text. *logits* is the largest difference of any logit from those of the full cache
+whose evicted entries no query sees, at most {TOLERANCE:g}; *set* says whether exactly the same (layer, head, position) are kept.
 
 {table}
 
 `laprox.check_cache`: {check}
 
-{'Everything holds.' if holds else 'NOT everything holds.'} {', '.join(versions)}; Python {sys.version.split()[0]}, CPU; {datetime.date.today()}.
+{"Everything holds." if holds else "NOT everything holds."}
+
+{", ".join(versions)}; Python {sys.version.split()[0]}, CPU; {datetime.date.today()}.
 """
 
 

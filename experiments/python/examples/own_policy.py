@@ -1,6 +1,6 @@
 """A policy in ten lines of Python, in the table beside the others and the proven optimum.
 
-    python own_policy.py
+python own_policy.py
 """
 
 import laprox

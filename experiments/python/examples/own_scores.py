@@ -1,10 +1,11 @@
 """Scores of one's own, from NumPy alone: measured, and held against the proven optimum.
 
-    python own_scores.py
+python own_scores.py
 """
 
-import laprox
 import numpy as np
+
+import laprox
 
 sample = laprox.Dump()["moby-dick-1"]  # or laprox.Dump("D")["NAME"], or a list of mappings q, k, v, o_proj
 scores = []

@@ -11,11 +11,13 @@ import argparse
 import csv
 from pathlib import Path
 
-import laprox
 import numpy as np
 
+import laprox
+
 BLOCKS, BUDGETS, POLICIES = (1, 8, 16, 32, 64), (0.05, 0.1, 0.2), ("laprox", "laprox:pool=none")
-HEADER = ("policy", "budget", "engine", "block", "kept_rounded_up", "drop_rounded", "drop_summed", "renormalised_rounded", "renormalised_summed")  # fmt: skip
+HEADER = ("policy", "budget", "engine", "block", "kept_rounded_up")
+ERRORS = ("drop_rounded", "drop_summed", "renormalised_rounded", "renormalised_summed")
 
 
 def main():
@@ -28,14 +30,15 @@ def main():
     better = [sum(row[summed] < row[summed - 1] for row in compared) for summed in (6, 8)]
     text = f"""{table(rows)}
 
-Of {len(compared)} rows with blocks above 1, `summed` has the lower `drop` error in {better[0]} and the lower `renormalised` error in {better[1]}.
+Of {len(compared)} rows with blocks above 1, `summed` has the lower `drop` error in {better[0]} and the lower `renormalised` error
+in {better[1]}.
 """
     print(text)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "table.md").write_text(text)
         with open(out / "rows.csv", "w", newline="") as file:
-            csv.writer(file).writerows([HEADER, *rows])
+            csv.writer(file).writerows([HEADER + ERRORS, *rows])
 
 
 def of_policy(sample, policy):
@@ -93,7 +96,17 @@ def best_pages(sample, scores, block, most, shared):
 
 
 def table(rows):
-    header = ["policy", "budget", "engine", "block", "rounded up", "drop: rounded", "drop: summed", "renorm: rounded", "renorm: summed"]
+    header = [
+        "policy",
+        "budget",
+        "engine",
+        "block",
+        "rounded up",
+        "drop: rounded",
+        "drop: summed",
+        "renorm: rounded",
+        "renorm: summed",
+    ]
     lines = [header, ["---"] * 3 + ["---:"] * 6]
     number = lambda value: "-" if value is None else f"{value:.4f}"  # noqa: E731
     for policy, budget, engine, block, up, *errors in rows:

@@ -8,8 +8,9 @@ MODEL is a folder or a name that `AutoModelForCausalLM.from_pretrained` loads.
 import argparse
 from pathlib import Path
 
-from laprox.kvpress import LaProxPress, PolicyPress
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+from laprox.kvpress import LaProxPress, PolicyPress
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")

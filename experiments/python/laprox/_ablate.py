@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from laprox._layers import Dump, Layers
 from laprox._plan import Plan
@@ -27,9 +27,9 @@ class Row:
     drop: float
     renormalised: float
     #: None without later queries.
-    future: Optional[float]
+    future: float | None
     #: The `drop` error over the proven least one of any set of this size; None if it was not asked for.
-    over_bound: Optional[float]
+    over_bound: float | None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def capture(
     """
     ids = tokenizer(text, return_tensors="pt").input_ids
     context = ids.shape[1] - future if context is None else context
-    if not (0 < window <= context and 0 <= future and context + future <= ids.shape[1]):
+    if not (0 < window <= context and future >= 0 and context + future <= ids.shape[1]):
         asked = f"{context} + {future} tokens and a window of {window} in them"
         raise ValueError(f"text: expected {asked}, found {ids.shape[1]} tokens")
     modules = attention_modules(model)

@@ -14,7 +14,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from laprox._plan import Plan
-from laprox.transformers import EvictedCache, attending, attention_modules, continued, prefill
+from laprox.transformers import EvictedCache, attending, attention_modules, continued, forward, prefill
 
 _MASKED = "laprox_masked"
 _plans: list[Plan] = []
@@ -85,12 +85,12 @@ def check_cache(
 
 
 def masked(model: Any, cache: Any, plan: Plan, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits of tokens that are decoded from a full cache whose evicted entries no query sees, [tokens, vocabulary]."""
+    """The logits of tokens that follow a full cache whose evicted entries no query sees, [tokens, vocabulary]."""
     attention_modules(model)
     _plans.append(plan)
     try:
-        with attending(model, _MASKED):
-            return continued(model, cache, tokens)
+        with attending(model, _MASKED), torch.no_grad():
+            return forward(model, tokens[None], cache).logits[0]
     finally:
         _plans.remove(plan)
 
@@ -106,13 +106,14 @@ def _masked_attention(
     scaling: float,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """One query's attention to what the plan keeps and to everything after the context, written out."""
-    plan = _plans[-1]
+    """Attention to what the plan keeps and to everything after the context up to the query's own position, written out."""
+    plan, new, total = _plans[-1], query.shape[2], key.shape[2]
     kept = torch.from_numpy(plan.to_mask()[module.layer_idx]).to(key.device)
-    kept = torch.cat([kept, kept.new_ones(plan.kv_heads, key.shape[2] - plan.context)], dim=1)
+    kept = torch.cat([kept, kept.new_ones(plan.kv_heads, total - plan.context)], dim=1)
+    seen = kept[:, None] & kept.new_ones(new, total).tril(total - new)
     group = query.shape[1] // plan.kv_heads
-    keys, values, kept = (one.repeat_interleave(group, dim=0) for one in (key[0], value[0], kept))
-    logits = (query[0] @ keys.mT * scaling).masked_fill(~kept[:, None], -math.inf)
+    keys, values, seen = (one.repeat_interleave(group, dim=0) for one in (key[0], value[0], seen))
+    logits = (query[0] @ keys.mT * scaling).masked_fill(~seen, -math.inf)
     return (logits.softmax(dim=-1) @ values).transpose(0, 1)[None].contiguous(), None
 
 

@@ -1,15 +1,15 @@
 """The compiled part. Layers are a :class:`Sample`, or tuples of number, scale, q, k, v, o_proj, q_future."""
 
 from os import PathLike
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Layer = tuple[int, Union[float, None], Array, Array, Array, Array, Union[Array, None]]
+Layer = tuple[int, float | None, Array, Array, Array, Array, Array | None]
 Stored = tuple[NDArray[np.uint64], NDArray[np.uint32]]
-Ranked = tuple[str, Union[Array, None]]
+Ranked = tuple[str, Array | None]
 Sizes = tuple[str, list[int], int, int, int]
 
 class Dump:
@@ -24,7 +24,7 @@ class Dump:
 class Sample:
     def files(self) -> list[dict[str, PathLike[str]]]: ...
 
-Layers = Union[Sample, list[Layer]]
+Layers = Sample | list[Layer]
 
 def write_dump(path: str, manifest: str, layers: list[Layer], force: bool) -> None: ...
 def save_set(path: str, sizes: Sizes, set: Stored, policy: str, budget: str, force: bool) -> None: ...
@@ -34,9 +34,7 @@ def evict(
     layers: Layers, policies: list[Ranked], budgets: list[str], path: str, seed: int, seconds: int | None
 ) -> list[list[dict[str, Any]]]: ...
 def errors(layers: Layers, sets: list[Stored], path: str) -> NDArray[np.float64]: ...
-def certify(
-    layers: Layers, oracle: str, budget: str, sets: list[Stored], path: str, seconds: int | None
-) -> dict[str, Any]: ...
+def certify(layers: Layers, oracle: str, budget: str, sets: list[Stored], path: str, seconds: int | None) -> dict[str, Any]: ...
 def bounds(layers: Layers, sets: list[Stored], trials: int, seed: int) -> list[dict[str, Any]]: ...
 def attention(layer: Layer) -> NDArray[np.float64]: ...
 def projected_norms(layer: Layer) -> NDArray[np.float64]: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class Dump(Sequence[Sample]):
         return f"<laprox.Dump {self.manifest['model']['name']}: {len(self)} samples>"
 
 
-Layers = Union[Sample, Dump, Sequence[Mapping[str, Any]]]
+Layers = Sample | Dump | Sequence[Mapping[str, Any]]
 Native = Any
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from laprox import _laprox
 from laprox._arrays import whole
-from laprox._layers import Layers, Sample, native, sample_of, Dump
+from laprox._layers import Dump, Layers, Sample, native, sample_of
 
 Sizes = tuple[str, list[int], int, int, int]
 
@@ -134,9 +134,7 @@ class Plan:
         _laprox.save_set(os.fspath(path), sizes, self.stored, self.policy, self.budget, force)
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], sample: str | None = None, *, layers: Layers | None = None
-    ) -> Plan:
+    def load(cls, path: str | os.PathLike[str], sample: str | None = None, *, layers: Layers | None = None) -> Plan:
         """Reads a folder of sets.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from laprox._layers import Layers, native
 from laprox._plan import Plan, sizes_of
 from laprox._policy import PolicyOfPython
 
-AnyPolicy = Union[str, PolicyOfPython]
-AnyBudget = Union[str, int, float]
+AnyPolicy = str | PolicyOfPython
+AnyBudget = str | int | float
 
 OBJECTIVES = ("drop", "renormalised", "future")
 

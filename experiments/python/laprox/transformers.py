@@ -56,9 +56,7 @@ def prefill(model: Any, input_ids: torch.Tensor, *, window: int = 32) -> Prefill
     return Prefilled(cache, [queries[layer] for layer in sorted(queries)], logits)
 
 
-def continued(
-    model: Any, cache: Any, tokens: torch.Tensor, before: Callable[[int], Any] = lambda step: None
-) -> torch.Tensor:
+def continued(model: Any, cache: Any, tokens: torch.Tensor, before: Callable[[int], Any] = lambda step: None) -> torch.Tensor:
     """The logits after each of the tokens that are fed one by one, [tokens, vocabulary]."""
     logits = []
     for step, token in enumerate(tokens):

@@ -23,7 +23,7 @@ mod stages;
 
 use std::ffi::OsString;
 
-use laprox_experiments::program;
+use laprox_experiments::{child, program};
 use laprox_fixtures::staging;
 use laprox_reference::POLICIES;
 use pyo3::prelude::*;
@@ -43,7 +43,8 @@ mod _laprox {
 /// Runs the command. `start` is how a child process of it is started.
 #[pyfunction]
 fn run(py: Python<'_>, start: Vec<OsString>, arguments: Vec<OsString>) -> u8 {
-    py.detach(|| program::run_within(start, arguments))
+    child::start_with(start);
+    py.detach(|| program::run(arguments))
 }
 
 /// The names of all policies.

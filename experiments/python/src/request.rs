@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use clap::ValueEnum;
 use laprox_experiments::cli::PathChoice;
-use laprox_experiments::given::SetSizes;
+use laprox_experiments::sets::SetSizes;
 use laprox_reference::{Backend, Budget, HeadScores, LayerIndex, LayerShape, Policy, RetainedSet};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;

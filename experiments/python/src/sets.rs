@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use laprox_experiments::given::{self, SetSizes};
 use laprox_experiments::output::{self, create_text, fill, pretty};
+use laprox_experiments::set_output;
+use laprox_experiments::sets::{SUMMARY, SetSizes};
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -41,9 +42,9 @@ pub(crate) fn save_set(
     let retained = set.lent()?.set(&sizes)?;
     let place = output::folder(&path, force)?;
     Ok(fill(place, |folder| {
-        given::write_set(folder, &sizes.sample, &retained)?;
+        set_output::write(folder, &sizes.sample, &retained)?;
         let summary = Summary { policy, budget, sets: [sizes] };
-        create_text(&folder.join(given::SUMMARY), &pretty(&summary)?)
+        create_text(&folder.join(SUMMARY), &pretty(&summary)?)
     })?)
 }
 

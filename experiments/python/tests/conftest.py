@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import laprox
 import pytest
+
+import laprox
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Arrays of any library, precision and layout mean the same numbers."""
 
-import laprox
 import numpy as np
 import pytest
+
+import laprox
 from laprox._arrays import reals
 
 

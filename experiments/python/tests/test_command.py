@@ -3,8 +3,9 @@
 import shutil
 import subprocess
 
-import laprox
 import pytest
+
+import laprox
 
 
 def test_the_console_script_is_installed():

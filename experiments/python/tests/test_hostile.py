@@ -3,11 +3,11 @@
 import itertools
 import math
 
-import laprox
 import numpy as np
 import pytest
-
 from test_arrays import small
+
+import laprox
 
 # TypeError is for an argument that is no text or no number at all.
 EXPECTED = (ValueError, FileNotFoundError, RuntimeError, TypeError)

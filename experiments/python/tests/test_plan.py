@@ -1,8 +1,9 @@
 """A plan's forms say the same set."""
 
-import laprox
 import numpy as np
 import pytest
+
+import laprox
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,18 @@ def test_a_saved_plan_is_loaded_with_and_without_its_summary(plan, sample, tmp_p
     assert np.array_equal(laprox.Plan.load(tmp_path / "kept", layers=sample.layers(), sample="moby-dick-1").kept, plan.kept)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"sets": []}', '{"sets": [{"sample": "moby-dick-1"}]}', "\x00", "[" * 100_000,
-    '{"sets": [{"sample": "../x", "layers": [1], "kv_heads": 18446744073709551615, "context": 18446744073709551615, "window": 1}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"sets": []}',
+        '{"sets": [{"sample": "moby-dick-1"}]}',
+        "\x00",
+        "[" * 100_000,
+        '{"sets": [{"sample": "../x", "layers": [1], "kv_heads": 18446744073709551615, "context": 18446744073709551615, "window": 1}]}',
+    ],
+)
 def test_a_hostile_summary_is_refused(text, plan, tmp_path):
     plan.save(tmp_path / "kept")
     (tmp_path / "kept" / "summary.json").write_text(text)

@@ -1,8 +1,9 @@
 """A policy in Python is measured like any other."""
 
-import laprox
 import numpy as np
 import pytest
+
+import laprox
 
 
 @laprox.policy("mine:allocation=model")

@@ -2,9 +2,10 @@
 
 import json
 
-import laprox
 import numpy as np
 import pytest
+
+import laprox
 
 ORACLES = [name for name in laprox.POLICIES if name.startswith("oracle:")]
 # The other oracles take small problems alone, or minutes.

@@ -4,9 +4,10 @@ import copy
 import gc
 import weakref
 
-import laprox
 import numpy as np
 import pytest
+
+import laprox
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -116,7 +117,10 @@ def test_a_sound_cache_passes_the_check(model):
 BROKEN = {
     "positions that count the kept entries": lambda layer: setattr(layer, "seen", len(layer.keys[0])),
     "keys out of order": lambda layer: layer.keys.__setitem__(1, layer.keys[1].flip(0)),
-    "a missing entry": lambda layer: (layer.keys.__setitem__(0, layer.keys[0][1:]), layer.values.__setitem__(0, layer.values[0][1:])),
+    "a missing entry": lambda layer: (
+        layer.keys.__setitem__(0, layer.keys[0][1:]),
+        layer.values.__setitem__(0, layer.values[0][1:]),
+    ),
     "heads exchanged": lambda layer: (layer.keys.reverse(), layer.values.reverse()),
     "NaN": lambda layer: layer.values[0].fill_(torch.nan),
 }
@@ -135,11 +139,7 @@ def test_a_broken_cache_fails_the_check(fault, model):
 
 
 def test_a_dump_holds_what_the_model_computes(model, ids, tmp_path):
-    class Tokenizer:
-        def __call__(self, text, return_tensors):
-            return transformers.BatchEncoding({"input_ids": ids})
-
-    sample = laprox.capture(model, Tokenizer(), "text", tmp_path / "dump", window=16, future=8, layers=[0, 2])[0]
+    sample = laprox.capture(model, tokens(ids), "text", tmp_path / "dump", window=16, future=8, layers=[0, 2])[0]
     assert (sample.context, sample.window, sample.future) == (112, 16, 8)
     prefilled = lt.prefill(model, ids[:, :112], window=16)
     layers = lt.layers_of(model, prefilled.cache, prefilled.queries)
@@ -151,14 +151,23 @@ def test_a_dump_holds_what_the_model_computes(model, ids, tmp_path):
     assert laprox.error(sample, laprox.evict(sample, budget=40)).future is not None
 
 
-@pytest.mark.parametrize("call", [
-    lambda model, ids: lt.prefill(model, ids.repeat(2, 1)),
-    lambda model, ids: lt.prefill(model, ids[:, :8]),
-    lambda model, ids: lt.prefill(model, ids[0]),
-    lambda model, ids: lt.evict(model, transformers.DynamicCache(), [], "laprox"),
-    lambda model, ids: laprox.capture(model, lambda text, return_tensors: transformers.BatchEncoding({"input_ids": ids}), "text", "/no/folder/dump"),
-    lambda model, ids: laprox.capture(model, lambda text, return_tensors: transformers.BatchEncoding({"input_ids": ids}), "text", "d", context=500),
-])  # fmt: skip
+def tokens(ids):
+    """A tokenizer whose text is these tokens."""
+    return lambda text, return_tensors: transformers.BatchEncoding({"input_ids": ids})
+
+
+BAD = {
+    "two prompts": lambda model, ids: lt.prefill(model, ids.repeat(2, 1)),
+    "less than a window": lambda model, ids: lt.prefill(model, ids[:, :8]),
+    "no batch": lambda model, ids: lt.prefill(model, ids[0]),
+    "an empty cache": lambda model, ids: lt.evict(model, transformers.DynamicCache(), [], "laprox"),
+    "no such folder": lambda model, ids: laprox.capture(model, tokens(ids), "text", "/no/folder/dump"),
+    "a short text": lambda model, ids: laprox.capture(model, tokens(ids), "text", "d", context=500),
+    "no such layer": lambda model, ids: laprox.capture(model, tokens(ids), "text", "d", layers=[7]),
+}
+
+
+@pytest.mark.parametrize("call", BAD.values(), ids=BAD)
 def test_bad_input_is_one_line(call, model, ids):
     with pytest.raises((ValueError, FileNotFoundError)) as refusal:
         call(model, ids)

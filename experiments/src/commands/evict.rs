@@ -16,7 +16,7 @@ use super::open_dump;
 use crate::backend;
 use crate::cli::{Common, Evict};
 use crate::eviction::{Eviction, evictions};
-use crate::given::{self, Given, SetSizes};
+use crate::given::{self, Given};
 use crate::output::{self, Sink, create_text, fill, pretty};
 use crate::policies::caveats;
 use crate::progress::{Progress, note};
@@ -24,6 +24,8 @@ use crate::provenance::Provenance;
 use crate::rows::spelling::{self, or_empty};
 use crate::rows::{AblationRow, Objective, of_eviction};
 use crate::sample::Sample;
+use crate::set_output;
+use crate::sets::{self, SetSizes};
 use crate::streamed::Streamed;
 use crate::table::{Table, number};
 
@@ -87,7 +89,7 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
         .with(given::sources(&given, &samples)?),
         policy,
         budget: arguments.budget,
-        sets: samples.iter().map(SetSizes::with_tokens).collect::<Result<_>>()?,
+        sets: samples.iter().map(sizes).collect::<Result<_>>()?,
         notes: caveats([&policy]),
         rows,
     };
@@ -117,8 +119,8 @@ fn evict(
 }
 
 fn write_results(folder: &Path, sets: &[(String, RetainedSet)], json: &str) -> Result<()> {
-    sets.iter().try_for_each(|(name, retained)| given::write_set(folder, name, retained))?;
-    create_text(&folder.join(given::SUMMARY), json)
+    sets.iter().try_for_each(|(name, retained)| set_output::write(folder, name, retained))?;
+    create_text(&folder.join(sets::SUMMARY), json)
 }
 
 /// The layer-wise relative errors: one table per sample, one line per layer and one for all of them.
@@ -146,4 +148,10 @@ fn text(dump: &Dump, summary: &Summary) -> String {
         text += &format!("\n{table}\n");
     }
     text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
+}
+
+/// The sizes of a sample's set, and the tokens that it is made for.
+fn sizes(sample: &Sample<'_>) -> Result<SetSizes> {
+    let sizes = SetSizes::of(sample.dump.manifest(), sample.index);
+    Ok(SetSizes { tokens_sha256: sample.tokens_sha256()?, ..sizes })
 }

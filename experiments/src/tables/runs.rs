@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::child;
 use crate::cli::Common;
 use crate::data::VARIABLE;
 use crate::exit::Missing;
 use crate::group::distinct;
 use crate::interrupt;
 use crate::output;
-use crate::program;
 use crate::progress::note;
 
 /// The command that makes a folder of results.
@@ -173,7 +173,7 @@ impl Runner<'_> {
     }
 
     fn command(&self, arguments: &[String]) -> Result<Command> {
-        let mut command = program::again()?;
+        let mut command = child::command()?;
         command.args(arguments).stdout(Stdio::null()).envs(self.data_dir.map(|dir| (VARIABLE, dir)));
         command.args(["--seed", &self.common.seed.to_string()]);
         if let Some(path) = self.common.path.to_possible_value() {

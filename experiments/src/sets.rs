@@ -1,0 +1,102 @@
+//! Retained sets in files: the sizes that a set has, and its two arrays.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use laprox_fixtures::{Manifest, whole_numbers};
+use laprox_reference::{Error, RetainedSet};
+use serde::{Deserialize, Serialize};
+
+use crate::input::{read_text, require_files};
+
+const OFFSETS: &str = ".offsets.npy";
+const POSITIONS: &str = ".positions.npy";
+/// The file beside the sets that says how they came about.
+pub const SUMMARY: &str = "summary.json";
+
+/// The sizes of a sample's set, which its arrays do not tell.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SetSizes {
+    /// The sample.
+    pub sample: String,
+    /// The layers' numbers in the model.
+    pub layers: Vec<usize>,
+    /// `Hkv`.
+    pub kv_heads: usize,
+    /// `n`.
+    pub context: usize,
+    /// `w`.
+    pub window: usize,
+    /// SHA-256 of the context's token ids as little-endian u32, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_sha256: Option<String>,
+}
+
+impl SetSizes {
+    /// Those of a set of the sample `index`.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    #[must_use]
+    pub fn of(manifest: &Manifest, index: usize) -> Self {
+        let sample = &manifest.samples[index];
+        Self {
+            sample: sample.name.clone(),
+            layers: manifest.layers.clone(),
+            kv_heads: manifest.model.kv_heads,
+            context: sample.context,
+            window: manifest.window,
+            tokens_sha256: None,
+        }
+    }
+
+    /// Those of the sets in a folder, as its summary tells them.
+    ///
+    /// # Errors
+    /// [`Missing`] when there is no summary; otherwise when it does not tell the sizes.
+    pub fn all_in(folder: &Path) -> Result<Vec<Self>> {
+        #[derive(Deserialize)]
+        struct Summary {
+            sets: Vec<SetSizes>,
+        }
+        let file = folder.join(SUMMARY);
+        require_files(std::iter::once(&file))?;
+        let text = read_text(&file)?;
+        let summary: Summary = serde_json::from_str(&text)
+            .with_context(|| format!("{}: expected the sizes of sets", file.display()))?;
+        Ok(summary.sets)
+    }
+
+    /// Reads the sample's set from a folder that this or another program has written.
+    ///
+    /// # Errors
+    /// When the set does not have these sizes.
+    pub fn read(&self, folder: &Path) -> Result<RetainedSet> {
+        // A summary may tell any sizes; no array is as large as the saturated ones.
+        let heads = self.layers.len().saturating_mul(self.kv_heads);
+        let [offsets_file, positions_file] = files(folder, &self.sample);
+        let offsets: Vec<u64> = whole_numbers(&offsets_file, heads.saturating_add(1))?;
+        let (last, most) = (offsets[heads], heads.saturating_mul(self.context));
+        let count = usize::try_from(last).ok().filter(|&count| count <= most);
+        let count = count.with_context(|| {
+            format!("{}: expected at most {most} positions, found {last}", offsets_file.display())
+        })?;
+        let positions: Vec<u32> = whole_numbers(&positions_file, count)?;
+        self.set(&offsets, &positions).with_context(|| positions_file.display().to_string())
+    }
+
+    /// The set of these arrays.
+    ///
+    /// # Errors
+    /// As [`RetainedSet::from_stored`].
+    pub fn set(&self, offsets: &[u64], positions: &[u32]) -> Result<RetainedSet, Error> {
+        let sizes = (self.layers.len(), self.kv_heads);
+        RetainedSet::from_stored(sizes, self.context, self.window, offsets, positions)
+    }
+}
+
+/// The files of a sample's set, offsets first, whether or not they exist.
+#[must_use]
+pub fn files(folder: &Path, sample: &str) -> [PathBuf; 2] {
+    [OFFSETS, POSITIONS].map(|ending| folder.join(format!("{sample}{ending}")))
+}
