@@ -17,7 +17,7 @@
 //! | [`tasks`], [`metrics`] | questions about long texts, and the scores of their answers |
 //! | [`backend`], [`sample`], [`streamed`] | the path of `--path`, one sample of a dump, its layers one at a time |
 //! | [`given`], [`sets`], [`eviction`] | scores and sets that were made elsewhere, sets in files, the retained sets of a sample |
-//! | [`certificate`], [`statements`] | errors beside a search's proven bound, the bounds B1 to B9 over many layers |
+//! | [`certificate`], [`statements`] | errors beside a search's proven bound, the bounds B1 to B10 over many layers |
 //! | [`eval`] | the pipeline on a model's cache, and the answers from the evicted cache |
 //! | [`ablation`], [`policies`] | policies x options x budgets over the samples of dumps |
 //! | [`rows`] | a row type per results file |

@@ -1,4 +1,4 @@
-//! The bounds B1 to B9 on sets of several layers. One layer is in memory at a time.
+//! The bounds B1 to B10 on sets of several layers. One layer is in memory at a time.
 
 use laprox_reference::bounds::{Bound, Case, Check, Draws, LayerPairs};
 use laprox_reference::layer::Layer;

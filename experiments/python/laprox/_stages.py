@@ -210,7 +210,7 @@ def certify(
 
 
 def bounds(layers: Layers, plan: Plan, *, trials: int = 256, seed: int = 0) -> list[dict[str, Any]]:
-    """The error bounds B1 to B9 for a set, by definition: a row per layer and bound, with both sides and whether it holds.
+    """The error bounds B1 to B10 for a set, by definition: a row per layer and bound, with both sides and whether it holds.
 
     Args:
         trials: draws per random statement.

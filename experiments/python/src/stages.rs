@@ -302,7 +302,7 @@ pub(crate) struct Statement {
     holds: bool,
 }
 
-/// B1 to B9, layer by layer.
+/// B1 to B10, layer by layer.
 #[pyfunction]
 pub(crate) fn bounds<'py>(
     py: Python<'py>,
