@@ -69,9 +69,13 @@ fn the_beginning_of_a_text_has_its_first_tokens() {
         for len in [0, 1, 2, 3, 100, 101, 1000, 2000, all.len() - 1, all.len(), all.len() + 1] {
             let (found, added_start) = model.tokenizer().encode_beginning(&text, len).unwrap();
             assert_eq!(found, all[..len.min(all.len())], "{piece}, {len}");
-            assert!(added_start, "the file asks for a start token");
+            assert!(!added_start, "the file has no start token");
         }
     }
+    let model = self::model("llama-bpe", Some(true));
+    let beginning = |text: &str| model.tokenizer().encode_beginning(text, 2).unwrap();
+    assert_eq!(beginning("abc"), (vec![EOS, model.tokenizer().encode_further("a").unwrap()[0]], true));
+    assert!(!beginning("<|end|>abc").1, "the text's own");
 }
 
 /// A model with tokens for a few strings beside those for bytes.
