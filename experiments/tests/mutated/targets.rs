@@ -40,7 +40,7 @@ impl Target {
         self.commands.iter().map(move |command| (files.clone(), command))
     }
 
-    /// Damaged files, and the command that reads them.
+    /// Files of which one is damaged, and a command that reads it.
     pub fn case(&self, rng: &mut ChaCha8Rng) -> (Files, Vec<String>) {
         let mut files = self.files.clone();
         let is_damaged = |name: &&String| self.damaged.iter().any(|start| name.starts_with(start));
@@ -49,7 +49,12 @@ impl Target {
         let bytes = files.get_mut(name).expect("the file");
         mutate(bytes, self.reach, self.words, rng);
         (self.finish)(&mut files, rng);
-        (files, self.commands.choose(rng).expect("a command").clone())
+        let names_it = |argument: &String| name.starts_with(argument) || argument.ends_with(name);
+        let reading: Vec<_> = self.commands.iter().filter(|command| command.iter().any(names_it)).collect();
+        // What `finish` makes of the files has no name of its own.
+        let command =
+            if reading.is_empty() { self.commands.choose(rng) } else { reading.choose(rng).copied() };
+        (files, command.expect("a command").clone())
     }
 }
 
@@ -241,20 +246,20 @@ const SNAPSHOT_WORDS: &[&str] = &[
     "\"WordPiece\"",
 ];
 
-/// GGUF files of both architectures: their headers, of about 10 KB, and the first tensors.
+/// The architectures whose readers differ most.
+const READ: [&str; 4] = ["llama", "qwen2", "phi3", "olmo2"];
+
+/// GGUF files: their headers, of about 10 KB, and the first tensors.
 fn models() -> Target {
-    let files = [
-        ("llama.gguf", model(64).bytes()),
-        ("qwen2.gguf", Synthetic::new("qwen2").bytes()),
-        ("text.txt", text()),
-    ];
+    let own = |name: &&'static str| if *name == "llama" { model(64) } else { Synthetic::new(name) };
+    let files = READ.iter().map(|name| (format!("{name}.gguf"), own(name).bytes()));
     Target {
         name: "gguf",
-        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
-        damaged: &["llama", "qwen2"],
+        files: files.chain([("text.txt".to_owned(), text())]).collect(),
+        damaged: &READ,
         reach: 12_000,
         words: GGUF_WORDS,
-        commands: ["llama.gguf", "qwen2.gguf"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
+        commands: READ.map(|name| words(&format!("{CAPTURE} {name}.gguf"))).to_vec(),
         finish: |_, _| (),
     }
 }
@@ -267,19 +272,23 @@ fn snapshots() -> Target {
         fs::create_dir(&path).expect("made");
         path
     };
-    let mut template = Snapshot::new("LlamaForCausalLM", "llama", "llama");
-    template.set("tokenizer_config.json", "chat_template", TEMPLATE.into());
-    template.write(&of("llama"));
+    let mut llama = Snapshot::new("LlamaForCausalLM", "llama", "llama");
+    llama.set("tokenizer_config.json", "chat_template", TEMPLATE.into());
+    let scaling = json!({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32});
+    llama.set("config.json", "rope_scaling", scaling);
+    llama.write(&of("llama"));
     Snapshot::new("Qwen2ForCausalLM", "qwen2", "qwen2").write_sharded(&of("qwen2"));
+    Snapshot::new("Phi3ForCausalLM", "phi3", "phi3").write(&of("phi3"));
+    Snapshot::new("Olmo2ForCausalLM", "olmo2", "olmo2").write(&of("olmo2"));
     let mut files = Files::from([("text.txt".to_owned(), text())]);
     collect(folder.path(), folder.path(), &mut files);
     Target {
         name: "snapshot",
         files,
-        damaged: &["llama", "qwen2"],
+        damaged: &READ,
         reach: 4096,
         words: SNAPSHOT_WORDS,
-        commands: ["llama", "qwen2"].map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
+        commands: READ.map(|name| words(&format!("{CAPTURE} {name}"))).to_vec(),
         finish: |_, _| (),
     }
 }
