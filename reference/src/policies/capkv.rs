@@ -49,11 +49,10 @@ fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
     let tau = options.parameters.get(&TAU);
     grouped(layer, options.group_rule, |head| {
         let (weights, values) = (weights(layer, head, tau), layer.values_of(head));
-        let first = SINKS.min(layer.shape.context_len);
         let mut capacity = DMatrix::identity(values.ncols(), values.ncols());
-        for position in first..layer.shape.context_len {
-            let value = values.row(position);
-            capacity.ger(weights[position] + EPS, &value.transpose(), &value.transpose(), 1.0);
+        for (weight, value) in weights.iter().zip(values.row_iter()).skip(SINKS) {
+            let value = value.transpose();
+            capacity.ger(weight + EPS, &value, &value, 1.0);
         }
         // The identity and squares are positive definite, unless f64 does not hold the squares.
         let factor = capacity.cholesky();
