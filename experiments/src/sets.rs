@@ -53,7 +53,7 @@ impl SetSizes {
     /// Those of the sets in a folder, as its summary tells them.
     ///
     /// # Errors
-    /// [`Missing`] when there is no summary; otherwise when it does not tell the sizes.
+    /// [`crate::exit::Missing`] when there is no summary; otherwise when it does not tell the sizes.
     pub fn all_in(folder: &Path) -> Result<Vec<Self>> {
         #[derive(Deserialize)]
         struct Summary {

@@ -94,7 +94,7 @@ impl Tokenizer {
     /// The first `len` token ids of a text, or all of them if it has fewer, and whether the first was added. Only the beginning
     /// of a long text is encoded.
     ///
-    /// They are those of [`Self::encode`], unless one word of more than [`MARGIN`] tokens crosses the end of that beginning.
+    /// They are those of [`Self::encode`], unless one word of more than 256 tokens crosses the end of that beginning.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be encoded.
