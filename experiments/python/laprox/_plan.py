@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from laprox import _laprox
-from laprox._arrays import whole
+from laprox._arrays import one_line, whole
 from laprox._layers import Dump, Layers, Sample, native, sample_of
 
 Sizes = tuple[str, list[int], int, int, int]
@@ -52,6 +52,7 @@ class Plan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "offsets", whole(self.offsets, "offsets", np.uint64))
         object.__setattr__(self, "kept", whole(self.kept, "positions", np.uint32))
+        _laprox.check_set(self._sizes, self.stored)
         object.__setattr__(self, "_starts", self.offsets.astype(np.intp))
 
     @classmethod
@@ -66,7 +67,12 @@ class Plan:
         """
         sample, numbers, kv_heads, context, window = sizes_of(layers)
         own = np.arange(context - window, context)
-        heads = [[np.union1d(np.asarray(head, dtype=np.int64), own) for head in layer] for layer in positions]
+        try:
+            heads = [[np.union1d(_positions(head), own) for head in layer] for layer in positions]
+        except (TypeError, OverflowError) as error:
+            raise ValueError(
+                f"positions: expected lists of positions by layer and KV head, found another form: {one_line(error)}"
+            ) from None
         if len(heads) != len(numbers) or any(len(layer) != kv_heads for layer in heads):
             found = [len(layer) for layer in heads]
             raise ValueError(f"positions: expected {len(numbers)} layers of {kv_heads} KV heads, found {found}")
@@ -130,8 +136,7 @@ class Plan:
         Args:
             force: replace such a folder.
         """
-        sizes = (self.sample, list(self.layers), self.kv_heads, self.context, self.window)
-        _laprox.save_set(os.fspath(path), sizes, self.stored, self.policy, self.budget, force)
+        _laprox.save_set(os.fspath(path), self._sizes, self.stored, self.policy, self.budget, force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], sample: str | None = None, *, layers: Layers | None = None) -> Plan:
@@ -168,6 +173,10 @@ class Plan:
         """Offsets and positions."""
         return self.offsets, self.kept
 
+    @property
+    def _sizes(self) -> Sizes:
+        return self.sample, list(self.layers), self.kv_heads, self.context, self.window
+
     def _with(self, mask: np.ndarray) -> Plan:
         """The positions of a mask, under the same names."""
         heads = mask.reshape(-1, self.context)
@@ -179,6 +188,12 @@ class Plan:
     def __repr__(self) -> str:
         per_head = self.counts.mean()
         return f"<laprox.Plan {self.policy or 'of one own'}: {per_head:.1f} of {self.context} per KV head>"
+
+
+def _positions(head: Any) -> np.ndarray:
+    """A KV head's positions; an empty list has no type of its own."""
+    listed = np.asarray(head if hasattr(head, "__array__") else list(head))
+    return whole(listed, "positions", np.uint32) if listed.size else np.zeros(0, np.uint32)
 
 
 def sizes_of(layers: Layers) -> Sizes:

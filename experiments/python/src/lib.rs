@@ -33,7 +33,7 @@ mod _laprox {
     #[pymodule_export]
     use super::dump::{Dump, Sample, write_dump};
     #[pymodule_export]
-    use super::sets::{load_sets, save_set};
+    use super::sets::{check_set, load_sets, save_set};
     #[pymodule_export]
     use super::stages::{attention, bounds, certify, errors, evict, projected_norms, score};
     #[pymodule_export]

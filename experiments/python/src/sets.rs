@@ -28,6 +28,13 @@ struct Summary {
     sets: [SetSizes; 1],
 }
 
+/// Refuses a set that does not have these sizes.
+#[pyfunction]
+pub(crate) fn check_set(sizes: Sizes, set: Stored<'_>) -> Result<()> {
+    set.lent()?.set(&sizes.into())?;
+    Ok(())
+}
+
 /// Writes a folder with one set.
 #[pyfunction]
 pub(crate) fn save_set(

@@ -312,7 +312,7 @@ pub(crate) fn bounds<'py>(
     seed: u64,
 ) -> Result<Vec<Statement>> {
     let sets: Vec<Lent<'_>> = sets.iter().map(Stored::lent).collect::<anyhow::Result<_>>()?;
-    Ok(face(py, &layers, Reference.name(), seed, |facing| {
+    face(py, &layers, Reference.name(), seed, |facing| {
         ensure!(
             (2..=MOST_TRIALS).contains(&trials.into()),
             "trials: expected 2 to {MOST_TRIALS}, found {trials}"
@@ -325,7 +325,7 @@ pub(crate) fn bounds<'py>(
             bounds.iter().map(move |(set, bound)| statement(*set, layer, bound)).collect::<Vec<_>>()
         };
         Ok(facing.layers.iter().zip(&by_layer).flat_map(of_layer).collect())
-    })?)
+    })
 }
 
 fn statement(set: usize, layer: usize, bound: &Evaluated) -> Statement {

@@ -183,6 +183,8 @@ def cases():
         yield f"oracle {oracle!r}", lambda oracle=oracle: laprox.certify(small(), 20, oracle=oracle)
     for block in (0, -1, 1.5, "16", None, True):
         yield f"block {block!r}", lambda block=block: laprox.evict(small(), budget=20).pages(block)
+    for positions in ([], [[[0]]], [[[-1], [0]]] * 2, [[[40], [0]]] * 2, [["a", "b"]] * 2, [[[0.5], [0]]] * 2, 5, [[[2**70], [0]]] * 2):
+        yield f"positions {positions!r:.30}", lambda positions=positions: laprox.Plan.of(positions, small())
     yield "a plan of other layers", lambda: laprox.error(small()[:1], laprox.evict(small(), budget=20))
     yield "a plan that is none", lambda: laprox.error(small(), None)
 
