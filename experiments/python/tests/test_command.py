@@ -1,7 +1,8 @@
 """The command inside the package needs no source tree: it runs in an empty folder."""
 
-import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ import laprox
 
 
 def test_the_console_script_is_installed():
-    assert subprocess.run([shutil.which("laprox"), "--version"], capture_output=True, text=True).stdout == "laprox 0.1.0\n"
+    script = Path(sys.executable).with_name("laprox")
+    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout == "laprox 0.1.0\n"
 
 
 def test_ablate_tables_and_oracle_run_in_an_empty_folder(command):
