@@ -55,7 +55,7 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
         ("llama.attention.key_length", Value::U32(7), "expected an even head dimension"),
         ("llama.block_count", Value::U32(0), "expected at least 1, found 0"),
         ("llama.block_count", Value::U32(1), "blk.1.attn_k.weight': not part of"),
-        ("llama.block_count", Value::U32(3), "blk.2.attn_norm.weight': missing"),
+        ("llama.block_count", Value::U32(3), "blk.2.attn_q.weight': missing"),
         ("llama.embedding_length", Value::U64(u64::MAX), "up to 16777216"),
         (
             "tokenizer.ggml.model",
