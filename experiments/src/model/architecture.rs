@@ -27,12 +27,12 @@ pub struct Architecture {
     pub(super) optional: &'static [&'static str],
 }
 
-/// Which channels of a head form a rotated pair, `j < d/2`.
+/// Which of the `r` rotated channels of a head form a pair, `j < r/2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RotaryLayout {
     /// `2j` and `2j + 1`: GGUF permutes the rows of transformers' matrices so.
     Interleaved,
-    /// `j` and `j + d/2`, as in transformers.
+    /// `j` and `j + r/2`, as in transformers.
     Halves,
 }
 

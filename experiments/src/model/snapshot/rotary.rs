@@ -112,8 +112,10 @@ fn kind(own: &Document) -> Result<&'static Kind> {
 
 fn rotary_dim(document: &Document, own: &Document, head_dim: usize, rotates_part: bool) -> Result<usize> {
     let place = if own.get(SHARE).is_some() { own } else { document };
-    let share = place.positive_real(SHARE)?.unwrap_or(1.0);
-    let dim = (head_dim as f64 * f64::from(share)) as usize;
+    let share =
+        place.optional(SHARE, "a positive number", |value| value.as_f64().filter(|&share| share > 0.0))?;
+    let share = share.unwrap_or(1.0);
+    let dim = (head_dim as f64 * share) as usize;
     if share != 1.0 && !rotates_part {
         return Err(place.unsupported(SHARE, &format!("{share} is not supported, only 1.0")));
     }
