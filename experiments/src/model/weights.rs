@@ -60,14 +60,13 @@ pub enum WeightForm {
 
 /// A projection whose outputs are rotated, and the norm of each head between the two, if the architecture has one.
 pub(super) struct Rotated {
-    projection: Linear,
+    pub(super) projection: Linear,
     norm: Option<RmsNorm>,
 }
 
 impl Rotated {
-    /// From the normed stream `[c, D]` to rows `[c, heads*d]`, not yet rotated.
-    pub(super) fn forward(&self, stream: &Tensor, heads: usize) -> Result<Tensor> {
-        let rows = self.projection.forward(stream)?;
+    /// The projected rows `[c, heads*d]`, each head's divided by its norm if the architecture has one.
+    pub(super) fn normed(&self, rows: Tensor, heads: usize) -> Result<Tensor> {
         let Some(norm) = &self.norm else {
             return Ok(rows);
         };
