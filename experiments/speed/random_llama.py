@@ -4,7 +4,7 @@
     python random_llama.py random-8b-q4_k.gguf [--layers 32]
 
 The weights of a tensor are drawn from a pool of random blocks; no two tensors begin at the same block. The scales make them
-about as large as a model's, so that activations stay finite. The vocabulary has no words beyond the bytes.
+about as large as a model's, so that activations stay finite. The vocabulary has one word beyond the bytes.
 """
 
 import argparse
@@ -48,12 +48,12 @@ def main() -> None:
     writer.add_rope_dimension_count(HEAD_DIM)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(VOCABULARY)
-    tokens = byte_alphabet()
+    tokens = [*byte_alphabet(), "th"]
     tokens += [f"<|reserved_{index}|>" for index in range(len(tokens), VOCABULARY)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * 256 + [3] * (VOCABULARY - 256))
+    writer.add_token_types([1] * 257 + [3] * (VOCABULARY - 257))
     writer.add_token_merges(["t h"])
     writer.add_bos_token_id(VOCABULARY - 2)
     writer.add_eos_token_id(VOCABULARY - 1)

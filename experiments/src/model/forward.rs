@@ -17,7 +17,7 @@ use super::config::Config;
 use super::error::{Error, Quantity, Result};
 use super::gate::gate;
 use super::gguf::Gguf;
-use super::linear::{look_up, with_numbers};
+use super::linear::{forward_all, look_up, with_numbers};
 use super::observe::Observer;
 use super::rope::{Rope, Rotation, split_heads};
 use super::snapshot::{Snapshot, SnapshotFiles};
@@ -196,6 +196,16 @@ impl Model {
                 return Err(Error::Request { quantity, expected: "at least 1".to_owned(), found });
             }
         }
+        on_a_worker(|| self.prefill_chunks(tokens, chunk_len, cache, observer))
+    }
+
+    fn prefill_chunks(
+        &self,
+        tokens: &[u32],
+        chunk_len: usize,
+        cache: &mut KvCache,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<f32>> {
         let mut last = None;
         for (index, chunk) in tokens.chunks(chunk_len).enumerate() {
             let hidden = self.forward(chunk, cache, observer)?;
@@ -230,6 +240,10 @@ impl Model {
         segments: &mut [Segment<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Tensor> {
+        on_a_worker(|| self.layers(segments, observer))
+    }
+
+    fn layers(&self, segments: &mut [Segment<'_>], observer: &mut dyn Observer) -> Result<Tensor> {
         let ranges = segments.iter().map(|segment| (segment.positions(), segment.cache.room()));
         let rotation = self.rope.rotation(ranges)?;
         let tokens: Vec<u32> = segments.iter().flat_map(|segment| segment.tokens).copied().collect();
@@ -271,9 +285,11 @@ impl Model {
     ) -> Result<Tensor> {
         let &Config { query_heads, kv_heads, head_dim, .. } = &self.config;
         let rows = input.dim(0)?;
-        let queries = rotation.apply(&weights.query.forward(input)?, query_heads)?;
-        let keys = rotation.apply(&weights.key.forward(input)?, kv_heads)?;
-        let values = split_heads(&weights.value.forward(input)?.reshape((rows, kv_heads, head_dim))?)?;
+        let projections = [&weights.query.projection, &weights.key.projection, &weights.value];
+        let [queries, keys, values] = forward_all(projections, input)?;
+        let queries = rotation.apply(&weights.query.normed(queries)?, query_heads)?;
+        let keys = rotation.apply(&weights.key.normed(keys)?, kv_heads)?;
+        let values = split_heads(&values.reshape((rows, kv_heads, head_dim))?)?;
         let mut first = 0;
         for Segment { tokens, cache } in &mut *segments {
             let own = |heads: &Tensor| heads.narrow(1, first, tokens.len())?.contiguous();
@@ -289,6 +305,11 @@ impl Model {
     }
 }
 
+/// Runs on one of rayon's threads. What runs there shares its work without waiting for another thread to wake.
+pub(super) fn on_a_worker<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| run())
+}
+
 /// Refuses NaN and infinity: either of them makes the sum one, too.
 fn require_finite(tensor: &Tensor, place: impl FnOnce() -> String) -> Result<()> {
     if tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
@@ -300,9 +321,9 @@ fn require_finite(tensor: &Tensor, place: impl FnOnce() -> String) -> Result<()>
 
 /// `W_down (silu(W_gate x) * W_up x)`.
 fn feed_forward(layer: &LayerWeights, input: &Tensor) -> Result<Tensor> {
-    let up = layer.up.forward(input)?;
+    let [gated, up] = forward_all([&layer.gate, &layer.up], input)?;
     let shape = up.shape().clone();
-    let mut gated = layer.gate.forward(input)?.flatten_all()?.to_vec1()?;
+    let mut gated = gated.flatten_all()?.to_vec1()?;
     with_numbers(&up, |up| gate(&mut gated, up))?;
     layer.down.forward(&Tensor::from_vec(gated, shape, up.device())?)
 }

@@ -2,7 +2,7 @@
 
 use super::cache::KvCache;
 use super::error::Result;
-use super::forward::{Model, Segment};
+use super::forward::{Model, Segment, on_a_worker};
 
 /// A sequence to continue.
 pub struct Continuation {
@@ -31,7 +31,8 @@ impl Model {
                 break;
             }
             let active = sequences.iter_mut().enumerate().filter(|(index, _)| going.contains(index));
-            self.step(&mut active.map(|(_, sequence)| sequence).collect::<Vec<_>>())?;
+            let mut active: Vec<_> = active.map(|(_, sequence)| sequence).collect();
+            on_a_worker(|| self.step(&mut active))?;
         }
         Ok(answers)
     }

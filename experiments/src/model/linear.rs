@@ -1,9 +1,11 @@
 //! Projections: products with weights, and what comes before and after them.
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
+use laprox_fast::Level;
+use rayon::prelude::*;
 
 use super::error::Result;
-use super::stored::Matrix;
+use super::stored::{Matrix, products};
 
 /// `y = W x + b`, for rows.
 #[derive(Clone)]
@@ -30,20 +32,33 @@ impl Linear {
 
     /// From rows `[c, in]` to rows `[c, out]`.
     pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        let (count, columns) = rows.dims2()?;
-        if columns != self.weight.columns() {
-            let expected = self.weight.columns();
-            return Err(
-                candle_core::Error::msg(format!("expected rows of {expected}, found {columns}")).into()
-            );
-        }
-        let product = with_numbers(rows, |numbers| self.weight.product(numbers))?;
-        let product = Tensor::from_vec(product, (count, self.weight.rows()), &Device::Cpu)?;
-        Ok(match &self.bias {
-            Some(bias) => product.broadcast_add(bias)?,
-            None => product,
-        })
+        let [product] = forward_all([self], rows)?;
+        Ok(product)
     }
+
+    fn with_bias(&self, mut product: Vec<f32>, count: usize) -> Result<Tensor> {
+        if let Some(bias) = &self.bias {
+            with_numbers(bias, |bias| {
+                let rows = product.par_chunks_mut(bias.len());
+                rows.for_each(|row| row.iter_mut().zip(bias).for_each(|(number, bias)| *number += bias));
+            })?;
+        }
+        Ok(Tensor::from_vec(product, (count, self.weight.rows()), &Device::Cpu)?)
+    }
+}
+
+/// Several projections of the same rows `[c, in]`.
+pub(super) fn forward_all<const N: usize>(linears: [&Linear; N], rows: &Tensor) -> Result<[Tensor; N]> {
+    let (count, columns) = rows.dims2()?;
+    if let Some(other) = linears.iter().find(|linear| linear.weight.columns() != columns) {
+        let expected = other.weight.columns();
+        return Err(candle_core::Error::msg(format!("expected rows of {expected}, found {columns}")).into());
+    }
+    let matrices = linears.map(Linear::weight);
+    let products = with_numbers(rows, |numbers| products(Level::best(), matrices, numbers))?;
+    let rows = linears.iter().zip(products).map(|(linear, product)| linear.with_bias(product, count));
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    Ok(rows.try_into().expect("rows of every projection"))
 }
 
 /// The rows of a table at some places, `[ids, columns]`.

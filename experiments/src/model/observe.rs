@@ -7,8 +7,8 @@ use laprox_reference::LayerIndex;
 
 use super::error::Result;
 
-/// Sees the activations that the model itself does not keep.
-pub trait Observer {
+/// Sees the activations that the model itself does not keep, from whichever thread runs the model.
+pub trait Observer: Send {
     /// Sees one layer's post-RoPE queries `[H, c, d]` of the chunk that starts at `first_position`.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl<O: Observer + ?Sized> Observer for &mut O {
 /// Calls a function with the number of finished tokens.
 pub struct Progress<F>(pub F);
 
-impl<F: FnMut(usize)> Observer for Progress<F> {
+impl<F: FnMut(usize) + Send> Observer for Progress<F> {
     fn progress(&mut self, tokens: usize) {
         self.0(tokens);
     }

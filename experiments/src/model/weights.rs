@@ -83,16 +83,15 @@ impl BlockNorm {
 
 /// A projection whose outputs are rotated, and the norm between the two, if the architecture has one.
 pub(super) struct Rotated {
-    projection: Linear,
+    pub(super) projection: Linear,
     norm: Option<RmsNorm>,
     /// The channels over which the norm takes its mean square.
     norm_dim: usize,
 }
 
 impl Rotated {
-    /// From the input `[c, D]` to rows `[c, heads*d]`, not yet rotated.
-    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let rows = self.projection.forward(input)?;
+    /// The projected rows `[c, heads*d]`, normed if the architecture norms them.
+    pub(super) fn normed(&self, rows: Tensor) -> Result<Tensor> {
         let Some(norm) = &self.norm else {
             return Ok(rows);
         };

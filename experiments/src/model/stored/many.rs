@@ -15,30 +15,35 @@ use super::{Matrix, Widen, visit};
 /// About the weight rows of two panels. There is an even number of panels, so that two threads share them.
 const PAIR: usize = 256;
 
-/// `out_i = W x_i` for rows `x_i`, one after another.
-pub(super) fn product(matrix: &Matrix, level: Level, x: &[f32]) -> Vec<f32> {
-    let (rows, columns) = (matrix.rows, matrix.columns);
+/// The products of several matrices with the same rows `x_i`, one after another.
+pub(super) fn products<const N: usize>(level: Level, matrices: [&Matrix; N], x: &[f32]) -> [Vec<f32>; N] {
+    let columns = matrices[0].columns;
     let count = x.len() / columns;
-    let mut out = vec![0.0; count * rows];
-    let width = rows.div_ceil(2 * rows.div_ceil(PAIR));
+    let mut all = matrices.map(|matrix| vec![0.0; count * matrix.rows]);
     let x = MatRef::from_row_major_slice(x, count, columns);
-    let panels = panels(MatMut::from_row_major_slice_mut(&mut out, count, rows), width);
-    panels.into_par_iter().for_each_init(Vec::new, |scratch, (panel, out)| {
+    let outs = matrices.iter().zip(&mut all);
+    let tasks = outs.flat_map(|(matrix, out)| {
+        let out = MatMut::from_row_major_slice_mut(out, count, matrix.rows);
+        panels(out).into_iter().map(move |(panel, out)| (*matrix, panel, out))
+    });
+    tasks.collect::<Vec<_>>().into_par_iter().for_each_init(Vec::new, |scratch, (matrix, panel, out)| {
         let weights = widened(matrix, level, panel, scratch);
         let weights = MatRef::from_row_major_slice(weights, out.ncols(), columns);
         matmul(out, Accum::Replace, x, weights.transpose(), 1.0, Par::Seq);
     });
-    out
+    all
 }
 
 /// The columns of the product that each panel makes, with its weight rows.
-fn panels(mut rest: MatMut<'_, f32>, width: usize) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
+fn panels(mut rest: MatMut<'_, f32>) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
+    let rows = rest.ncols();
+    let width = rows.div_ceil(2 * rows.div_ceil(PAIR));
     let (mut panels, mut first) = (Vec::new(), 0);
     while rest.ncols() > 0 {
-        let end = width.min(rest.ncols());
-        let (panel, behind) = rest.split_at_col_mut(end);
-        panels.push((first..first + end, panel));
-        (rest, first) = (behind, first + end);
+        let len = width.min(rest.ncols());
+        let (panel, behind) = rest.split_at_col_mut(len);
+        panels.push((first..first + len, panel));
+        (rest, first) = (behind, first + len);
     }
     panels
 }

@@ -165,20 +165,8 @@ impl Matrix {
     /// The product on one instruction set.
     #[must_use]
     pub fn product_at(&self, level: Level, x: &[f32]) -> Vec<f32> {
-        let count = x.len() / self.columns;
-        if count <= MOST_ROWS { self.product_of_few(level, x, count) } else { many::product(self, level, x) }
-    }
-
-    fn product_of_few(&self, level: Level, x: &[f32], count: usize) -> Vec<f32> {
-        let padded = PaddedRows::new(x, self.columns);
-        let mut out = vec![0.0; count * self.rows];
-        let per_task = (self.rows / (TASKS_PER_THREAD * rayon::current_num_threads())).max(1);
-        let per_task = per_task.next_multiple_of(WEIGHT_ROWS).max(LEAST_ROWS);
-        let weights = self.bytes().par_chunks(per_task * self.row_bytes());
-        out.par_chunks_mut(per_task * count).zip(weights).for_each(|(out, weights)| {
-            visit(self.element, Multiply { level, matrix: self, rows: &padded, weights, out });
-        });
-        if count == 1 { out } else { transposed(&out, count) }
+        let [product] = products(level, [self], x);
+        product
     }
 
     fn bytes(&self) -> &[u8] {
@@ -197,6 +185,36 @@ impl Matrix {
     fn bytes_of(&self, columns: usize) -> usize {
         columns / self.element.block_size() * self.element.type_size()
     }
+}
+
+/// The products of several matrices with the same rows, which share their tasks among the threads.
+///
+/// # Panics
+/// When the matrices differ in their columns.
+pub(super) fn products<const N: usize>(level: Level, matrices: [&Matrix; N], x: &[f32]) -> [Vec<f32>; N] {
+    let columns = matrices[0].columns;
+    assert!(matrices.iter().all(|matrix| matrix.columns == columns), "columns differ");
+    let count = x.len() / columns;
+    if count <= MOST_ROWS { products_of_few(level, matrices, x) } else { many::products(level, matrices, x) }
+}
+
+fn products_of_few<const N: usize>(level: Level, matrices: [&Matrix; N], x: &[f32]) -> [Vec<f32>; N] {
+    let rows = PaddedRows::new(x, matrices[0].columns);
+    let count = rows.count();
+    let mut all = matrices.map(|matrix| vec![0.0; count * matrix.rows]);
+    let total: usize = matrices.iter().map(|matrix| matrix.rows).sum();
+    let per_task = (total / (TASKS_PER_THREAD * rayon::current_num_threads())).max(LEAST_ROWS);
+    let per_task = per_task.next_multiple_of(WEIGHT_ROWS);
+    let tasks = matrices.iter().zip(&mut all).flat_map(|(matrix, out)| {
+        let weights = matrix.bytes().chunks(per_task * matrix.row_bytes());
+        out.chunks_mut((per_task * count).max(1))
+            .zip(weights)
+            .map(move |(out, weights)| (*matrix, out, weights))
+    });
+    tasks.collect::<Vec<_>>().into_par_iter().for_each(|(matrix, out, weights)| {
+        visit(matrix.element, Multiply { level, matrix, rows: &rows, weights, out });
+    });
+    if count == 1 { all } else { all.map(|out| transposed(&out, count)) }
 }
 
 /// The tasks of a product per thread, so that a slow thread leaves its work to others.
