@@ -5,12 +5,19 @@ use anyhow::{Result, ensure};
 use super::prompt::Prompt;
 use crate::model::Model;
 
+/// The tokens between those of a prompt and the end of what is tokenised.
+const MARGIN: usize = 256;
+
+/// More bytes than most tokens of prose have.
+const TOKEN_BYTES: usize = 8;
+
 /// Cuts a prompt that is too long: keeps the first and the last `m/2` of its tokens,
 /// `text(tokens[..m/2]) + text(tokens[len - m/2..])`, over context and question together.
 ///
 /// `m` is the room that the chat template leaves, LongBench's `max_length`. The tokens at the joint of the halves may
 /// change, so `m` shrinks until the prompt fits.
 pub(super) fn truncate(prompt: Prompt, model: &Model) -> Result<Prompt> {
+    let prompt = without_middle(prompt, model)?;
     let context_len = prompt.facets.context_len;
     let mut count = prompt.count(model)?;
     if count <= context_len {
@@ -29,6 +36,30 @@ pub(super) fn truncate(prompt: Prompt, model: &Model) -> Result<Prompt> {
             return Ok(cut);
         }
     }
+}
+
+/// The prompt without the middle of a very long text, which is lost in any case, so that it is not tokenised whole.
+///
+/// Both ends have more tokens than a prompt. A word of more than [`MARGIN`] tokens that crosses an end of what is left out may
+/// have other tokens.
+fn without_middle(prompt: Prompt, model: &Model) -> Result<Prompt> {
+    let (text, needed) = (prompt.context.as_str(), prompt.facets.context_len + MARGIN);
+    let mut reach = needed.saturating_mul(TOKEN_BYTES);
+    while reach < text.len() / 2 {
+        let first = (reach..text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());
+        let last =
+            (first..=text.len() - reach).rev().find(|&start| text.is_char_boundary(start)).unwrap_or(first);
+        let ends = [&text[..first], &text[last..]];
+        let mut is_long = true;
+        for end in ends {
+            is_long &= model.tokenizer().encode_further(end)?.len() >= needed;
+        }
+        if is_long {
+            return Ok(Prompt { context: ends.concat(), ..prompt });
+        }
+        reach *= 2;
+    }
+    Ok(prompt)
 }
 
 /// The prompt with `half` tokens of its beginning and its end.
