@@ -62,7 +62,7 @@ fn metadata_that_is_not_implemented_or_contradictory_is_refused() {
             text("t5"),
             "model': 't5' is not supported, only 'gpt2' (byte-level BPE) and",
         ),
-        ("tokenizer.ggml.pre", text("gpt-4o"), "pre': 'gpt-4o' is not supported"),
+        ("tokenizer.ggml.pre", text("chameleon"), "pre': 'chameleon' is not supported"),
         ("tokenizer.ggml.eos_token_id", Value::U32(300), "expected an id below 257, found 300"),
         ("tokenizer.ggml.token_type", Value::Array(Vec::new()), "expected one for each of 257 tokens"),
         ("tokenizer.ggml.merges", strange_merge, "merges': "),
