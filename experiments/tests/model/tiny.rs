@@ -2,11 +2,13 @@
 
 use candle_core::quantized::gguf_file::Value;
 use candle_core::{Device, Tensor};
+use half::f16;
 use laprox_experiments::model::{
-    ARCHITECTURES, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Model, Progress, Quantity,
-    Segment, capture,
+    ARCHITECTURES, CacheDtype, CaptureShape, CapturedLayer, Continuation, Error, KvCache, Model, Progress,
+    Quantity, Segment, capture,
 };
 use laprox_reference::LayerIndex;
+use ndarray::Array3;
 
 use super::given::decode;
 use super::naive;
@@ -181,6 +183,32 @@ fn capture_holds_the_window_the_cache_and_the_future() {
     let rows = |from: usize, to: usize| whole.queries.slice(ndarray::s![.., from..to, ..]);
     assert_eq!(split.queries, rows(26, 30));
     assert_eq!(split.future_queries, rows(30, 40));
+}
+
+/// The first layer's keys and values are those of f32, rounded once; everything after them is off by the greater unit.
+#[test]
+fn a_cache_of_f16_rounds_keys_and_values_and_takes_half_the_bytes() {
+    let tokens = tokens(40);
+    let shape = CaptureShape { context_len: 40, window_len: 4, future_len: 0 };
+    for synthetic in [Synthetic::new("llama"), Synthetic::new("olmo2")] {
+        let (wide, narrow) =
+            (synthetic.load().unwrap(), synthetic.load().unwrap().with_cache_dtype(CacheDtype::F16));
+        let first =
+            |model: &Model| capture(model, &tokens, shape, &mut ()).unwrap().layer(LayerIndex(0)).unwrap();
+        let (expected, found) = (first(&wide), first(&narrow));
+        let rounded = |numbers: &Array3<f32>| numbers.mapv(|x| f16::from_f32(x).to_f32());
+        assert!(found.keys == rounded(&expected.keys) && found.values == rounded(&expected.values));
+        assert!(found.keys != expected.keys && found.queries == expected.queries);
+        let [wide_bytes, narrow_bytes] =
+            [&wide, &narrow].map(|model| prefill(model, &tokens, 16).1.allocated_bytes());
+        assert_eq!(narrow_bytes * 2, wide_bytes);
+
+        let (logits, _) = prefill(&narrow, &tokens, 16);
+        let (exact, _) = naive::run(&synthetic, &tokens);
+        let units = f64::from(f16::EPSILON.to_f32()) / f64::from(f32::EPSILON);
+        assert_close(&logits, exact.last().unwrap(), units * rounding_bound(tokens.len()));
+        assert_ne!(logits, prefill(&wide, &tokens, 16).0);
+    }
 }
 
 /// One model in both orders of the rotary channels: llama's rows `2j` and `2j + 1` of a head are qwen2's `j` and
