@@ -55,7 +55,7 @@ mod source;
 mod steps;
 mod stored;
 mod tensor_file;
-mod tokenizer;
+pub(crate) mod tokenizer;
 mod vocabulary;
 mod weights;
 mod wheel;

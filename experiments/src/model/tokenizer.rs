@@ -9,10 +9,10 @@ use super::vocabulary::{TokenType, Vocabulary, key};
 use super::{byte_level, sentence_piece};
 
 /// The tokens between the last one that is kept and the end of what is encoded.
-const MARGIN: usize = 256;
+pub(crate) const MARGIN: usize = 256;
 
 /// More bytes than most tokens of prose have.
-const TOKEN_BYTES: usize = 8;
+pub(crate) const TOKEN_BYTES: usize = 8;
 
 /// Converts text to token ids and back.
 pub struct Tokenizer {

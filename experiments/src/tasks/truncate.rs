@@ -4,12 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::prompt::Prompt;
 use crate::model::Model;
-
-/// The tokens between those of a prompt and the end of what is tokenised.
-const MARGIN: usize = 256;
-
-/// More bytes than most tokens of prose have.
-const TOKEN_BYTES: usize = 8;
+use crate::model::tokenizer::{MARGIN, TOKEN_BYTES};
 
 /// Cuts a prompt that is too long: keeps the first and the last `m/2` of its tokens,
 /// `text(tokens[..m/2]) + text(tokens[len - m/2..])`, over context and question together.

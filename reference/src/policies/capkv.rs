@@ -9,10 +9,11 @@
 //! queries alone, after RoPE, so `q` is their mean here. The sum runs over the context without its first 4 positions, which
 //! are kept. The paper takes the inner product of key and query in place of the cosine.
 
-use nalgebra::{DMatrix, DVector, RowDVector};
+use nalgebra::{DMatrix, DVector};
 
 use crate::group::grouped;
 use crate::layer::Layer;
+use crate::policies::keydiff::unit;
 use crate::shape::QueryHead;
 use crate::{
     Family, GroupRule, OptionKey, OptionList, Parameter, PolicyEntry, PolicyOptions, PoolStage, Rule,
@@ -67,15 +68,9 @@ fn score(layer: &Layer, options: &PolicyOptions) -> Vec<Vec<f64>> {
 
 /// `exp(tau cos(k_i, q))` of the context, over its largest after the first positions.
 fn weights(layer: &Layer, head: QueryHead, tau: f64) -> Vec<f64> {
-    let query = direction(&layer.queries[head.0].row_mean());
+    let query = unit(&layer.queries[head.0].row_mean());
     let keys = layer.keys_of(head).rows(0, layer.shape.context_len);
-    let cosines: Vec<f64> = keys.row_iter().map(|key| direction(&key.into_owned()).dot(&query)).collect();
+    let cosines: Vec<f64> = keys.row_iter().map(|key| unit(&key.into_owned()).dot(&query)).collect();
     let largest = cosines.iter().skip(SINKS).copied().fold(f64::NEG_INFINITY, f64::max);
     cosines.into_iter().map(|cosine| (tau * (cosine - largest).min(0.0)).exp()).collect()
-}
-
-/// The unit vector; 0 if the norm is 0.
-fn direction(vector: &RowDVector<f64>) -> RowDVector<f64> {
-    let norm = vector.norm();
-    if norm > 0.0 { vector / norm } else { vector.clone() }
 }

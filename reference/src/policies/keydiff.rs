@@ -34,7 +34,7 @@ fn score(layer: &Layer, _: &PolicyOptions) -> Vec<Vec<f64>> {
 }
 
 /// `k / norm2(k)`; 0 if the norm is 0.
-fn unit(key: &RowDVector<f64>) -> RowDVector<f64> {
+pub(super) fn unit(key: &RowDVector<f64>) -> RowDVector<f64> {
     let norm = key.norm();
     if norm > 0.0 { key / norm } else { key.clone() }
 }
