@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use laprox_experiments::model::{CacheDtype, Continuation, KvCache, Model, ModelFile, WeightForm};
+use laprox_experiments::model::{CacheDtype, KvCache, Model, ModelFile, Segment, WeightForm};
 
 #[derive(Parser)]
 struct Arguments {
@@ -66,7 +66,7 @@ fn run(arguments: &Arguments, model: &Model, load_seconds: f64) -> Result<()> {
     let tokens: Vec<u32> = (0..prompt as u32).map(|index| (index * 7919 + 13) % 1000 + 100).collect();
     let start = Instant::now();
     let mut cache = model.cache(prompt + decode)?;
-    let logits = model.prefill(&tokens, chunk, &mut cache, &mut ())?;
+    model.prefill(&tokens, chunk, &mut cache, &mut ())?;
     let prefill = prompt as f64 / start.elapsed().as_secs_f64();
 
     let retained = |sequence: usize| -> Vec<u32> {
@@ -75,12 +75,11 @@ fn run(arguments: &Arguments, model: &Model, load_seconds: f64) -> Result<()> {
     };
     let evicted = |sequence| {
         let retained = retained(sequence);
-        let cache = cache.retain(|_, _| &retained, decode)?;
-        Ok::<_, anyhow::Error>(Continuation { logits: logits.clone(), cache })
+        Ok::<_, anyhow::Error>(cache.retain(|_, _| &retained, decode)?)
     };
     let mut together = (0..caches).map(evicted).collect::<Result<Vec<_>>>()?;
-    let one = one_by_one(model, &mut cache, decode)?;
-    let many = if caches == 0 { 0.0 } else { all_at_once(model, &mut together, decode)? };
+    let one = decoded(model, std::slice::from_mut(&mut cache), decode)?;
+    let many = if caches == 0 { 0.0 } else { decoded(model, &mut together, decode)? };
     let line = serde_json::json!({
         "load_seconds": load_seconds,
         "prefill": prefill,
@@ -92,23 +91,16 @@ fn run(arguments: &Arguments, model: &Model, load_seconds: f64) -> Result<()> {
     Ok(())
 }
 
-/// Tokens per second of one sequence.
-fn one_by_one(model: &Model, cache: &mut KvCache, decode: usize) -> Result<f64> {
+/// Tokens per second of all sequences together, each of which runs the same tokens and ends with none.
+fn decoded(model: &Model, caches: &mut [KvCache], decode: usize) -> Result<f64> {
     let start = Instant::now();
     for index in 0..decode as u32 {
-        let hidden = model.forward(&[index + 100], cache, &mut ())?;
+        let tokens = &[index + 100];
+        let mut segments: Vec<_> = caches.iter_mut().map(|cache| Segment { tokens, cache }).collect();
+        let hidden = model.forward_segments(&mut segments, &mut ())?;
         model.logits(&hidden)?;
     }
-    Ok(decode as f64 / start.elapsed().as_secs_f64())
-}
-
-/// Tokens per second of all sequences. Answers that end early count as long as they are.
-fn all_at_once(model: &Model, sequences: &mut [Continuation], decode: usize) -> Result<f64> {
-    let start = Instant::now();
-    let answers = model.decode_all(sequences, decode)?;
-    // The first token of an answer is that of the prefill's logits.
-    let steps: usize = answers.iter().map(|answer| answer.len().saturating_sub(1)).sum();
-    Ok(steps as f64 / start.elapsed().as_secs_f64())
+    Ok((caches.len() * decode) as f64 / start.elapsed().as_secs_f64())
 }
 
 /// The largest resident memory so far, which Linux counts.

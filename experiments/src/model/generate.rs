@@ -1,8 +1,11 @@
 //! Greedy decoding.
 
+use rayon::prelude::*;
+
 use super::cache::KvCache;
 use super::error::Result;
 use super::forward::{Model, Segment, on_a_worker};
+use super::linear::with_numbers;
 
 /// A sequence to continue.
 pub struct Continuation {
@@ -24,33 +27,36 @@ impl Model {
         let mut answers = vec![Vec::new(); sequences.len()];
         let mut going: Vec<usize> = (0..sequences.len()).collect();
         for step in 1..=max_new {
-            let next = |index: usize| most_probable(&sequences[index].logits);
-            going.retain(|&index| !self.tokenizer().ends(next(index)));
-            going.iter().for_each(|&index| answers[index].push(next(index)));
-            if going.is_empty() || step == max_new {
+            let next = going.par_iter().map(|&index| (index, most_probable(&sequences[index].logits)));
+            let mut next: Vec<(usize, u32)> = next.collect();
+            next.retain(|&(_, token)| !self.tokenizer().ends(token));
+            next.iter().for_each(|&(index, token)| answers[index].push(token));
+            if next.is_empty() || step == max_new {
                 break;
             }
-            let active = sequences.iter_mut().enumerate().filter(|(index, _)| going.contains(index));
-            let mut active: Vec<_> = active.map(|(_, sequence)| sequence).collect();
-            on_a_worker(|| self.step(&mut active))?;
+            on_a_worker(|| self.step(sequences, &next))?;
+            going = next.into_iter().map(|(index, _)| index).collect();
         }
         Ok(answers)
     }
 
-    /// Runs the most probable token of every sequence.
-    fn step(&self, sequences: &mut [&mut Continuation]) -> Result<()> {
-        let tokens: Vec<u32> = sequences.iter().map(|sequence| most_probable(&sequence.logits)).collect();
-        let caches = sequences.iter_mut().map(|sequence| &mut sequence.cache);
-        let mut segments: Vec<Segment<'_>> = tokens
-            .iter()
-            .zip(caches)
-            .map(|(token, cache)| Segment { tokens: std::slice::from_ref(token), cache })
-            .collect();
-        let logits = self.logits(&self.forward_segments(&mut segments, &mut ())?)?;
-        for (row, sequence) in sequences.iter_mut().enumerate() {
-            sequence.logits = logits.get(row)?.to_vec1()?;
+    /// Runs the next tokens of some sequences, each with its index, in ascending order.
+    fn step(&self, sequences: &mut [Continuation], next: &[(usize, u32)]) -> Result<()> {
+        let mut tokens = next.iter().peekable();
+        let active = sequences.iter_mut().enumerate();
+        let (mut logits_of, mut segments) = (Vec::new(), Vec::new());
+        for (index, Continuation { logits, cache }) in active {
+            if let Some((_, token)) = tokens.next_if(|(active, _)| *active == index) {
+                segments.push(Segment { tokens: std::slice::from_ref(token), cache });
+                logits_of.push(logits);
+            }
         }
-        Ok(())
+        let logits = self.logits(&self.forward_segments(&mut segments, &mut ())?)?;
+        let rows = logits_of.len();
+        with_numbers(&logits, |numbers| {
+            let numbers = numbers.par_chunks(numbers.len() / rows);
+            logits_of.into_par_iter().zip(numbers).for_each(|(logits, row)| row.clone_into(logits));
+        })
     }
 }
 

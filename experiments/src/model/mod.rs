@@ -43,6 +43,7 @@ mod harmless;
 mod header;
 mod jinja;
 mod known;
+mod lane_sums;
 mod linear;
 mod observe;
 mod pre_tokenizer;

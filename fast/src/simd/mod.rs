@@ -16,5 +16,5 @@ pub(crate) use buffer::Buffer;
 pub use exp::exp2;
 pub use level::Level;
 pub use panel::Panels;
-pub(crate) use prefetch::prefetch;
+pub use prefetch::prefetch;
 pub use tile::{ROWS, Rows, tile};

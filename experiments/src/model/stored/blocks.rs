@@ -1,52 +1,34 @@
-//! The stored formats: blocks of a few numbers with scales of their own, and how each block widens to f32.
+//! The stored formats: numbers as they are, and blocks of 32 codes with a scale, and perhaps an addend, as halves.
 //!
-//! What a block stands for fits f32 but for the last addition: the products of its scales and numbers have at most 24 bits. So
+//! What a block stands for fits f32 but for the last addition: the products of its scales and codes have at most 24 bits. So
 //! a widened number is the exact one, rounded once, and every instruction set finds the same.
 
 use pulp::Simd;
 
-use super::lanes::{bits, bytes, field, joined, less, signed};
+use super::chunk::{Chunk, Coded, LANES, Plain};
+use super::lanes::{choose, half, halves};
 
 /// A format of consecutive blocks.
 pub(super) trait Blocks {
-    /// Widens whole blocks into `wide`, which has a place for every number of theirs.
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]);
-}
+    /// The form in which a chunk is read.
+    type Chunk: Chunk;
 
-/// Calls `widen` with every block of `BYTES` bytes and the places of its numbers, sixteen by sixteen.
-#[inline(always)]
-fn each<const BYTES: usize, const SIXTEENS: usize>(
-    blocks: &[u8],
-    wide: &mut [f32],
-    widen: impl Fn(&[u8; BYTES], &mut [[f32; 16]; SIXTEENS]),
-) {
-    let (blocks, _) = blocks.as_chunks::<BYTES>();
-    let (wide, _) = wide.as_chunks_mut::<16>();
-    let (wide, _) = wide.as_chunks_mut::<SIXTEENS>();
-    // A loop, because `for_each` may be compiled apart, without the kernel's instruction set.
-    for (block, wide) in blocks.iter().zip(wide) {
-        widen(block, wide);
-    }
-}
-
-/// Fills registers with the numbers from a place among the sixteen on.
-#[inline(always)]
-fn fill<S: Simd>(wide: &mut [f32; 16], numbers: impl Fn(usize) -> S::f32s) {
-    let (wide, _) = S::as_mut_simd_f32s(wide);
-    for (index, wide) in wide.iter_mut().enumerate() {
-        *wide = numbers(index * S::F32_LANES);
-    }
+    /// Reads whole blocks of at most a chunk's numbers.
+    fn read<S: Simd>(simd: S, blocks: &[u8], chunk: &mut Self::Chunk);
 }
 
 /// The numbers themselves.
 pub(super) struct F32;
 
 impl Blocks for F32 {
+    type Chunk = Plain;
+
     #[inline(always)]
-    fn widen<S: Simd>(_: S, blocks: &[u8], wide: &mut [f32]) {
-        for (number, wide) in blocks.as_chunks().0.iter().zip(wide) {
-            *wide = f32::from_le_bytes(*number);
-        }
+    fn read<S: Simd>(_: S, blocks: &[u8], chunk: &mut Plain) {
+        chunk.take(blocks.as_chunks().0.iter().map(
+            #[inline(always)]
+            |number| f32::from_le_bytes(*number),
+        ));
     }
 }
 
@@ -54,11 +36,14 @@ impl Blocks for F32 {
 pub(super) struct F16;
 
 impl Blocks for F16 {
+    type Chunk = Plain;
+
     #[inline(always)]
-    fn widen<S: Simd>(_: S, blocks: &[u8], wide: &mut [f32]) {
-        for (number, wide) in blocks.as_chunks().0.iter().zip(wide) {
-            *wide = half(*number);
-        }
+    fn read<S: Simd>(_: S, blocks: &[u8], chunk: &mut Plain) {
+        chunk.take(blocks.as_chunks().0.iter().map(
+            #[inline(always)]
+            |number| half(u16::from_le_bytes(*number)),
+        ));
     }
 }
 
@@ -66,343 +51,155 @@ impl Blocks for F16 {
 pub(super) struct Bf16;
 
 impl Blocks for Bf16 {
+    type Chunk = Plain;
+
     #[inline(always)]
-    fn widen<S: Simd>(_: S, blocks: &[u8], wide: &mut [f32]) {
-        for (number, wide) in blocks.as_chunks().0.iter().zip(wide) {
-            *wide = f32::from_bits(u32::from(u16::from_le_bytes(*number)) << 16);
-        }
+    fn read<S: Simd>(_: S, blocks: &[u8], chunk: &mut Plain) {
+        let upper = blocks.as_chunks().0.iter().map(
+            #[inline(always)]
+            |number| u32::from(u16::from_le_bytes(*number)),
+        );
+        chunk.take(upper.map(
+            #[inline(always)]
+            |upper| f32::from_bits(upper << 16),
+        ));
     }
 }
+
+/// Blocks of 32 numbers that begin with a scale, and perhaps an addend, as halves.
+trait Blocks32 {
+    /// The bytes of a block.
+    const BYTES: usize;
+    /// A scale alone, or a scale and an addend.
+    const FACTORS: usize;
+
+    /// The codes, eight per word.
+    fn codes<S: Simd>(simd: S, block: &[u8]) -> [u64; 4];
+}
+
+impl<F: Blocks32> Blocks for F {
+    type Chunk = Coded<2>;
+
+    #[inline(always)]
+    fn read<S: Simd>(simd: S, blocks: &[u8], chunk: &mut Coded<2>) {
+        let mut factors = [[0, NO_ADDEND]; LANES / 2];
+        let places = chunk.codes.as_chunks_mut::<2>().0.iter_mut().zip(&mut factors);
+        for (block, ([first, second], factors)) in blocks.chunks_exact(F::BYTES).zip(places) {
+            let [a, b, c, d] = F::codes(simd, block);
+            [*first, *second] = [[a, b], [c, d]];
+            for (place, half) in factors.iter_mut().zip(part::<4>(block, 0).as_chunks().0).take(F::FACTORS) {
+                *place = u16::from_le_bytes(*half);
+            }
+        }
+        let pairs = halves(simd, &bytemuck::cast(factors));
+        chunk.factors[..LANES / 2].copy_from_slice(pairs.as_chunks().0);
+    }
+}
+
+/// The half whose sum with a number, of either sign, is the number.
+const NO_ADDEND: u16 = 0x8000;
 
 /// `d (q - 8)`, q of 4 bits.
 pub(super) struct Q4_0;
 
-impl Blocks for Q4_0 {
+impl Blocks32 for Q4_0 {
+    const BYTES: usize = 18;
+    const FACTORS: usize = 1;
+
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<18, 2>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (d, quants) = (simd.splat_f32s(scale(block, 0)), &block[2..]);
-                for (half, wide) in wide.iter_mut().enumerate() {
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let q = field(simd, bytes(simd, &quants[at..]), half as u32 * 4, 15);
-                            simd.mul_f32s(less(simd, q, 8.0), d)
-                        },
-                    );
-                }
-            },
-        );
+    fn codes<S: Simd>(_: S, block: &[u8]) -> [u64; 4] {
+        let [a, b, c, d] = nibbles(&block[2..]);
+        [less(a, 8), less(b, 8), less(c, 8), less(d, 8)]
     }
 }
 
 /// `d q + m`, q of 4 bits.
 pub(super) struct Q4_1;
 
-impl Blocks for Q4_1 {
+impl Blocks32 for Q4_1 {
+    const BYTES: usize = 20;
+    const FACTORS: usize = 2;
+
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<20, 2>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let [d, m] = [0, 2].map(|first| simd.splat_f32s(scale(block, first)));
-                for (half, wide) in wide.iter_mut().enumerate() {
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let q = field(simd, bytes(simd, &block[4 + at..]), half as u32 * 4, 15);
-                            simd.mul_add_e_f32s(less(simd, q, 0.0), d, m)
-                        },
-                    );
-                }
-            },
-        );
+    fn codes<S: Simd>(_: S, block: &[u8]) -> [u64; 4] {
+        nibbles(&block[4..])
     }
 }
 
 /// `d (q - 16)`, q of 5 bits, the highest apart.
 pub(super) struct Q5_0;
 
-impl Blocks for Q5_0 {
+impl Blocks32 for Q5_0 {
+    const BYTES: usize = 22;
+    const FACTORS: usize = 1;
+
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<22, 2>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (d, highest) = (simd.splat_f32s(scale(block, 0)), u32::from_le_bytes(*part(block, 2)));
-                for (half, wide) in wide.iter_mut().enumerate() {
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let low = field(simd, bytes(simd, &block[6 + at..]), half as u32 * 4, 15);
-                            let q = joined(simd, low, bits(simd, highest >> (half * 16), at), 4);
-                            simd.mul_f32s(less(simd, q, 16.0), d)
-                        },
-                    );
-                }
-            },
-        );
+    fn codes<S: Simd>(simd: S, block: &[u8]) -> [u64; 4] {
+        // A number of 5 bits without its highest, less 16, is the rest with a sign.
+        or(nibbles(&block[6..]), choose(simd, *part(block, 2), [0xf0, 0]))
     }
 }
 
 /// `d q + m`, q of 5 bits, the highest apart.
 pub(super) struct Q5_1;
 
-impl Blocks for Q5_1 {
+impl Blocks32 for Q5_1 {
+    const BYTES: usize = 24;
+    const FACTORS: usize = 2;
+
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<24, 2>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let [d, m] = [0, 2].map(|first| simd.splat_f32s(scale(block, first)));
-                let highest = u32::from_le_bytes(*part(block, 4));
-                for (half, wide) in wide.iter_mut().enumerate() {
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let low = field(simd, bytes(simd, &block[8 + at..]), half as u32 * 4, 15);
-                            let q = joined(simd, low, bits(simd, highest >> (half * 16), at), 4);
-                            simd.mul_add_e_f32s(less(simd, q, 0.0), d, m)
-                        },
-                    );
-                }
-            },
-        );
+    fn codes<S: Simd>(simd: S, block: &[u8]) -> [u64; 4] {
+        or(nibbles(&block[8..]), choose(simd, *part(block, 4), [0, 16]))
     }
 }
 
 /// `d q`, q of 8 bits.
 pub(super) struct Q8_0;
 
-impl Blocks for Q8_0 {
+impl Blocks32 for Q8_0 {
+    const BYTES: usize = 34;
+    const FACTORS: usize = 1;
+
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<34, 2>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let d = simd.splat_f32s(scale(block, 0));
-                for (half, wide) in wide.iter_mut().enumerate() {
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| simd.mul_f32s(signed(simd, bytes(simd, &block[2 + half * 16 + at..])), d),
-                    );
-                }
-            },
-        );
+    fn codes<S: Simd>(_: S, block: &[u8]) -> [u64; 4] {
+        let quants = &block[2..];
+        [word(quants, 0), word(quants, 1), word(quants, 2), word(quants, 3)]
     }
 }
 
-/// `d s q - dmin m`, q of 2 bits, s and m of 4 bits per 16 numbers.
-pub(super) struct Q2K;
-
-impl Blocks for Q2K {
-    #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<84, 16>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (d, dmin) = (scale(block, 80), scale(block, 82));
-                for (group, wide) in wide.iter_mut().enumerate() {
-                    let quants = &block[16 + group / 8 * 32 + group % 2 * 16..];
-                    let shift = (group % 8 / 2 * 2) as u32;
-                    let d_s = simd.splat_f32s(d * f32::from(block[group] & 15));
-                    let less_m = simd.splat_f32s(-dmin * f32::from(block[group] >> 4));
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let q = field(simd, bytes(simd, &quants[at..]), shift, 3);
-                            simd.mul_add_e_f32s(less(simd, q, 0.0), d_s, less_m)
-                        },
-                    );
-                }
-            },
-        );
-    }
-}
-
-/// `d (s - 32) (q - 4)`, q of 3 bits, the highest apart, s of 6 bits per 16 numbers.
-pub(super) struct Q3K;
-
-impl Blocks for Q3K {
-    #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<110, 16>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (scales, d) = (part::<12>(block, 96), scale(block, 108));
-                for (group, wide) in wide.iter_mut().enumerate() {
-                    let highest = &block[group % 2 * 16..];
-                    let quants = &block[32 + group / 8 * 32 + group % 2 * 16..];
-                    let shift = (group % 8 / 2 * 2) as u32;
-                    let s_low = scales[group % 8] >> (group / 8 * 4) & 15;
-                    let s_high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
-                    let d_s = simd.splat_f32s(d * (f32::from(s_low | s_high << 4) - 32.0));
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let low = field(simd, bytes(simd, &quants[at..]), shift, 3);
-                            let high = field(simd, bytes(simd, &highest[at..]), (group / 2) as u32, 1);
-                            simd.mul_f32s(less(simd, joined(simd, low, high, 2), 4.0), d_s)
-                        },
-                    );
-                }
-            },
-        );
-    }
-}
-
-/// `d s q - dmin m`, q of 4 bits, s and m of 6 bits per 32 numbers.
-pub(super) struct Q4K;
-
-impl Blocks for Q4K {
-    #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<144, 16>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (scales, d, dmin) = (part::<12>(block, 4), scale(block, 0), scale(block, 2));
-                for (index, wide) in wide.iter_mut().enumerate() {
-                    let (group, half) = (index / 2, index % 2);
-                    let quants = &block[16 + group / 2 * 32 + half * 16..];
-                    let (s, m) = scale_and_min(scales, group);
-                    let (d_s, less_m) = (simd.splat_f32s(d * s), simd.splat_f32s(-dmin * m));
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let q = field(simd, bytes(simd, &quants[at..]), (group % 2 * 4) as u32, 15);
-                            simd.mul_add_e_f32s(less(simd, q, 0.0), d_s, less_m)
-                        },
-                    );
-                }
-            },
-        );
-    }
-}
-
-/// `d s q - dmin m`, q of 5 bits, the highest apart, s and m of 6 bits per 32 numbers.
-pub(super) struct Q5K;
-
-impl Blocks for Q5K {
-    #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<176, 16>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (scales, d, dmin) = (part::<12>(block, 4), scale(block, 0), scale(block, 2));
-                for (index, wide) in wide.iter_mut().enumerate() {
-                    let (group, half) = (index / 2, index % 2);
-                    let (highest, quants) =
-                        (&block[16 + half * 16..], &block[48 + group / 2 * 32 + half * 16..]);
-                    let (s, m) = scale_and_min(scales, group);
-                    let (d_s, less_m) = (simd.splat_f32s(d * s), simd.splat_f32s(-dmin * m));
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let low = field(simd, bytes(simd, &quants[at..]), (group % 2 * 4) as u32, 15);
-                            let high = field(simd, bytes(simd, &highest[at..]), group as u32, 1);
-                            simd.mul_add_e_f32s(less(simd, joined(simd, low, high, 4), 0.0), d_s, less_m)
-                        },
-                    );
-                }
-            },
-        );
-    }
-}
-
-/// `d s (q - 32)`, q of 6 bits, the highest two apart, s of 8 bits per 16 numbers.
-pub(super) struct Q6K;
-
-impl Blocks for Q6K {
-    #[inline(always)]
-    fn widen<S: Simd>(simd: S, blocks: &[u8], wide: &mut [f32]) {
-        each::<210, 16>(
-            blocks,
-            wide,
-            #[inline(always)]
-            |block, wide| {
-                let (scales, d) = (part::<16>(block, 192), scale(block, 208));
-                for (group, wide) in wide.iter_mut().enumerate() {
-                    let (half, quarter, end) = (group / 8, group % 8 / 2, group % 2 * 16);
-                    let lowest = &block[half * 64 + quarter % 2 * 32 + end..];
-                    let highest = &block[128 + half * 32 + end..];
-                    let d_s = simd.splat_f32s(d * f32::from(scales[group] as i8));
-                    fill::<S>(
-                        wide,
-                        #[inline(always)]
-                        |at| {
-                            let low = field(simd, bytes(simd, &lowest[at..]), (quarter / 2 * 4) as u32, 15);
-                            let high = field(simd, bytes(simd, &highest[at..]), (quarter * 2) as u32, 3);
-                            simd.mul_f32s(less(simd, joined(simd, low, high, 4), 32.0), d_s)
-                        },
-                    );
-                }
-            },
-        );
-    }
-}
-
-/// The scale and the minimum of a group, 6 bits each: those of the first four groups in bytes of their own, which hold the
-/// highest two bits of the others'.
+/// 32 codes of 4 bits: the lower ones of 16 bytes, then the higher ones.
 #[inline(always)]
-fn scale_and_min(scales: &[u8; 12], group: usize) -> (f32, f32) {
-    let (s, m) = if group < 4 {
-        (scales[group] & 63, scales[group + 4] & 63)
-    } else {
-        let [s, m] = [scales[group - 4] >> 6 << 4, scales[group] >> 6 << 4];
-        (scales[group + 4] & 15 | s, scales[group + 4] >> 4 | m)
-    };
-    (f32::from(s), f32::from(m))
+fn nibbles(quants: &[u8]) -> [u64; 4] {
+    let [a, b] = [word(quants, 0), word(quants, 1)];
+    [field(a, 0, 15), field(b, 0, 15), field(a, 4, 15), field(b, 4, 15)]
 }
 
 #[inline(always)]
-fn part<const LEN: usize>(block: &[u8], first: usize) -> &[u8; LEN] {
+fn or([a, b, c, d]: [u64; 4], [e, f, g, h]: [u64; 4]) -> [u64; 4] {
+    [a | e, b | f, c | g, d | h]
+}
+
+/// Eight bytes.
+#[inline(always)]
+pub(super) fn word(bytes: &[u8], index: usize) -> u64 {
+    u64::from_le_bytes(*part(bytes, index * 8))
+}
+
+/// `(byte >> shift) & mask` of eight bytes. The mask has no more bits than the shift leaves.
+#[inline(always)]
+pub(super) fn field(bytes: u64, shift: usize, mask: u8) -> u64 {
+    bytes >> shift & u64::from_le_bytes([mask; 8])
+}
+
+/// Eight codes of at most 7 bits, less an offset of at most 128.
+#[inline(always)]
+pub(super) fn less(codes: u64, offset: u8) -> u64 {
+    const SIGNS: u64 = 0x8080_8080_8080_8080;
+    ((codes | SIGNS) - u64::from_le_bytes([offset; 8])) ^ SIGNS
+}
+
+/// Some bytes of a block.
+#[inline(always)]
+pub(super) fn part<const LEN: usize>(block: &[u8], first: usize) -> &[u8; LEN] {
     block[first..].first_chunk().expect("a part inside the block")
-}
-
-#[inline(always)]
-fn scale(block: &[u8], first: usize) -> f32 {
-    half(*part(block, first))
-}
-
-/// A half as f32, exactly and without a branch: the exponent's bias grows from 15 to 127. A subnormal half gets a leading one,
-/// which a subtraction removes again; infinity and NaN get the highest exponent.
-#[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
-    const BIAS: u32 = 112 << 23;
-    const SMALLEST_NORMAL: u32 = BIAS + (1 << 23);
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = (bits & 0x7fff) << 13;
-    let subnormal = (f32::from_bits(magnitude + SMALLEST_NORMAL) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
-    let bias = if magnitude < 0x1f << 23 { BIAS } else { 2 * BIAS };
-    let magnitude = if magnitude < 1 << 23 { subnormal } else { magnitude + bias };
-    f32::from_bits(magnitude | (bits & 0x8000) << 16)
 }

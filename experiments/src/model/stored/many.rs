@@ -10,7 +10,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use laprox_fast::Level;
 use rayon::prelude::*;
 
-use super::{Matrix, Widen, visit};
+use super::{Matrix, column_parts};
 
 /// About the weight rows of two panels. There is an even number of panels, so that two threads share them.
 const PAIR: usize = 256;
@@ -35,17 +35,9 @@ pub(super) fn products<const N: usize>(level: Level, matrices: [&Matrix; N], x: 
 }
 
 /// The columns of the product that each panel makes, with its weight rows.
-fn panels(mut rest: MatMut<'_, f32>) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
-    let rows = rest.ncols();
-    let width = rows.div_ceil(2 * rows.div_ceil(PAIR));
-    let (mut panels, mut first) = (Vec::new(), 0);
-    while rest.ncols() > 0 {
-        let len = width.min(rest.ncols());
-        let (panel, behind) = rest.split_at_col_mut(len);
-        panels.push((first..first + len, panel));
-        (rest, first) = (behind, first + len);
-    }
-    panels
+fn panels(out: MatMut<'_, f32>) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
+    let rows = out.ncols();
+    column_parts(out, rows.div_ceil(2 * rows.div_ceil(PAIR)))
 }
 
 /// A panel in f32: where it lies, or in `scratch`.
@@ -62,6 +54,6 @@ fn widened<'a>(
         return numbers;
     }
     scratch.resize(panel.len() * matrix.columns, 0.0);
-    visit(matrix.element, Widen { level, blocks, wide: scratch });
+    matrix.widen_at(level, panel, scratch);
     scratch
 }

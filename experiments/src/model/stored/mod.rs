@@ -1,32 +1,37 @@
 //! Matrices as their file stores them, and their products with rows of activations.
 //!
 //! ```text
-//! blocks, lanes   a block of bytes -> numbers, exact but for one rounding, the same on every instruction set
-//! few, padded     few rows (decoding): every weight is widened in registers, once for all rows
-//! many            many rows (prefill): panels of weights are widened, and multiplied by faer
+//! blocks, super_blocks   the formats: bytes -> codes and their factors
+//! chunk, lanes           codes -> numbers, exact but for one rounding, the same on every instruction set
+//! few, padded            few rows (decoding): every weight is read once for all rows
+//! many                   many rows (prefill): panels of weights are widened, and multiplied by faer
 //! ```
 //!
 //! The activations stay f32, so a product differs from that of the widened matrix by nothing but the order of its sums, and
 //! a matrix that was widened before has the same products to the bit.
 
 mod blocks;
+mod chunk;
 mod few;
 mod lanes;
 mod many;
 mod padded;
+mod super_blocks;
 
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
+use faer::MatMut;
 use laprox_fast::Level;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use blocks::Blocks;
+use chunk::{CHUNK, Chunk};
 use few::{Few, MOST_ROWS, WEIGHT_ROWS};
-use padded::{CHUNK, PaddedRows};
+use padded::PaddedRows;
 
 /// Memory that matrices share.
 type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -66,11 +71,11 @@ fn visit<V: Visit>(element: GgmlDType, visitor: V) -> V::Output {
         GgmlDType::Q5_0 => visitor.visit::<blocks::Q5_0>(),
         GgmlDType::Q5_1 => visitor.visit::<blocks::Q5_1>(),
         GgmlDType::Q8_0 => visitor.visit::<blocks::Q8_0>(),
-        GgmlDType::Q2K => visitor.visit::<blocks::Q2K>(),
-        GgmlDType::Q3K => visitor.visit::<blocks::Q3K>(),
-        GgmlDType::Q4K => visitor.visit::<blocks::Q4K>(),
-        GgmlDType::Q5K => visitor.visit::<blocks::Q5K>(),
-        GgmlDType::Q6K => visitor.visit::<blocks::Q6K>(),
+        GgmlDType::Q2K => visitor.visit::<super_blocks::Q2K>(),
+        GgmlDType::Q3K => visitor.visit::<super_blocks::Q3K>(),
+        GgmlDType::Q4K => visitor.visit::<super_blocks::Q4K>(),
+        GgmlDType::Q5K => visitor.visit::<super_blocks::Q5K>(),
+        GgmlDType::Q6K => visitor.visit::<super_blocks::Q6K>(),
         GgmlDType::Q8_1 | GgmlDType::Q8K => unreachable!("no file holds weights of type {element:?}"),
     }
 }
@@ -153,7 +158,11 @@ impl Matrix {
     /// # Panics
     /// When there are no such rows.
     pub fn widen(&self, rows: Range<usize>, wide: &mut [f32]) {
-        visit(self.element, Widen { level: Level::best(), blocks: self.rows_at(rows), wide });
+        self.widen_at(Level::best(), rows, wide);
+    }
+
+    fn widen_at(&self, level: Level, rows: Range<usize>, wide: &mut [f32]) {
+        visit(self.element, Widen { level, matrix: self, blocks: self.rows_at(rows), wide });
     }
 
     /// `out_i = W x_i` for rows `x_i` `[c, columns]`, one after another: `[c, rows]`.
@@ -200,21 +209,19 @@ pub(super) fn products<const N: usize>(level: Level, matrices: [&Matrix; N], x: 
 
 fn products_of_few<const N: usize>(level: Level, matrices: [&Matrix; N], x: &[f32]) -> [Vec<f32>; N] {
     let rows = PaddedRows::new(x, matrices[0].columns);
-    let count = rows.count();
-    let mut all = matrices.map(|matrix| vec![0.0; count * matrix.rows]);
+    let mut all = matrices.map(|matrix| vec![0.0; rows.count() * matrix.rows]);
     let total: usize = matrices.iter().map(|matrix| matrix.rows).sum();
     let per_task = (total / (TASKS_PER_THREAD * rayon::current_num_threads())).max(LEAST_ROWS);
     let per_task = per_task.next_multiple_of(WEIGHT_ROWS);
     let tasks = matrices.iter().zip(&mut all).flat_map(|(matrix, out)| {
-        let weights = matrix.bytes().chunks(per_task * matrix.row_bytes());
-        out.chunks_mut((per_task * count).max(1))
-            .zip(weights)
-            .map(move |(out, weights)| (*matrix, out, weights))
+        let out = MatMut::from_row_major_slice_mut(out, rows.count(), matrix.rows);
+        column_parts(out, per_task).into_iter().map(move |(part, out)| (*matrix, part, out))
     });
-    tasks.collect::<Vec<_>>().into_par_iter().for_each(|(matrix, out, weights)| {
+    tasks.collect::<Vec<_>>().into_par_iter().for_each(|(matrix, part, out)| {
+        let weights = matrix.rows_at(part);
         visit(matrix.element, Multiply { level, matrix, rows: &rows, weights, out });
     });
-    if count == 1 { all } else { all.map(|out| transposed(&out, count)) }
+    all
 }
 
 /// The tasks of a product per thread, so that a slow thread leaves its work to others.
@@ -222,21 +229,22 @@ const TASKS_PER_THREAD: usize = 4;
 /// The least weight rows of a task.
 const LEAST_ROWS: usize = 16;
 
-/// `[rows, columns]` to `[columns, rows]`.
-fn transposed(numbers: &[f32], columns: usize) -> Vec<f32> {
-    let rows = numbers.len() / columns;
-    let mut out = vec![0.0; numbers.len()];
-    for (row, numbers) in numbers.chunks_exact(columns).enumerate() {
-        for (column, &number) in numbers.iter().enumerate() {
-            out[column * rows + row] = number;
-        }
+/// Parts of at most `width` columns, each with the places of its columns.
+fn column_parts(mut rest: MatMut<'_, f32>, width: usize) -> Vec<(Range<usize>, MatMut<'_, f32>)> {
+    let (mut parts, mut first) = (Vec::new(), 0);
+    while rest.ncols() > 0 {
+        let len = width.min(rest.ncols());
+        let (part, behind) = rest.split_at_col_mut(len);
+        parts.push((first..first + len, part));
+        (rest, first) = (behind, first + len);
     }
-    out
+    parts
 }
 
-/// Widens blocks.
+/// Widens the blocks of whole rows.
 struct Widen<'a> {
     level: Level,
+    matrix: &'a Matrix,
     blocks: &'a [u8],
     wide: &'a mut [f32],
 }
@@ -245,15 +253,23 @@ impl Visit for Widen<'_> {
     type Output = ();
 
     fn visit<B: Blocks>(self) {
-        struct Op<'a, B>(&'a [u8], &'a mut [f32], PhantomData<B>);
+        struct Op<'a, B>(Widen<'a>, PhantomData<B>);
         impl<B: Blocks> WithSimd for Op<'_, B> {
             type Output = ();
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
-                B::widen(simd, self.0, self.1);
+                let Widen { matrix, blocks, wide, .. } = self.0;
+                let mut chunk = B::Chunk::empty();
+                let rows = blocks.chunks_exact(matrix.row_bytes()).zip(wide.chunks_exact_mut(matrix.columns));
+                for (blocks, wide) in rows {
+                    for (blocks, wide) in blocks.chunks(matrix.bytes_of(CHUNK)).zip(wide.chunks_mut(CHUNK)) {
+                        B::read(simd, blocks, &mut chunk);
+                        chunk.widen(simd, wide);
+                    }
+                }
             }
         }
-        self.level.run(Op::<B>(self.blocks, self.wide, PhantomData));
+        self.level.run(Op::<B>(self, PhantomData));
     }
 }
 
@@ -263,7 +279,7 @@ struct Multiply<'a> {
     matrix: &'a Matrix,
     rows: &'a PaddedRows,
     weights: &'a [u8],
-    out: &'a mut [f32],
+    out: MatMut<'a, f32>,
 }
 
 impl Visit for Multiply<'_> {

@@ -2,10 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Columns that are widened at a time: a multiple of every block's length.
-pub(super) const CHUNK: usize = 256;
-/// A multiple of every register's lanes.
-const LANES: usize = 16;
+use super::chunk::{CHUNK, LANES};
 
 /// Rows, cut into chunks of columns: chunk by chunk, row by row. The last chunk ends with zeros, so that it fills registers.
 pub(super) struct PaddedRows {
