@@ -217,7 +217,7 @@ impl KvCache {
 }
 
 impl HeadCache {
-    fn new(dtype: CacheDtype, capacity: usize, head_dim: usize) -> Self {
+    pub(super) fn new(dtype: CacheDtype, capacity: usize, head_dim: usize) -> Self {
         let entries = || Entries::new(dtype, capacity * head_dim);
         Self { keys: entries(), values: entries(), head_dim, capacity }
     }
@@ -270,7 +270,7 @@ impl HeadCache {
         &self.values
     }
 
-    fn append(&mut self, keys: &[f32], values: &[f32]) -> Result<()> {
+    pub(super) fn append(&mut self, keys: &[f32], values: &[f32]) -> Result<()> {
         let needed = self.len() + keys.len() / self.head_dim;
         if needed > self.capacity {
             let fault = format!("expected at most {} cache entries, found {needed}", self.capacity);

@@ -11,6 +11,8 @@ mod exponentials;
 mod few;
 mod many;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
