@@ -142,11 +142,15 @@ impl Given {
         self.policy.name() == policy.name()
     }
 
+    fn require_existing(&self) -> Result<()> {
+        let exists = self.path.symlink_metadata().is_ok();
+        let missing = || Missing(format!("{}: no such file or folder", self.path.display()));
+        Ok(exists.then_some(()).ok_or_else(missing)?)
+    }
+
     fn check(&self, samples: &[SetSizes]) -> Result<()> {
         let name = || self.path.display().to_string();
-        if self.path.symlink_metadata().is_err() {
-            return Err(Missing(format!("{}: no such file or folder", name())).into());
-        }
+        self.require_existing()?;
         let scores = matches!(self.policy.rule(), Rule::GivenScores);
         if !scores {
             ensure!(
@@ -184,6 +188,14 @@ impl Given {
         let scores = |(place, &layer)| HeadScores::new(LayerIndex(layer), heads(place));
         Ok(layers.iter().enumerate().map(scores).collect::<Result<_, _>>()?)
     }
+}
+
+/// Refuses paths that do not exist.
+///
+/// # Errors
+/// [`Missing`].
+pub fn require_existing(inputs: &[Given]) -> Result<()> {
+    inputs.iter().try_for_each(Given::require_existing)
 }
 
 /// Refuses, before anything is computed, inputs that do not fit the samples.

@@ -139,7 +139,7 @@ fn given(arguments: &Eval) -> Result<Vec<Given>> {
     let given = arguments.given.distinct()?;
     let Some(first) = given.first() else { return Ok(given) };
     let name = first.path().display();
-    require_files(given.iter().map(Given::path))?;
+    given::require_existing(&given)?;
     let other = arguments.tasks.iter().find(|task| !task.reads("retained"));
     ensure!(other.is_none(), "{name}: expected --task fidelity alone, found {}", list_of(&arguments.tasks));
     let lengths = &arguments.context;

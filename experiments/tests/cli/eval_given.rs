@@ -131,7 +131,7 @@ fn a_set_is_refused_for_every_prompt_but_its_own() {
         (one, &["--retained", &set, "--context", "100,200"], 2, "set: expected one --context, found 100,200"),
         (one, &["--retained", &set, "--window", "9"], 2, "the window from 191 to 199"),
         (one, &["--retained", &set, "--window", "201"], 2, "window"),
-        (one, &["--scores", &scores, "--window", "9"], 2, "expected shape [3, 2, 191], found [3, 2, 192]"),
+        (one, &["--scores", &scores, "--window", "9"], 2, "expected shape [2, 2, 191], found [2, 2, 192]"),
         (one, &["--scores", &scores, "--window", "300"], 2, "expected shape"),
         (one, &["--scores", &nowhere], 3, "nowhere: no such file or folder"),
         (one, &["--retained", &set, "--out", &format!("{set}/rows.csv")], 2, "expected a path apart from"),
