@@ -15,7 +15,7 @@ binaries=gpu/device
 pack() {
     rm -rf "$binaries" && mkdir -p "$binaries"
     local built name path
-    built=$( { cargo test --release -p laprox-gpu --no-run --test stages --test ptx --test conformance && cargo bench -p laprox-gpu --no-run; } 2>&1)
+    built=$( { cargo test --release -p laprox-gpu --no-run --test stages --test ptx --test conformance --test resident && cargo bench -p laprox-gpu --no-run; } 2>&1)
     while read -r name path; do
         cp "$path" "$binaries/$name" && strip "$binaries/$name"
     done < <(sed -nE 's#.*Executable (tests|benches)/([a-z]+)[^(]*\((.*)\)#\1-\2 \3#p' <<<"$built")
@@ -37,6 +37,7 @@ run() {
     step "$binaries/tests-ptx"
     step "$binaries/tests-stages"
     step "$binaries/tests-conformance"
+    step "$binaries/tests-resident"
     LAPROX_TFLOPS=${LAPROX_TFLOPS:-$(product_rate || true)}
     export LAPROX_TFLOPS
     report=/dev/null

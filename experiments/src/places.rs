@@ -59,6 +59,7 @@ fn paths(command: &Command) -> Result<Paths<'_>> {
         }
         Command::Eval(eval) => {
             let inputs = eval.texts.iter().chain([&eval.model]).chain(&eval.haystack).chain(&eval.data);
+            let inputs = inputs.chain(paths_of(eval.given.inputs()));
             let outputs = printed(&eval.printed).into_iter().chain(eval.results.clone());
             (all(inputs), outputs.collect(), eval.results.as_deref())
         }

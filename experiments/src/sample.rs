@@ -8,7 +8,21 @@ use crate::digest;
 use crate::given::Given;
 use crate::progress::Progress;
 use crate::seed::seed_of;
+use crate::sets::SetSizes;
 use crate::streamed::Streamed;
+
+/// The longest name of a text's sample before a number behind it.
+const LONGEST_NAME: usize = 100;
+
+/// A text's name, restricted to the characters of sample names.
+#[must_use]
+pub fn plain_name(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let plain = |letter: char| if is_plain(letter) { letter } else { '_' };
+    let name: String = text.trim_start_matches('.').chars().map(plain).take(LONGEST_NAME).collect();
+    let is_reserved = ["", "weights", "manifest.json"].iter().any(|other| name.eq_ignore_ascii_case(other));
+    if is_reserved { format!("text_{name}") } else { name }
+}
 
 /// One sample of a dump, and the path that computes on it.
 #[derive(Clone, Copy)]
@@ -49,6 +63,20 @@ impl<'a> Sample<'a> {
     pub fn tokens_sha256(&self) -> Result<Option<String>> {
         let tokens = self.dump.tokens(self.index)?;
         Ok(tokens.map(|tokens| digest::of_tokens(&tokens[..self.context_len()])))
+    }
+
+    /// The sizes of its sets.
+    #[must_use]
+    pub fn set_sizes(&self) -> SetSizes {
+        SetSizes::of(self.dump.manifest(), self.index)
+    }
+
+    /// The same, with the digest of the tokens that the sets are for.
+    ///
+    /// # Errors
+    /// As [`Sample::tokens_sha256`].
+    pub fn known_sizes(&self) -> Result<SetSizes> {
+        Ok(SetSizes { tokens_sha256: self.tokens_sha256()?, ..self.set_sizes() })
     }
 
     /// The seed of this sample's draws: `seed` mixed with the sample's name.

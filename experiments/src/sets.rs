@@ -1,8 +1,10 @@
 //! Retained sets in files: the sizes that a set has, and its two arrays.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use laprox_fixtures::{Manifest, whole_numbers};
 use laprox_reference::{Error, RetainedSet};
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,51 @@ impl SetSizes {
         let sizes = (self.layers.len(), self.kv_heads);
         RetainedSet::from_stored(sizes, self.context, self.window, offsets, positions)
     }
+}
+
+/// The SHA-256 of the tokens that the sets of a folder were made for, by sample, as far as a summary tells.
+///
+/// # Errors
+/// When the summary is not one.
+pub fn tokens_in(folder: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Summary {
+        #[serde(default)]
+        sets: Vec<MadeFor>,
+    }
+    #[derive(Deserialize)]
+    struct MadeFor {
+        sample: String,
+        #[serde(default)]
+        tokens_sha256: Option<String>,
+    }
+    let file = folder.join(SUMMARY);
+    if !file.is_file() {
+        return Ok(BTreeMap::new());
+    }
+    let text = fs::read(&file).with_context(|| file.display().to_string())?;
+    let summary: Summary = serde_json::from_slice(&text).map_err(|fault| {
+        anyhow!("{}: expected a summary of a set, found a fault: {fault}", file.display())
+    })?;
+    let known = summary.sets.into_iter().filter_map(|made| Some((made.sample, made.tokens_sha256?)));
+    Ok(known.collect())
+}
+
+/// Refuses sets that were made for other tokens than those of the samples, as far as both are known.
+///
+/// # Errors
+/// One line that names the summary and both digests; otherwise as [`tokens_in`].
+pub fn check_tokens(folder: &Path, samples: &[SetSizes]) -> Result<()> {
+    let tokens = tokens_in(folder)?;
+    for SetSizes { sample, tokens_sha256, .. } in samples {
+        let Some((made, own)) = tokens.get(sample).zip(tokens_sha256.as_ref()) else { continue };
+        ensure!(
+            made == own,
+            "{}: {sample}: expected a set for tokens with SHA-256 {own}, found one for {made}",
+            folder.join(SUMMARY).display()
+        );
+    }
+    Ok(())
 }
 
 /// The files of a sample's set, offsets first, whether or not they exist.

@@ -118,11 +118,11 @@ impl Layers for Streamed<'_> {
     }
 
     fn given_scores(&self, policy: &Policy) -> Result<Vec<HeadScores>> {
-        given::scores(&self.sample, policy)
+        given::scores(self.sample.given, &self.sample.set_sizes(), policy)
     }
 
     fn given_set(&self, policy: &Policy) -> Result<RetainedSet> {
-        given::set(&self.sample, policy)
+        given::set(self.sample.given, &self.sample.set_sizes(), policy)
     }
 }
 

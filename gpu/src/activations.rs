@@ -2,25 +2,35 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cudarc::driver::CudaSlice;
-use laprox_reference::{LayerProblem, LayerShape};
+use laprox_reference::{LayerProblem, LayerShape, TensorView};
 
 use crate::device::{Device, Version};
-use crate::error::Result;
+use crate::error::{Result, doing};
 use crate::launch::{Grid, Launch, Plain};
+use crate::memory::Memory;
+use crate::resident::ResidentProblem;
 use crate::upload::{self, Format};
 
 /// Queries `[H, w, d]`, keys and values `[Hkv, n + t, d]`, in one width.
 pub(crate) struct Tensors<T> {
-    pub query: CudaSlice<T>,
-    pub key: CudaSlice<T>,
-    pub value: CudaSlice<T>,
+    pub query: Memory<T>,
+    pub key: Memory<T>,
+    pub value: Memory<T>,
+}
+
+impl<T> Tensors<T> {
+    fn of([query, key, value]: [Memory<T>; 3]) -> Self {
+        Self { query, key, value }
+    }
 }
 
 /// The activations of a layer on the device.
 pub struct DeviceActivations<'a> {
     pub(crate) device: Arc<Device>,
-    pub(crate) problem: LayerProblem<'a>,
+    shape: LayerShape,
+    attention_scale: f64,
+    /// `o_proj.weight`, in the host's memory.
+    pub(crate) output_projection: TensorView<'a, 2>,
     format: Format,
     halves: Option<Tensors<u16>>,
     singles: OnceLock<Tensors<f32>>,
@@ -33,33 +43,61 @@ impl<'a> DeviceActivations<'a> {
     /// Uploads a layer in the narrowest format that holds it exactly and has kernels.
     pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self> {
         let activations = problem.activations();
-        let has_kernels = TENSOR_CORE_WIDTHS.contains(&problem.shape().head_dim);
-        let format = if has_kernels && device.version() == Version::Shipped {
-            Format::of(activations)
-        } else {
-            Format::F32
+        let shape = problem.shape();
+        let format = if has_kernels(device, shape) { Format::of(activations) } else { Format::F32 };
+        let tensors = [activations.query, activations.key, activations.value];
+        let elements = tensors.map(|tensor| tensor.elements());
+        let this = Self {
+            device: Arc::clone(device),
+            shape,
+            attention_scale: problem.attention_scale(),
+            output_projection: activations.output_projection,
+            format,
+            halves: None,
+            singles: OnceLock::new(),
         };
-        let narrow = |elements| upload::halves(device, format, elements);
-        let halves = match format {
-            Format::F32 => None,
-            _ => Some(Tensors {
-                query: narrow(activations.query.elements())?,
-                key: narrow(activations.key.elements())?,
-                value: narrow(activations.value.elements())?,
-            }),
-        };
-        let uploaded =
-            Self { device: Arc::clone(device), problem: *problem, format, halves, singles: OnceLock::new() };
         if format == Format::F32 {
-            uploaded.singles()?;
+            let [query, key, value] = elements.map(|elements| upload::singles(device, elements));
+            let singles = [query?, key?, value?].map(Memory::Own);
+            return Ok(Self { singles: OnceLock::from(Tensors::of(singles)), ..this });
         }
-        Ok(uploaded)
+        let [query, key, value] = elements.map(|elements| upload::halves(device, format, elements));
+        let halves = [query?, key?, value?].map(Memory::Own);
+        Ok(Self { halves: Some(Tensors::of(halves)), ..this })
+    }
+
+    /// Takes a layer that is on the device, where it lies. Without kernels for its format it is widened there.
+    pub fn resident(device: &Arc<Device>, problem: &ResidentProblem<'a>) -> Result<Self> {
+        let ResidentProblem { shape, attention_scale, activations, .. } = *problem;
+        let format = activations.query.format;
+        // The lender may have written in any stream.
+        doing("waiting for the tensors", device.compute.context().synchronize())?;
+        let this = Self {
+            device: Arc::clone(device),
+            shape,
+            attention_scale,
+            output_projection: activations.output_projection,
+            format,
+            halves: None,
+            singles: OnceLock::new(),
+        };
+        if format == Format::F32 {
+            let singles = Tensors::of(problem.lent(device)?);
+            return Ok(Self { singles: OnceLock::from(singles), ..this });
+        }
+        let halves: [Memory<u16>; 3] = problem.lent(device)?;
+        if has_kernels(device, shape) {
+            return Ok(Self { halves: Some(Tensors::of(halves)), ..this });
+        }
+        let [query, key, value] = halves.each_ref().map(|narrow| upload::widened(device, format, narrow));
+        let singles = Tensors::of([query?, key?, value?].map(Memory::Own));
+        Ok(Self { format: Format::F32, singles: OnceLock::from(singles), ..this })
     }
 
     /// The layer's sizes.
     #[must_use]
     pub fn shape(&self) -> LayerShape {
-        self.problem.shape()
+        self.shape
     }
 
     /// The format of its activations on the device.
@@ -70,7 +108,7 @@ impl<'a> DeviceActivations<'a> {
 
     /// `scale * log2(e)`: logits as exponents of two.
     pub(crate) fn scale_log2(&self) -> f32 {
-        (self.problem.attention_scale() * std::f64::consts::LOG2_E) as f32
+        (self.attention_scale * std::f64::consts::LOG2_E) as f32
     }
 
     /// The extents of the queries.
@@ -92,7 +130,7 @@ impl<'a> DeviceActivations<'a> {
 
     /// Adds the first arguments of a kernel that attends: queries and keys.
     pub(crate) fn reading<'l, T: Plain>(&self, launch: Launch<'l>, tensors: &'l Tensors<T>) -> Launch<'l> {
-        launch.input(&tensors.query, &self.query_extents()).input(&tensors.key, &self.cached_extents())
+        launch.input(&*tensors.query, &self.query_extents()).input(&*tensors.key, &self.cached_extents())
     }
 
     /// Adds the arguments that all versions of such a kernel share at the end: sizes and scale.
@@ -107,27 +145,20 @@ impl<'a> DeviceActivations<'a> {
         self.halves.as_ref()
     }
 
-    /// The activations as f32. They are uploaded or widened when first needed.
+    /// The activations as f32, widened when first needed.
     pub(crate) fn singles(&self) -> Result<&Tensors<f32>> {
         once(&self.singles, || {
-            let activations = self.problem.activations();
-            match &self.halves {
-                Some(halves) => {
-                    let widened = |narrow| upload::widened(&self.device, self.format, narrow);
-                    Ok(Tensors {
-                        query: widened(&halves.query)?,
-                        key: widened(&halves.key)?,
-                        value: widened(&halves.value)?,
-                    })
-                }
-                None => Ok(Tensors {
-                    query: upload::singles(&self.device, activations.query.elements())?,
-                    key: upload::singles(&self.device, activations.key.elements())?,
-                    value: upload::singles(&self.device, activations.value.elements())?,
-                }),
-            }
+            let halves = self.halves.as_ref().expect("a layer in no 16-bit format is in f32 from the start");
+            let narrow = [&halves.query, &halves.key, &halves.value];
+            let [query, key, value] = narrow.map(|narrow| upload::widened(&self.device, self.format, narrow));
+            Ok(Tensors::of([query?, key?, value?].map(Memory::Own)))
         })
     }
+}
+
+/// Whether 16-bit activations of this shape have kernels of their own.
+fn has_kernels(device: &Device, shape: LayerShape) -> bool {
+    TENSOR_CORE_WIDTHS.contains(&shape.head_dim) && device.version() == Version::Shipped
 }
 
 /// The value of a cell, made when first needed. If two threads make it at once, the first one's stays.

@@ -19,6 +19,7 @@ use crate::error::{DeviceError, Result};
 use crate::evaluate;
 use crate::gram::DeviceGram;
 use crate::layer::DeviceLayer;
+use crate::resident::{Download, ResidentProblem};
 use crate::score::{DeviceScores, has_kernel};
 use crate::select::{self, DeviceSet, ModelScores};
 
@@ -57,7 +58,8 @@ impl Backend for Gpu {
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
         let device = Arc::clone(&self.device);
-        Ok(Box::new(GpuLayer { device, layer: Lazy::new(problem), uploaded: OnceLock::new() }))
+        let source = Source::Host(Lazy::new(problem));
+        Ok(Box::new(GpuLayer { device, source, loaded: OnceLock::new() }))
     }
 
     /// On the device if the scores are there and its cut is the policy's.
@@ -75,6 +77,14 @@ impl Backend for Gpu {
 }
 
 impl Gpu {
+    /// Takes on a layer that another library has on this device. Its tensors are read where they lie, so they stay as they are as
+    /// long as the layer lives; whatever has written them in any stream is waited for.
+    #[must_use]
+    pub fn prepare_resident<'a>(&self, problem: &ResidentProblem<'a>) -> Box<dyn PreparedLayer + 'a> {
+        let source = Source::Resident(Download::new(&self.device, problem));
+        Box::new(GpuLayer { device: Arc::clone(&self.device), source, loaded: OnceLock::new() })
+    }
+
     fn top(
         &self,
         layers: &[&ScoredLayer],
@@ -116,9 +126,15 @@ impl OnDevice for ScoredLayer {
 /// layer has none of them if f32 may not hold the squares of its numbers.
 struct GpuLayer<'a> {
     device: Arc<Device>,
-    layer: Lazy<'a>,
+    source: Source<'a>,
     /// At the first question that a kernel answers.
-    uploaded: OnceLock<Option<DeviceLayer<'a>>>,
+    loaded: OnceLock<Option<DeviceLayer<'a>>>,
+}
+
+/// Where a layer lies; each answers what no kernel does.
+enum Source<'a> {
+    Host(Lazy<'a>),
+    Resident(Download<'a>),
 }
 
 /// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
@@ -154,53 +170,64 @@ fn largest(elements: Elements<'_>) -> f64 {
 }
 
 impl<'a> GpuLayer<'a> {
-    /// The layer on the device, if f32 holds it.
-    fn uploaded(&self) -> Result<Option<&DeviceLayer<'a>>> {
-        let upload = || {
-            let fits = fits_f32(self.layer.problem());
-            fits.then(|| DeviceLayer::upload(&self.device, self.layer.problem())).transpose()
+    /// The layer on the device, if f32 holds it. Whether it does is not looked at where it lies on the device already.
+    fn loaded(&self) -> Result<Option<&DeviceLayer<'a>>> {
+        let load = || match &self.source {
+            Source::Host(layer) => {
+                let fits = fits_f32(layer.problem());
+                fits.then(|| DeviceLayer::upload(&self.device, layer.problem())).transpose()
+            }
+            Source::Resident(layer) => DeviceLayer::resident(&self.device, &layer.problem).map(Some),
         };
-        once(&self.uploaded, upload).map(Option::as_ref)
+        once(&self.loaded, load).map(Option::as_ref)
+    }
+
+    /// What answers where no kernel does.
+    fn on_host(&self) -> &dyn PreparedLayer {
+        match &self.source {
+            Source::Host(layer) => layer,
+            Source::Resident(layer) => layer,
+        }
     }
 }
 
 impl PreparedLayer for GpuLayer<'_> {
     fn index(&self) -> LayerIndex {
-        self.layer.index()
+        self.on_host().index()
     }
 
     fn shape(&self) -> LayerShape {
-        self.layer.shape()
+        self.on_host().shape()
     }
 
     fn reference(&self) -> Result<&ReferenceLayer, Error> {
-        self.layer.reference()
+        self.on_host().reference()
     }
 
     fn score(&self, score: &Score) -> Result<LayerScores, Error> {
         let shape = self.shape();
         if has_kernel(score, shape.window_len)
-            && let Some(layer) = self.uploaded()?
+            && let Some(layer) = self.loaded()?
             && let Some(scores) = layer.score(score)?
         {
-            let (device, layer) = (Arc::clone(&self.device), self.layer.problem().layer());
+            let (device, layer) = (Arc::clone(&self.device), self.index());
             return Ok(LayerScores::Device(Box::new(ScoredLayer { device, layer, shape, scores })));
         }
-        self.layer.score(score)
+        self.on_host().score(score)
     }
 
     fn statistic(&self, statistic: Statistic, queries: usize) -> Result<f64, Error> {
-        match self.uploaded()? {
+        match self.loaded()? {
             Some(layer) if statistic == Statistic::OutputNorm => {
                 finite(self.index(), statistic.name(), evaluate::output_norm(layer)?)
             }
-            _ => self.layer.statistic(statistic, queries),
+            _ => self.on_host().statistic(statistic, queries),
         }
     }
 
     fn gather(&self, retained: LayerRetained<'_>) -> Result<Option<PackedRows>, Error> {
-        let Some(layer) = self.uploaded()? else { return Ok(None) };
-        retained.check(self.layer.problem().layer(), self.shape())?;
+        let Some(layer) = self.loaded()? else { return Ok(None) };
+        retained.check(self.index(), self.shape())?;
         let set = DeviceSet::upload(&self.device, self.shape(), retained)?;
         let packed = set.gather(0, layer)?.download(&self.device)?;
         let [keys, values] = packed.map(|numbers| numbers.into_iter().map(|number| number as f32).collect());

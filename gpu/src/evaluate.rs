@@ -14,12 +14,12 @@ pub(crate) fn output_norm(layer: &DeviceLayer<'_>) -> Result<f64> {
     let grid = Grid::new([shape.window_len, shape.query_heads, 1], 128);
     let launch = layer
         .reading(device.launch("evaluate_attended_naive", grid)?, singles)
-        .input(&singles.value, &layer.cached_extents())
+        .input(&*singles.value, &layer.cached_extents())
         .input(&rows.largest, &rows.extents(layer))
         .input(&rows.sums, &rows.extents(layer))
         .output(&mut attended, &extents);
     layer.attending(launch).int(shape.head_dim).run()?;
-    let projection = upload::singles(device, layer.problem.activations().output_projection.elements())?;
+    let projection = upload::singles(device, layer.output_projection.elements())?;
     let mut channels = device.allocate::<f32>(&[shape.hidden_dim])?;
     device
         .launch("evaluate_output_naive", Grid::new([shape.hidden_dim, 1, 1], 32))?

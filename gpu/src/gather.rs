@@ -75,8 +75,8 @@ impl DeviceSet {
         let offsets = self.offsets_of(slot)?;
         device
             .launch(name, Grid::new([blocks, shape.kv_heads, 1], 256))?
-            .input(&tensors.key, &extents)
-            .input(&tensors.value, &extents)
+            .input(&*tensors.key, &extents)
+            .input(&*tensors.value, &extents)
             .input(&offsets, &[shape.kv_heads + 1])
             .input(&self.positions, &[self.positions.len()])
             .output(packed_key, &[rows, shape.head_dim])

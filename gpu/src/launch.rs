@@ -50,6 +50,26 @@ pub(crate) fn allocate_pinned<T: Plain>(
     doing("allocating pinned memory", unsafe { context.alloc_pinned(len) })
 }
 
+/// Whether an address is one of the first device's memory. The context is current.
+pub(crate) fn is_on_device(address: u64) -> bool {
+    let attribute = |attribute| {
+        let mut value = 0_u32;
+        // SAFETY: both attributes are 32 bits wide, and the driver follows no address but that of the value.
+        let status = unsafe { sys::cuPointerGetAttribute((&raw mut value).cast(), attribute, address) };
+        (status == sys::CUresult::CUDA_SUCCESS).then_some(value)
+    };
+    let kind = attribute(sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE);
+    let device = attribute(sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL);
+    kind == Some(sys::CUmemorytype::CU_MEMORYTYPE_DEVICE as u32) && device == Some(0)
+}
+
+/// Numbers at an address of the device that this crate does not own. They are given back by [`CudaSlice::leak`].
+pub(crate) fn borrowed<T: Plain>(stream: &Arc<CudaStream>, address: u64, len: usize) -> CudaSlice<T> {
+    // SAFETY: every bit pattern is a `T`. The host never follows the address; a kernel or a copy that leaves the allocation is a
+    // fault of the device, which the driver reports.
+    unsafe { stream.upgrade_device_ptr(address, len) }
+}
+
 /// A kernel, and the bytes of each of its parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {

@@ -11,6 +11,7 @@ use crate::attend::{self, RowParts, Statistic, WindowStatistic};
 use crate::device::Device;
 use crate::error::Result;
 use crate::project::{self, DeviceFactors};
+use crate::resident::ResidentProblem;
 
 /// A layer on the device. Each stage is enqueued when it is first asked for, and at most once. Only the functions that
 /// return numbers to the host wait.
@@ -33,13 +34,22 @@ impl<'a> Deref for DeviceLayer<'a> {
 impl<'a> DeviceLayer<'a> {
     /// Uploads a layer, as [`DeviceActivations::upload`] does.
     pub fn upload(device: &Arc<Device>, problem: &LayerProblem<'a>) -> Result<Self> {
-        Ok(Self {
-            activations: DeviceActivations::upload(device, problem)?,
+        DeviceActivations::upload(device, problem).map(Self::of)
+    }
+
+    /// Takes a layer that is on the device, as [`DeviceActivations::resident`] does.
+    pub fn resident(device: &Arc<Device>, problem: &ResidentProblem<'a>) -> Result<Self> {
+        DeviceActivations::resident(device, problem).map(Self::of)
+    }
+
+    fn of(activations: DeviceActivations<'a>) -> Self {
+        Self {
+            activations,
             row_parts: OnceLock::new(),
             joined_rows: OnceLock::new(),
             statistics: Default::default(),
             value_norms: OnceLock::new(),
-        })
+        }
     }
 
     /// The rows' sums, one part per split of the keys.

@@ -24,8 +24,10 @@ pub mod gram;
 #[allow(unsafe_code, reason = "the one module that talks to the driver behind the compiler's back")]
 mod launch;
 pub mod layer;
+mod memory;
 pub mod project;
 pub mod ptx;
+pub mod resident;
 pub mod score;
 pub mod select;
 mod staging;
@@ -37,4 +39,5 @@ pub use backend::Gpu;
 pub use device::{Device, Version};
 pub use error::DeviceError;
 pub use layer::DeviceLayer;
+pub use resident::{DeviceTensor, ResidentActivations, ResidentProblem};
 pub use upload::Format;

@@ -44,7 +44,7 @@ impl DeviceFactors {
     /// Computes the factors and uploads them in the format that the layer's kernel reads.
     pub fn upload(layer: &DeviceActivations<'_>) -> Result<Self> {
         let device = &layer.device;
-        let factors = Factor::of_heads(&layer.problem.activations().output_projection, layer.shape());
+        let factors = Factor::of_heads(&layer.output_projection, layer.shape());
         if layer.halves().is_none() {
             let numbers: Vec<f32> = factors.iter().flat_map(Factor::singles).collect();
             return Ok(Self::Single { rank: factors[0].rank(), factors: device.copy_in(&numbers)? });
@@ -93,7 +93,7 @@ pub fn enqueue_norms(
                     &format!("project_norms_{}_d{}", layer.format().name(), shape.head_dim),
                     grid.with_shared(heads * len * size_of::<u16>()),
                 )?
-                .input(&halves.value, &layer.cached_extents())
+                .input(&*halves.value, &layer.cached_extents())
                 .input(factors, &[shape.query_heads, *len])
                 .input(unscale, &[shape.query_heads])
                 .output(norms, &columns)
@@ -103,7 +103,7 @@ pub fn enqueue_norms(
         }
         (DeviceFactors::Single { rank, factors }, None) => device
             .launch("project_norms_naive", layer.column_grid(shape.query_heads))?
-            .input(&layer.singles()?.value, &layer.cached_extents())
+            .input(&*layer.singles()?.value, &layer.cached_extents())
             .input(factors, &[shape.query_heads, shape.head_dim, *rank])
             .output(norms, &columns)
             .ints(&[shape.group_size(), shape.head_dim, *rank])

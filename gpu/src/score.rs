@@ -205,7 +205,7 @@ fn raw(layer: &DeviceLayer<'_>, rule: Rule) -> Result<CudaSlice<f32>> {
 /// `norm_F(sum over the group of a_{h,i} b_{h,i}^T)`, `[Hkv, n - w]`, through a factor of the whole group.
 fn exact(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>> {
     let (device, shape) = (&layer.device, layer.shape());
-    let factors = Factor::of_groups(&layer.problem.activations().output_projection, shape);
+    let factors = Factor::of_groups(&layer.output_projection, shape);
     let (group_size, rank) = (shape.group_size(), factors[0].rank());
     let numbers: Vec<f32> = factors.iter().flat_map(Factor::singles).collect();
     let factor = device.copy_in(&numbers)?;
@@ -219,7 +219,7 @@ fn exact(layer: &DeviceLayer<'_>) -> Result<CudaSlice<f32>> {
         .reading(launch, singles)
         .input(&rows.largest, &rows.extents(layer))
         .input(&rows.sums, &rows.extents(layer))
-        .input(&singles.value, &layer.cached_extents())
+        .input(&*singles.value, &layer.cached_extents())
         .input(&factor, &[shape.kv_heads, group_size, shape.head_dim, rank])
         .output(&mut raw, &columns);
     layer.attending(launch).ints(&[shape.head_dim, rank]).run()?;

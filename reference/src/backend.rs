@@ -13,7 +13,7 @@ use crate::output_error::{Form, ObjectiveError, OutputErrors};
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
 use crate::retained::{LayerRetained, RetainedSet};
-use crate::score::{Family, Score};
+use crate::score::Score;
 use crate::scored::{LayerScores, Scored};
 use crate::shape::{LayerIndex, LayerShape};
 use crate::statistic::Statistic;
@@ -221,11 +221,10 @@ impl PreparedLayer for Lazy<'_> {
     }
 
     fn score(&self, score: &Score) -> Result<LayerScores> {
-        if score.family() == Family::Unseen {
-            let unseen = Layer::unseen(self.problem.layer(), self.problem.shape());
-            return score.of(&unseen).map(LayerScores::Host);
+        match score.of_unseen(self.index(), self.shape()) {
+            Some(scores) => scores.map(LayerScores::Host),
+            None => self.reference()?.score(score),
         }
-        self.reference()?.score(score)
     }
 }
 

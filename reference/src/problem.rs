@@ -47,11 +47,22 @@ impl<'a> LayerProblem<'a> {
     /// # Errors
     /// [`Error::Size`] names the size, [`Error::Shape`] the tensor or the scale.
     pub fn of_finite(layer: LayerIndex, attention_scale: f64, activations: Activations<'a>) -> Result<Self> {
-        let shape = shape_of(&activations)?;
-        if !(attention_scale.is_finite() && attention_scale > 0.0) {
-            return Err(Error::shape("attention_scale", "a finite number above 0", attention_scale));
-        }
+        let Activations { query, key, value, output_projection, future_query } = activations;
+        let shapes = (query.shape(), key.shape(), value.shape(), output_projection.shape());
+        let shape = LayerShape::of_tensors(shapes, future_query.map(|query| query.shape()))?;
+        Self::check_scale(attention_scale)?;
         Ok(Self { layer, shape, attention_scale, activations })
+    }
+
+    /// Refuses a scale that is no finite number above 0.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check_scale(attention_scale: f64) -> Result<()> {
+        if attention_scale.is_finite() && attention_scale > 0.0 {
+            return Ok(());
+        }
+        Err(Error::shape("attention_scale", "a finite number above 0", attention_scale))
     }
 
     /// The layer's number in the model.
@@ -76,39 +87,6 @@ impl<'a> LayerProblem<'a> {
     #[must_use]
     pub fn activations(&self) -> &Activations<'a> {
         &self.activations
-    }
-}
-
-/// Reads the sizes off the tensors and checks every tensor against them.
-fn shape_of(activations: &Activations<'_>) -> Result<LayerShape> {
-    let [query_heads, window_len, head_dim] = activations.query.shape();
-    let [kv_heads, cached_len, _] = activations.key.shape();
-    let [hidden_dim, _] = activations.output_projection.shape();
-    let future_len = activations.future_query.map_or(0, |query| query.shape()[1]);
-    let context_len = cached_len.checked_sub(future_len).ok_or_else(|| {
-        let expected = format_args!("at least the {future_len} future positions");
-        Error::shape(Tensor::Key.name(), expected, cached_len)
-    })?;
-    let shape =
-        LayerShape { query_heads, kv_heads, head_dim, hidden_dim, context_len, window_len, future_len };
-    shape.validate()?;
-
-    let cached = [kv_heads, cached_len, head_dim];
-    expect(Tensor::Key, activations.key.shape(), cached)?;
-    expect(Tensor::Value, activations.value.shape(), cached)?;
-    let weight = [hidden_dim, query_heads * head_dim];
-    expect(Tensor::OutputProjection, activations.output_projection.shape(), weight)?;
-    if let Some(query) = activations.future_query {
-        expect(Tensor::FutureQuery, query.shape(), [query_heads, future_len, head_dim])?;
-    }
-    Ok(shape)
-}
-
-fn expect<const RANK: usize>(tensor: Tensor, found: [usize; RANK], expected: [usize; RANK]) -> Result<()> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(Error::shape(tensor.name(), format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 }
 

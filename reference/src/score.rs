@@ -9,6 +9,7 @@ use crate::options::PolicyOptions;
 use crate::parameter::Parameter;
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::scores::HeadScores;
+use crate::shape::{LayerIndex, LayerShape};
 
 /// Raw scores, `[Hkv][n - w]`. A policy that pools attention has pooled it already.
 pub type ScoreFn = fn(&Layer, &PolicyOptions) -> Vec<Vec<f64>>;
@@ -106,6 +107,12 @@ impl Score {
         let Pool { pooling, stage } = self.options.pool;
         let pools_scores = pooling == Pooling::None || stage == PoolStage::Score;
         pools_scores && self.queries_read(window_len) == window_len
+    }
+
+    /// The same without the layer's numbers, if the rule reads none of them.
+    #[must_use]
+    pub fn of_unseen(&self, layer: LayerIndex, shape: LayerShape) -> Option<Result<HeadScores>> {
+        (self.family() == Family::Unseen).then(|| self.of(&Layer::unseen(layer, shape)))
     }
 
     /// The scores of a layer after pooling, before normalising, `[Hkv, n - w]`.

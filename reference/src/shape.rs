@@ -1,7 +1,7 @@
 //! Shapes and indices: `L` layers, `H` query heads, `Hkv` KV heads, head dimension `d`, hidden size `D`.
 
 use crate::error::{Error, Result};
-use crate::quantity::Size;
+use crate::quantity::{Size, Tensor};
 
 macro_rules! indices {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
@@ -49,7 +49,36 @@ pub struct LayerShape {
     pub future_len: usize,
 }
 
+/// The extents of queries, keys, values and the output projection.
+pub type TensorShapes = ([usize; 3], [usize; 3], [usize; 3], [usize; 2]);
+
 impl LayerShape {
+    /// Reads the sizes off a layer's tensors, and off its later queries if there are any, and checks every tensor against them.
+    ///
+    /// # Errors
+    /// [`Error::Size`] names the size, [`Error::Shape`] the tensor.
+    pub fn of_tensors((query, key, value, weight): TensorShapes, future: Option<[usize; 3]>) -> Result<Self> {
+        let [query_heads, window_len, head_dim] = query;
+        let [kv_heads, cached_len, _] = key;
+        let [hidden_dim, _] = weight;
+        let future_len = future.map_or(0, |query| query[1]);
+        let context_len = cached_len.checked_sub(future_len).ok_or_else(|| {
+            let expected = format_args!("at least the {future_len} future positions");
+            Error::shape(Tensor::Key.name(), expected, cached_len)
+        })?;
+        let shape = Self { query_heads, kv_heads, head_dim, hidden_dim, context_len, window_len, future_len };
+        shape.validate()?;
+
+        let cached = [kv_heads, cached_len, head_dim];
+        expect(Tensor::Key, key, cached)?;
+        expect(Tensor::Value, value, cached)?;
+        expect(Tensor::OutputProjection, weight, [hidden_dim, query_heads * head_dim])?;
+        if let Some(query) = future {
+            expect(Tensor::FutureQuery, query, [query_heads, future_len, head_dim])?;
+        }
+        Ok(shape)
+    }
+
     /// Checks that every size is positive (`future_len` may be 0), that `Hkv` divides `H` and that `w <= n`.
     ///
     /// # Errors
@@ -113,6 +142,14 @@ impl LayerShape {
     /// Every KV head, in order.
     pub fn kv_heads(&self) -> impl Iterator<Item = KvHead> + use<> {
         (0..self.kv_heads).map(KvHead)
+    }
+}
+
+fn expect<const RANK: usize>(tensor: Tensor, found: [usize; RANK], expected: [usize; RANK]) -> Result<()> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::shape(tensor.name(), format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 }
 

@@ -84,7 +84,8 @@ pub fn rows(
 ) -> Result<Vec<AblationRow>> {
     let policies: Vec<Policy> = group.iter().map(|&index| comparison.policies[index]).collect();
     let layers = sample.layers(progress);
-    let evictions = evictions(sample, &layers, &policies, &comparison.budgets_of(sample), seed, searching)?;
+    let (budgets, seed) = (comparison.budgets_of(sample), sample.seed(seed));
+    let evictions = evictions(sample.backend, &layers, &policies, &budgets, seed, searching)?;
     let named = evictions.iter().map(|one| (one.policy, (one.budget, one.per_head))).collect::<Vec<_>>();
     let sets: Vec<_> = evictions.into_iter().map(|eviction| eviction.retained).collect();
     let errors = pipeline::evaluate(&layers, &sets)?;

@@ -22,6 +22,8 @@ use crate::policies::caveats;
 use crate::progress::note;
 use crate::provenance::Provenance;
 use crate::rows::{AblationRow, Objective, csv, jsonl};
+use crate::sample::Sample;
+use crate::sets::SetSizes;
 
 /// Everything that a comparison found.
 #[derive(Serialize)]
@@ -60,7 +62,7 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
         given: &given,
         searching: arguments.search.searching(),
     };
-    given::check(run.given, run.results().samples())?;
+    given::check(run.given, &run.sizes()?)?;
     if let Some(path) = &arguments.results {
         return run.in_folder(path);
     }
@@ -138,10 +140,14 @@ impl Run<'_> {
             .searching(self.searching)
     }
 
+    fn sizes(&self) -> Result<Vec<SetSizes>> {
+        self.results().samples().iter().map(Sample::known_sizes).collect()
+    }
+
     fn provenance(&self) -> Result<Provenance> {
         let dumps: Vec<&Dump> = self.dumps.iter().collect();
         let provenance = Provenance::new(self.common, self.backend.name(), &dumps)?;
-        Ok(provenance.with(given::sources(self.given, self.results().samples())?))
+        Ok(provenance.with(given::sources(self.given, &self.sizes()?)?))
     }
 
     /// Computes the units that the journal lacks, and puts the results together.

@@ -57,7 +57,8 @@ pub fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()
     let given: Vec<Given> = arguments.given.inputs().cloned().collect();
     let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
     let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
-    given::check(&given, &samples)?;
+    let sizes = samples.iter().map(Sample::known_sizes).collect::<Result<Vec<_>>>()?;
+    given::check(&given, &sizes)?;
     let policy = given.first().map_or(arguments.policy, Given::policy);
 
     let mut checked = Vec::new();
@@ -66,8 +67,7 @@ pub fn check(arguments: &Bounds, common: &Common, checks: &[Check]) -> Result<()
         checked.extend(evictions.rows(checks, &progress)?);
     }
     drop(progress);
-    let provenance =
-        Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &samples)?);
+    let provenance = Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &sizes)?);
     let (rows, strains) = checked.into_iter().unzip();
     let results = Results {
         provenance,
@@ -120,8 +120,9 @@ impl<'a> Evictions<'a> {
         };
         let budgets = arguments.budgets.iter().map(resolve).collect::<Result<Vec<_>>>()?;
         let (layers, searching) = (sample.layers(progress), arguments.search.searching());
-        let sets = evictions(&sample, &layers, &[policy], &budgets, seed, &searching)?;
-        let draws = Draws { seed: sample.seed(seed), trials: arguments.trials as usize };
+        let seed = sample.seed(seed);
+        let sets = evictions(sample.backend, &layers, &[policy], &budgets, seed, &searching)?;
+        let draws = Draws { seed, trials: arguments.trials as usize };
         Ok(Self { sample, draws, sets })
     }
 

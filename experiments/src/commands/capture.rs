@@ -15,6 +15,7 @@ use crate::group::require_distinct;
 use crate::input::{self, require_files};
 use crate::model::{self, CacheDtype, CaptureShape, CapturedSample, Model};
 use crate::progress::{Progress, note};
+use crate::sample::plain_name;
 
 /// Runs the model over each text and writes its activations.
 pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
@@ -83,21 +84,13 @@ fn tokenised(arguments: &Capture, texts: &[String], model: &Model) -> Result<Vec
     arguments.texts.iter().zip(texts).zip(sample_names(&arguments.texts)).map(text).collect()
 }
 
-/// The longest sample name before a number behind it.
-const LONGEST_NAME: usize = 100;
-
-/// The files' stems, restricted to the characters of sample names and made unique by numbers.
+/// The files' stems as names of samples, made unique by numbers.
 ///
 /// A dump is a tree of folders on any system, so names are told apart without regard to case.
 fn sample_names(paths: &[PathBuf]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for path in paths {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-        let plain = |letter: char| if is_plain(letter) { letter } else { '_' };
-        let stem: String = stem.trim_start_matches('.').chars().map(plain).take(LONGEST_NAME).collect();
-        let is_reserved = ["", "weights", "manifest.json"].iter().any(|name| stem.eq_ignore_ascii_case(name));
-        let stem = if is_reserved { format!("text_{stem}") } else { stem };
+        let stem = plain_name(&path.file_stem().unwrap_or_default().to_string_lossy());
         let numbered = (2..).map(|number| format!("{stem}-{number}"));
         let is_free = |name: &String| !names.iter().any(|taken| taken.eq_ignore_ascii_case(name));
         let name = std::iter::once(stem.clone()).chain(numbered).find(is_free);

@@ -9,10 +9,12 @@ use serde::Serialize;
 use super::{load_model, require_model};
 use crate::backend;
 use crate::cli::{Common, Eval, When};
+use crate::digest;
 use crate::eval::unit::{Wanted, units};
 use crate::eval::{
-    EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations, summarise, text,
+    self, EvalStatistic, EvalTask, Evaluation, Evictions, Text, Unit, correlations, summarise, text,
 };
+use crate::given::{self, Given};
 use crate::group::{grouped, require_distinct};
 use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
@@ -23,6 +25,7 @@ use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
 use crate::rows::spelling::list;
 use crate::rows::{Asked, CorrelationRow, EvalRow, csv, jsonl};
+use crate::sets::SetSizes;
 use crate::tasks::{Haystack, Request};
 
 /// The policies that are compared by default.
@@ -79,6 +82,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     require_model(&arguments.model)?;
     require_files(arguments.texts.iter().chain(&arguments.data).chain(&arguments.haystack))?;
     require_distinct_lists(arguments)?;
+    let given = given(arguments)?;
     let policies = policies(arguments)?;
     let backend = backend::open(common.path)?;
     let texts = texts(arguments)?;
@@ -86,7 +90,10 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     let model = load_model(&arguments.model, arguments.runner)?;
     require_lengths(arguments, &model)?;
     let texts = tokenised(arguments, &texts, &model)?;
-    let provenance = Provenance::of_model(common, backend.name(), &model);
+    let sizes: Vec<SetSizes> = texts.iter().map(|text| set_sizes(arguments, text, &model)).collect();
+    given::check(&given, &sizes)?;
+    let provenance =
+        Provenance::of_model(common, backend.name(), &model).with(given::sources(&given, &sizes)?);
     let config = config(arguments, &policies, &texts);
     let units = all_units(arguments, &texts, &request, &model)?;
     if !model.chat().exists() && !arguments.tasks.iter().all(|task| task.reads("text")) {
@@ -94,6 +101,7 @@ pub(super) fn run(arguments: &Eval, common: &Common) -> Result<()> {
     }
     let evaluation = Evaluation {
         evictions: Evictions::new(&model, backend.as_ref(), &policies)?
+            .with(&given)
             .searching(arguments.search.searching()),
         budgets: &arguments.budgets,
         window_len: arguments.window,
@@ -126,6 +134,31 @@ fn require_distinct_lists(arguments: &Eval) -> Result<()> {
     Ok(())
 }
 
+/// The scores and sets that were made elsewhere. They belong to a text's first tokens at one length.
+fn given(arguments: &Eval) -> Result<Vec<Given>> {
+    let given = arguments.given.distinct()?;
+    let Some(first) = given.first() else { return Ok(given) };
+    let name = first.path().display();
+    given::require_existing(&given)?;
+    let other = arguments.tasks.iter().find(|task| !task.reads("retained"));
+    ensure!(other.is_none(), "{name}: expected --task fidelity alone, found {}", list_of(&arguments.tasks));
+    let lengths = &arguments.context;
+    ensure!(lengths.len() == 1, "{name}: expected one --context, found {}", list_of(lengths));
+    Ok(given)
+}
+
+/// The sizes of sets of a text, and the digest of the tokens that they are for.
+fn set_sizes(arguments: &Eval, text: &Text, model: &Model) -> SetSizes {
+    let context_len = arguments.context[0];
+    let tokens = digest::of_tokens(&text.tokens[..context_len]);
+    let sizes = eval::set_sizes(model, &text.name, context_len, arguments.window);
+    SetSizes { tokens_sha256: Some(tokens), ..sizes }
+}
+
+fn list_of<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// Refuses lengths that the model does not run.
 fn require_lengths(arguments: &Eval, model: &Model) -> Result<()> {
     let most = model.config().max_len();
@@ -148,6 +181,7 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
         require_available(policy)?;
         policy.queries_read(arguments.window)?;
     }
+    policies.extend(arguments.given.inputs().map(Given::policy));
     policies.retain(|policy| !matches!(policy.rule(), Rule::Everything));
     ensure!(!policies.is_empty(), "--policy: expected one that evicts");
     Ok(policies)

@@ -54,7 +54,8 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
     let given: Vec<Given> = arguments.given.inputs().cloned().collect();
     let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
     let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
-    given::check(&given, &samples)?;
+    let sizes = samples.iter().map(Sample::known_sizes).collect::<Result<Vec<_>>>()?;
+    given::check(&given, &sizes)?;
     let policy = given.first().map_or(arguments.policy, Given::policy);
     let digest = Mutex::new(DumpDigest::new(&dump));
     let hash = |layer: &DumpLayer| Ok(digest.lock().expect("nothing panics here").update(layer)?);
@@ -86,10 +87,10 @@ pub(super) fn run(arguments: &Evict, common: &Common) -> Result<()> {
             &dump,
             digest.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?,
         )
-        .with(given::sources(&given, &samples)?),
+        .with(given::sources(&given, &sizes)?),
         policy,
         budget: arguments.budget,
-        sets: samples.iter().map(sizes).collect::<Result<_>>()?,
+        sets: sizes,
         notes: caveats([&policy]),
         rows,
     };
@@ -109,7 +110,7 @@ fn evict(
     seconds: &mut [f64; 2],
 ) -> Result<(Eviction, Vec<OutputErrors>)> {
     let start = Instant::now();
-    let evicted = evictions(sample, layers, &[policy], budget, seed, searching)?;
+    let evicted = evictions(sample.backend, layers, &[policy], budget, sample.seed(seed), searching)?;
     let eviction = evicted.into_iter().next().context("one policy at one budget retains one set")?;
     let cut = Instant::now();
     let errors = pipeline::evaluate(layers, slice::from_ref(&eviction.retained))?.concat();
@@ -148,10 +149,4 @@ fn text(dump: &Dump, summary: &Summary) -> String {
         text += &format!("\n{table}\n");
     }
     text + &summary.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
-}
-
-/// The sizes of a sample's set, and the tokens that it is made for.
-fn sizes(sample: &Sample<'_>) -> Result<SetSizes> {
-    let sizes = SetSizes::of(sample.dump.manifest(), sample.index);
-    Ok(SetSizes { tokens_sha256: sample.tokens_sha256()?, ..sizes })
 }

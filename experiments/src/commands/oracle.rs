@@ -63,7 +63,8 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let searching = Searching { interrupted: Some(interrupted), ..arguments.search.searching() };
     let sample = |index| Sample { dump: &dump, index, backend: backend.as_ref(), given: &given };
     let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
-    given::check(&given, &samples)?;
+    let sizes = samples.iter().map(Sample::known_sizes).collect::<Result<Vec<_>>>()?;
+    given::check(&given, &sizes)?;
     require_at_budgets(arguments, &samples)?;
     let problems =
         samples.iter().flat_map(|&sample| arguments.budgets.iter().map(move |&budget| (sample, budget)));
@@ -75,8 +76,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
         let problem = Problem { sample, budget, oracle: arguments.oracle, objective, seed: common.seed };
         rows.extend(problem.rows(&policies, &searching)?);
     }
-    let provenance =
-        Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &samples)?);
+    let provenance = Provenance::new(common, backend.name(), &[&dump])?.with(given::sources(&given, &sizes)?);
     let budgets = arguments.budgets.clone();
     let results = Results { provenance, oracle: arguments.oracle, budgets, rows };
     sink.write_document(format, &results, &results.rows, || text(&dump, &results))
@@ -90,7 +90,7 @@ fn require_at_budgets(arguments: &OracleArguments, samples: &[Sample<'_>]) -> Re
             arguments.budgets.iter().map(|budget| budget.resolve(sample.context_len(), sample.window_len()));
         let per_heads = per_heads.collect::<Result<Vec<_>, _>>()?;
         for input in &arguments.given.retained {
-            let retained = given::set(sample, &input.policy())?;
+            let retained = given::set(sample.given, &sample.set_sizes(), &input.policy())?;
             if !per_heads.iter().any(|&per_head| holds(&retained, per_head, by_layer)) {
                 let budgets: Vec<String> = arguments.budgets.iter().map(ToString::to_string).collect();
                 bail!(
@@ -152,7 +152,8 @@ impl Problem<'_> {
         drop(status);
 
         let budget = [(self.budget, per_head)];
-        let evictions = evictions(&self.sample, &layers, policies, &budget, self.seed, searching)?;
+        let seed = self.sample.seed(self.seed);
+        let evictions = evictions(backend, &layers, policies, &budget, seed, searching)?;
         // A given set is compared at the budget that it holds.
         let evictions: Vec<_> = evictions.into_iter().filter(|one| one.budget == self.budget).collect();
         let mut sets = vec![searched.retained.clone()];

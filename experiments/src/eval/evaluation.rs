@@ -13,7 +13,6 @@ use super::prefilled::Prefilled;
 use super::unit::{Text, Unit, Work};
 use crate::model::{Continuation, Model, Observer};
 use crate::rows::{Asked, EvalRow, FULL_BUDGET, MetricName, PolicyName};
-use crate::seed::seed_of;
 use crate::tasks::{Depth, Prompt};
 
 /// How often scoring is timed; the median counts.
@@ -248,7 +247,7 @@ impl Evaluation<'_> {
         if budgets.is_empty() {
             return Ok(Vec::new());
         }
-        self.evictions.of(prefilled, &budgets, later, seed_of(name, self.seed))
+        self.evictions.of(prefilled, name, &budgets, later, self.seed)
     }
 
     /// The median over a few trials.

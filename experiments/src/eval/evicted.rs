@@ -7,9 +7,9 @@ use laprox_reference::{Budget, EntriesPerHead, OutputErrors, PackedRows, Policy,
 pub struct Evicted {
     /// The policy.
     pub policy: Policy,
-    /// The budget as asked for.
+    /// The budget as asked for; of a given set, the entries that it holds.
     pub budget: Budget,
-    /// Entries kept per KV head on average, window included.
+    /// Entries kept per KV head on average, window included; of a given set, rounded.
     pub entries_per_head: EntriesPerHead,
     /// The retained set.
     pub retained: RetainedSet,

@@ -3,12 +3,19 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use laprox_reference::{Backend, Budget, InMemory, LayerIndex, OutputErrors, Policy, Searching, pipeline};
+use laprox_reference::{
+    Backend, Budget, CandidatesPerHead, InMemory, LayerIndex, OutputErrors, Policy, RetainedSet, Searching,
+    pipeline,
+};
 use ndarray::Array2;
 
 use super::evicted::Evicted;
 use super::prefilled::Prefilled;
+use super::prompt_layers::{PromptLayers, set_sizes};
+use crate::eviction::{Eviction, evictions};
+use crate::given::Given;
 use crate::model::{CapturedLayer, Model};
+use crate::seed::seed_of;
 use crate::threads::Threads;
 
 /// The comparison that every context goes through.
@@ -21,6 +28,8 @@ pub struct Evictions<'a> {
     pub backend: &'a dyn Backend,
     /// The policies.
     pub policies: &'a [Policy],
+    /// Scores and sets of the prompts that were made elsewhere.
+    given: &'a [Given],
     /// How long oracles search.
     searching: Searching<'static>,
 }
@@ -34,7 +43,7 @@ impl<'a> Evictions<'a> {
         let layers = (0..model.config().layers).map(LayerIndex);
         let output_projections =
             layers.map(|layer| model.output_projection(layer)).collect::<Result<_, _>>()?;
-        Ok(Self { model, output_projections, backend, policies, searching: Searching::FREE })
+        Ok(Self { model, output_projections, backend, policies, given: &[], searching: Searching::FREE })
     }
 
     /// The same with limits to the oracles' searches.
@@ -43,38 +52,47 @@ impl<'a> Evictions<'a> {
         Self { searching, ..self }
     }
 
-    /// The sets that each policy retains of a context at each budget, policy by policy. The queries of `later` tokens give the
-    /// `future` errors; `seed` is for policies that draw.
+    /// The same with scores and sets that were made elsewhere, for the policies that stand for them.
+    #[must_use]
+    pub fn with(self, given: &'a [Given]) -> Self {
+        Self { given, ..self }
+    }
+
+    /// The sets that each policy retains of the context of a name: policy by policy at each budget, a given set once. The queries
+    /// of `later` tokens give the `future` errors; `seed` mixed with the name is for policies that draw.
     ///
     /// # Errors
-    /// When a budget does not hold the window, or a policy refuses the activations.
+    /// When a budget does not hold the window, a policy refuses the activations, or what was given does not fit them.
     pub fn of(
         &self,
         prefilled: &Prefilled<'_>,
+        name: &str,
         budgets: &[Budget],
         later: &[u32],
         seed: u64,
     ) -> Result<Vec<Evicted>> {
-        let window_len = prefilled.window_len();
-        let resolve = |budget: &Budget| budget.candidates_per_head(prefilled.context_len(), window_len);
-        let per_heads = budgets.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let seeded: Vec<Policy> = self.policies.iter().map(|policy| policy.reseeded(seed)).collect();
+        let (context_len, window_len) = (prefilled.context_len(), prefilled.window_len());
+        let resolve = |&budget: &Budget| -> Result<(Budget, CandidatesPerHead)> {
+            Ok((budget, budget.candidates_per_head(context_len, window_len)?))
+        };
+        let budgets = budgets.iter().map(resolve).collect::<Result<Vec<_>>>()?;
         let captured = prefilled.captured(later)?.layers()?;
-        let layers = self.layers(&captured)?;
-        let sets = pipeline::evict(self.backend, &layers, &seeded, &per_heads, &self.searching)?.concat();
+        let layers = PromptLayers {
+            layers: self.layers(&captured)?,
+            given: self.given,
+            sizes: set_sizes(self.model, name, context_len, window_len),
+        };
+        let seed = seed_of(name, seed);
+        let evictions = evictions(self.backend, &layers, self.policies, &budgets, seed, &self.searching)?;
+        let sets: Vec<RetainedSet> = evictions.iter().map(|eviction| eviction.retained.clone()).collect();
         let errors = pipeline::evaluate(&layers, &sets)?;
         let packed = sets.iter().map(|set| pipeline::gather(&layers, set)).collect::<Result<Vec<_>, _>>()?;
-        let asked = self.policies.iter().flat_map(|&policy| {
-            budgets.iter().zip(&per_heads).map(move |(&budget, per_head)| (policy, budget, per_head))
-        });
-        let evicted = asked.zip(sets).zip(errors).zip(packed);
-        let evicted = evicted.map(|((((policy, budget, per_head), retained), errors), packed)| Evicted {
-            policy,
-            budget,
-            entries_per_head: per_head.with_window(window_len),
-            retained,
-            packed,
-            errors: OutputErrors::total(errors).expect("a model has layers"),
+        let evicted = evictions.into_iter().zip(errors).zip(packed);
+        let evicted = evicted.map(|((eviction, errors), packed)| {
+            let Eviction { policy, budget, per_head, retained } = eviction;
+            let (entries_per_head, errors) = (per_head.with_window(window_len), OutputErrors::total(errors));
+            let errors = errors.expect("a model has layers");
+            Evicted { policy, budget, entries_per_head, retained, packed, errors }
         });
         Ok(evicted.collect())
     }

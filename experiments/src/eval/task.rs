@@ -26,7 +26,8 @@ pub const TEXT_TASKS: [(&str, &str); 2] = [
 
 impl EvalTask {
     /// The options of `laprox eval` that only some tasks read.
-    pub const OPTIONS: [&str; 7] = ["depth", "samples", "question", "haystack", "data", "text", "future"];
+    pub const OPTIONS: [&str; 9] =
+        ["depth", "samples", "question", "haystack", "data", "text", "future", "scores", "retained"];
 
     /// Whether the task reads one of these options.
     #[must_use]
@@ -35,7 +36,8 @@ impl EvalTask {
             Self::Question(task) => {
                 ["samples", "question"].contains(&option) || task.entry().options.contains(&option)
             }
-            Self::Fidelity | Self::Speed => ["text", "future"].contains(&option),
+            Self::Fidelity => ["text", "future", "scores", "retained"].contains(&option),
+            Self::Speed => ["text", "future"].contains(&option),
         }
     }
 }

@@ -6,6 +6,7 @@ mod bounds;
 mod broken;
 mod data;
 mod eval;
+mod eval_given;
 mod force;
 mod given;
 mod inputs;

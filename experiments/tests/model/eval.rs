@@ -26,7 +26,7 @@ fn evict(
 ) -> Vec<Evicted> {
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(policies), parsed(budgets));
     let evictions = Evictions::new(model, &Reference, &policies).unwrap();
-    evictions.of(prefilled, &budgets, later, 7).unwrap()
+    evictions.of(prefilled, "prompt", &budgets, later, 7).unwrap()
 }
 
 #[test]
@@ -104,6 +104,6 @@ fn a_budget_that_does_not_hold_the_window_is_refused() {
     let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(&["laprox"]), parsed(&["4"]));
     let evictions = Evictions::new(&model, &Reference, &policies).unwrap();
-    let refusal = evictions.of(&prefilled, &budgets, &[], 0).unwrap_err().to_string();
+    let refusal = evictions.of(&prefilled, "prompt", &budgets, &[], 0).unwrap_err().to_string();
     assert!(refusal.contains("window of 4"), "{refusal}");
 }

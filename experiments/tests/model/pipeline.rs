@@ -115,7 +115,8 @@ fn eval_computes_each_distinct_score_once_per_layer() {
     let policies: Vec<Policy> = policies.iter().map(|text| text.parse().unwrap()).collect();
     let path = Counting::default();
     let evictions = Evictions::new(&model, &path, &policies).unwrap();
-    let evicted = evictions.of(&prefilled, &["8".parse().unwrap(), "50%".parse().unwrap()], &[], 7).unwrap();
+    let evicted =
+        evictions.of(&prefilled, "prompt", &["8".parse().unwrap(), "50%".parse().unwrap()], &[], 7).unwrap();
     assert_eq!(evicted.len(), 10);
     assert_eq!(path.0.load(Ordering::Relaxed), 3 * LAYERS);
 }
@@ -130,7 +131,7 @@ fn answers_from_packed_rows_are_those_from_the_cache() {
     let path = Counting::default();
     let answers = [&path as &dyn Backend, &Reference].map(|backend| {
         let evictions = Evictions::new(&model, backend, &policies).unwrap();
-        let evicted = evictions.of(&prefilled, &budgets, &[], 7).unwrap();
+        let evicted = evictions.of(&prefilled, "prompt", &budgets, &[], 7).unwrap();
         assert!(evicted.iter().all(|evicted| evicted.packed.is_some() == (backend.name() == "counting")));
         evicted_answers(&model, &prefilled, &evicted, &[3, 1, 4], 8).unwrap()
     });

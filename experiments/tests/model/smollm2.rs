@@ -156,7 +156,7 @@ fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
             context.append(&mut question);
         }
         let prefilled = Prefilled::new(model, &context, 32, &mut ()).unwrap();
-        let evicted = evictions.of(&prefilled, &["100%".parse().unwrap()], &[], 0).unwrap();
+        let evicted = evictions.of(&prefilled, "prompt", &["100%".parse().unwrap()], &[], 0).unwrap();
         for answer in evicted_answers(model, &prefilled, &evicted, &question, 8).unwrap() {
             assert_eq!(answer.tokens, expected, "{}", prompt.id);
         }

@@ -295,6 +295,13 @@ impl Memory {
         bytes.host_read(offset, len)
     }
 
+    /// Whether an address lies in an allocation.
+    pub(crate) fn holds(&self, address: u64) -> bool {
+        let (index, offset) = split(address);
+        let allocation = self.allocations.get(index).and_then(Option::as_ref);
+        allocation.is_some_and(|bytes| offset < bytes.data.len() as u64)
+    }
+
     pub(crate) fn find(&mut self, access: Access, address: u64, size: usize) -> Outcome<(&mut Bytes, u64)> {
         let (index, offset) = split(address);
         let bytes = self.allocations.get_mut(index).and_then(Option::as_mut);

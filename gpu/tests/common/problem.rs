@@ -111,6 +111,8 @@ impl Problem {
     }
 }
 
-fn view<const RANK: usize>(shape: [usize; RANK], numbers: &[f32]) -> TensorView<'_, RANK> {
+/// Numbers as a tensor.
+#[must_use]
+pub fn view<const RANK: usize>(shape: [usize; RANK], numbers: &[f32]) -> TensorView<'_, RANK> {
     TensorView::new(shape, Elements::F32(numbers)).unwrap()
 }

@@ -242,7 +242,35 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
         // SAFETY: the caller's promise.
         Work::CopyIn { to, data: unsafe { host::read(from, len) } }
     };
-    enqueue(stream, work)
+    call(|driver| {
+        driver.copied_in += len as u64;
+        driver.enqueue(stream as usize, work);
+        Ok(())
+    })
+}
+
+/// The bytes that all copies so far have moved from the host to the device. It is no entry point of CUDA.
+#[unsafe(no_mangle)]
+pub extern "C" fn ptxsim_copied_in() -> u64 {
+    driver().copied_in
+}
+
+/// The kind of the memory at an address, or its device.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuPointerGetAttribute(value: Place<'_, u32>, attribute: c_int, address: u64) -> Status {
+    const MEMORY_TYPE: c_int = 2;
+    const DEVICE_ORDINAL: c_int = 9;
+    const DEVICE_MEMORY: u32 = 2;
+    call(|driver| {
+        if !driver.memory.holds(address) {
+            return Err(failure(INVALID_VALUE, format!("{address:#x} is not on the device")));
+        }
+        match attribute {
+            MEMORY_TYPE => give(value, DEVICE_MEMORY),
+            DEVICE_ORDINAL => give(value, 0),
+            other => Err(failure(INVALID_VALUE, format!("pointer attribute {other}"))),
+        }
+    })
 }
 
 /// # Safety

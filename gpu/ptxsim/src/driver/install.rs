@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
+static LOADED: OnceLock<Library> = OnceLock::new();
+
 /// Loads the stand-in. From then on this process gets it when it asks for `libcuda.so`.
 ///
 /// It is this crate's shared library, beside the running test or program. Linux only.
@@ -13,7 +15,6 @@ use libloading::Library;
 /// # Errors
 /// If there is no such library, or it cannot be loaded.
 pub fn install() -> io::Result<()> {
-    static LOADED: OnceLock<Library> = OnceLock::new();
     if LOADED.get().is_none() {
         let library = path()?;
         // SAFETY: the library's initialisers are those of Rust's standard library.
@@ -23,6 +24,14 @@ pub fn install() -> io::Result<()> {
         let _ = LOADED.set(loaded);
     }
     Ok(())
+}
+
+/// The bytes that all copies of this process have moved from the host to the device; `None` without the stand-in.
+#[must_use]
+pub fn copied_in() -> Option<u64> {
+    let library = LOADED.get()?;
+    // SAFETY: the stand-in has this function, with this signature.
+    Some(unsafe { library.get::<extern "C" fn() -> u64>(b"ptxsim_copied_in\0").ok()?() })
 }
 
 /// The library beside the executable. For an example it is in the folder above.

@@ -20,7 +20,7 @@ use crate::memory::Memory;
 use crate::program::Module;
 
 pub use api::last_failure;
-pub use install::install;
+pub use install::{copied_in, install};
 use stream::{Stream, Work};
 
 /// The result of a call: 0, or one of the driver's error numbers.
@@ -91,6 +91,8 @@ struct Driver {
     streams: Vec<Stream>,
     events: Vec<Event>,
     graphs: Vec<Vec<Work>>,
+    /// Bytes that copies have moved from the host to the device.
+    copied_in: u64,
     /// Executed instructions, counted once per thread. This is the only clock.
     executed: u64,
 }
