@@ -44,7 +44,7 @@ impl Add for Measured {
 /// is: in f32 it may be below it.
 ///
 /// # Errors
-/// As [`pipeline::evaluate`] and [`pipeline::drop_errors`].
+/// As [`pipeline::evaluate`] and [`pipeline::drop_errors`]: a `drop` error of a reweighted set is refused.
 pub fn measured<L: Layers>(
     layers: &L,
     sets: &[RetainedSet],
@@ -59,7 +59,7 @@ pub fn measured<L: Layers>(
         }
     };
     let of_layer = |(errors, minimised): (OutputErrors, ObjectiveError)| match objective {
-        Minimised::Drop => Measured { errors: OutputErrors { drop: minimised, ..errors }, minimised },
+        Minimised::Drop => Measured { errors: OutputErrors { drop: Some(minimised), ..errors }, minimised },
         _ => Measured { errors, minimised },
     };
     let of_set = |(errors, minimised): (Vec<OutputErrors>, Vec<ObjectiveError>)| {

@@ -19,7 +19,7 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`] |
+//! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`], [`reweighting`] |
 //! | data: a layer as captured, and in f64 | [`problem`], [`layer`] |
 //! | stages | [`attend`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@cut`], [`evaluate`] |
 //! | the table of policies, and their syntax | [`options`], [`policy`], [`policies`] |
@@ -64,6 +64,7 @@ pub mod project;
 pub mod protected;
 pub mod quantity;
 pub mod retained;
+pub mod reweighting;
 pub mod rounding;
 pub mod score;
 pub mod scored;
@@ -91,6 +92,7 @@ pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
 pub use quantity::{Size, Tensor};
 pub use retained::{LayerRetained, RetainedSet};
+pub use reweighting::Reweighting;
 pub use score::{Family, Score, ScoreEntry, ScoreRule};
 pub use scored::{LayerScores, OnDevice, Scored};
 pub use scores::{FiniteScores, HeadScores, ModelScores, Normaliser};

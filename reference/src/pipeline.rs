@@ -102,7 +102,7 @@ pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<O
 /// The `drop` errors of every retained set, in f64 on every path, layer by layer: what is compared with a proven bound.
 ///
 /// # Errors
-/// As [`evaluate`]; also when the layers lack the later queries that are asked for.
+/// As [`evaluate`]; also when the layers lack the later queries that are asked for, or a set is reweighted.
 pub fn drop_errors<L: Layers>(
     layers: &L,
     sets: &[RetainedSet],
@@ -115,11 +115,14 @@ pub fn drop_errors<L: Layers>(
     Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
 }
 
-/// The retained rows of every layer's keys and values, if the path packs them itself.
+/// The retained rows of every layer's keys and values, if the path packs them itself. No path packs a reweighted set.
 ///
 /// # Errors
 /// When a layer or the set is refused, or a device fails.
 pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<PackedRows>>, L::Error> {
+    if set.reweighting().is_some() {
+        return Ok(None);
+    }
     let packed = layers.each(&[], |ordinal, layer| layer.gather(set.layer(ordinal)))?;
     Ok(packed.into_iter().collect())
 }

@@ -42,7 +42,7 @@ fn errors(layers: &[Problem], retained: &RetainedSet) -> Vec<OutputErrors> {
 }
 
 fn drop_error(errors: &[OutputErrors]) -> f64 {
-    errors.iter().map(|errors| errors.drop.layer_wise.squared_error).sum::<f64>().sqrt()
+    errors.iter().map(|errors| errors.drop.unwrap().layer_wise.squared_error).sum::<f64>().sqrt()
 }
 
 /// The least `drop` error of any set that keeps as much over all layers.
@@ -105,7 +105,7 @@ proptest! {
         let everything = layers[0].sizes.candidate_len;
         for text in policies() {
             for errors in errors(&layers, &evicted(&layers, &text, everything)) {
-                let objectives = [Some(errors.drop), Some(errors.renormalised), errors.future];
+                let objectives = [errors.drop, Some(errors.renormalised), errors.future];
                 for objective in objectives.into_iter().flatten() {
                     prop_assert_eq!(objective.layer_wise.relative(), 0.0, "{}", &text);
                     prop_assert_eq!(objective.head_wise.relative(), 0.0, "{}", &text);

@@ -190,7 +190,7 @@ impl Problem<'_> {
                 over_bound: proof.over_bound(error),
                 nodes: proof.nodes.filter(|_| is_oracle),
                 ended: proof.ended.filter(|_| is_oracle),
-                layer_wise: errors.drop.layer_wise.relative(),
+                layer_wise: errors.drop.map(|error| error.layer_wise.relative()),
                 renormalised: errors.renormalised.layer_wise.relative(),
                 future: errors.future.map(|error| error.layer_wise.relative()),
             }
@@ -235,7 +235,7 @@ fn table(label: &str, rows: &[&OracleRow], name: impl Fn(&OracleRow) -> String) 
             number(row.over_bound, 4),
             row.nodes.map_or("-".into(), |nodes| nodes.to_string()),
             row.ended.map_or("-", |ended| if ended { "yes" } else { "no" }).into(),
-            number(Some(row.layer_wise), 4),
+            number(row.layer_wise, 4),
             number(Some(row.renormalised), 4),
             number(row.future, 4),
         ];

@@ -31,7 +31,7 @@ pub(super) struct Attended<'a> {
     pub(super) heads: &'a [HeadCache],
 }
 
-/// `out_i = sum_s softmax_s(scale * q_i . k_s) v_s` over the entries `s` that the causal mask leaves to row `i`.
+/// `out_i = sum_s softmax_s(scale * q_i . k_s + bias_s) v_s` over the entries `s` that the causal mask leaves to row `i`.
 ///
 /// From queries `[H, c, d]`, the sequences' rows one after another, to rows `[c, H*d]`. A row sees all entries of its
 /// sequence except those of later rows. The mask does not depend on positions, so a full cache and an evicted one are the same
@@ -124,6 +124,11 @@ impl Task<'_> {
         self.cache.stored_keys().each(entries, head_dim, wide, logits, |logits, keys| {
             matmul(logits, Accum::Replace, own, keys.transpose(), scale * LOG2_E, Par::Seq);
         });
+        if !self.cache.bias().is_empty() {
+            for logits in weights.chunks_exact_mut(stride) {
+                logits.iter_mut().zip(self.cache.bias()).for_each(|(logit, bias)| *logit += bias * LOG2_E);
+            }
+        }
         let normalisers: Vec<f32> = (self.rows.clone().zip(weights.chunks_exact_mut(stride)))
             .map(|(row, logits)| Level::best().run(Exponentials { logits, seen: self.seen(row) }))
             .collect();
