@@ -13,12 +13,12 @@ use crate::rows::{Minimised, in_form};
 ///
 /// # Errors
 /// [`laprox_reference::Error::Policy`] when the policy is not an oracle.
-pub fn minimised(oracle: &Policy) -> Result<Minimised, laprox_reference::Error> {
-    match oracle.rule() {
-        Rule::Oracle(oracle) => Ok(oracle.into()),
+pub fn minimised(policy: &Policy) -> Result<Minimised, laprox_reference::Error> {
+    match policy.rule() {
+        Rule::Oracle(oracle) if !policy.reweighs() => Ok(oracle.into()),
         _ => Err(laprox_reference::Error::Policy {
-            policy: oracle.to_string(),
-            reason: "it proves nothing, expected an oracle such as oracle:certified".into(),
+            policy: policy.to_string(),
+            reason: "it proves nothing, expected an oracle without refit, such as oracle:certified".into(),
         }),
     }
 }

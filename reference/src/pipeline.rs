@@ -5,16 +5,19 @@
 
 use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
+use crate::cut::cut;
 use crate::error::{Error, Result};
 use crate::layers::Layers;
 use crate::oracle::Rows;
 use crate::output_error::{ObjectiveError, OutputErrors};
 use crate::policy::{Policy, Rule, Source};
+use crate::refit;
 use crate::retained::RetainedSet;
 use crate::score::Score;
 use crate::scored::{LayerScores, Scored};
 use crate::scores::{HeadScores, ModelScores};
 pub use crate::search::{Found, Searched, Searching, Watch, search, search_together};
+use crate::shrink;
 use crate::statistic::Statistic;
 use crate::tasks;
 
@@ -41,9 +44,13 @@ pub fn evict<L: Layers>(
     let retain = |index: usize| -> Result<RetainedSet, L::Error> {
         let (policy, per_head) = (&policies[index / per_heads.len()], per_heads[index % per_heads.len()]);
         match (policy.source(), policy.rule()) {
-            (Some(source), _) => {
+            (Some(source), rule) => {
                 let place = asked.iter().position(|asked| asked.source == source);
-                Ok(backend.cut(policy, &scored[place.expect("every score was asked for")], per_head)?)
+                let scores = &scored[place.expect("every score was asked for")];
+                match rule {
+                    Rule::Draw(_) => Ok(cut(policy, scores.on_host()?, per_head, shape.window_len)?),
+                    _ => Ok(backend.cut(policy, scores, per_head)?),
+                }
             }
             (None, Rule::Oracle(_)) => {
                 let searched = search(backend, layers, policy, per_head, searching)?;
@@ -51,14 +58,18 @@ pub fn evict<L: Layers>(
                 Ok(searched.retained)
             }
             (None, Rule::GivenSet) => layers.given_set(policy),
+            (None, Rule::Shrunk) => shrink::shrunk(layers, policy, per_head),
             (None, _) => {
                 let layers = layers.shapes().len();
                 Ok(RetainedSet::everything(layers, shape.kv_heads, shape.context_len)?)
             }
         }
     };
-    let mut sets = (0..policies.len() * per_heads.len()).map(retain);
-    policies.iter().map(|_| sets.by_ref().take(per_heads.len()).collect()).collect()
+    let sets = (0..policies.len() * per_heads.len()).map(retain).collect::<Result<Vec<_>, _>>()?;
+    let refits: Vec<_> =
+        policies.iter().flat_map(|policy| vec![policy.options().refit; per_heads.len()]).collect();
+    let mut sets = refit::refit(layers, sets, &refits)?.into_iter();
+    Ok(policies.iter().map(|_| sets.by_ref().take(per_heads.len()).collect()).collect())
 }
 
 /// One policy's scores over all layers.

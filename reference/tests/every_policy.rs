@@ -215,6 +215,8 @@ fn both_ends_stay_and_the_middle_is_ranked() {
 fn every_policy_ranks_keeps_all_searches_or_says_what_it_lacks() {
     let count = |is: fn(&Rule) -> bool| POLICIES.iter().filter(|entry| is(&entry.rule)).count();
     assert_eq!(count(Rule::ranks), 28);
+    assert_eq!(count(|rule| matches!(rule, Rule::Draw(_))), 1);
+    assert_eq!(count(|rule| matches!(rule, Rule::Shrunk)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Everything)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Oracle(_))), 5);
     assert_eq!(count(|rule| matches!(rule, Rule::Unavailable(_))), 1);
