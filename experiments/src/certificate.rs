@@ -13,12 +13,12 @@ use crate::rows::{Minimised, in_form};
 ///
 /// # Errors
 /// [`laprox_reference::Error::Policy`] when the policy is not an oracle.
-pub fn minimised(oracle: &Policy) -> Result<Minimised, laprox_reference::Error> {
-    match oracle.rule() {
-        Rule::Oracle(oracle) => Ok(oracle.into()),
+pub fn minimised(policy: &Policy) -> Result<Minimised, laprox_reference::Error> {
+    match policy.rule() {
+        Rule::Oracle(oracle) if !policy.reweighs() => Ok(oracle.into()),
         _ => Err(laprox_reference::Error::Policy {
-            policy: oracle.to_string(),
-            reason: "it proves nothing, expected an oracle such as oracle:certified".into(),
+            policy: policy.to_string(),
+            reason: "it proves nothing, expected an oracle without refit, such as oracle:certified".into(),
         }),
     }
 }
@@ -44,7 +44,7 @@ impl Add for Measured {
 /// is: in f32 it may be below it.
 ///
 /// # Errors
-/// As [`pipeline::evaluate`] and [`pipeline::drop_errors`].
+/// As [`pipeline::evaluate`] and [`pipeline::drop_errors`]: a `drop` error of a reweighted set is refused.
 pub fn measured<L: Layers>(
     layers: &L,
     sets: &[RetainedSet],
@@ -59,7 +59,7 @@ pub fn measured<L: Layers>(
         }
     };
     let of_layer = |(errors, minimised): (OutputErrors, ObjectiveError)| match objective {
-        Minimised::Drop => Measured { errors: OutputErrors { drop: minimised, ..errors }, minimised },
+        Minimised::Drop => Measured { errors: OutputErrors { drop: Some(minimised), ..errors }, minimised },
         _ => Measured { errors, minimised },
     };
     let of_set = |(errors, minimised): (Vec<OutputErrors>, Vec<ObjectiveError>)| {

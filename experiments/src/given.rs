@@ -28,8 +28,8 @@ pub struct GivenOne {
     /// writes them; for several samples a folder with a NAME.npy each. allocation=head by default.
     #[arg(long, value_name = "F.npy", value_parser = Given::scores, conflicts_with_all = ["policy", "retained"])]
     pub scores: Option<Given>,
-    /// A retained set in place of a policy's, [NAME=]DIR: per sample NAME.offsets.npy and NAME.positions.npy, as
-    /// `laprox evict --out` writes them. Its budget is what it holds.
+    /// A retained set in place of a policy's, [NAME=]DIR: per sample NAME.offsets.npy and NAME.positions.npy, and of a reweighted set
+    /// NAME.bias.npy and NAME.values.npy, as `laprox evict --out` writes them. Its budget is what it holds.
     #[arg(long, value_name = "DIR", value_parser = Given::set, conflicts_with = "policy")]
     pub retained: Option<Given>,
 }
@@ -41,8 +41,8 @@ pub struct GivenMany {
     /// them; for several samples a folder with a NAME.npy each. allocation=head by default; repeat the option for more.
     #[arg(long, value_name = "F.npy", value_parser = Given::scores)]
     pub scores: Vec<Given>,
-    /// Retained sets beside the policies', [NAME=]DIR: per sample NAME.offsets.npy and NAME.positions.npy, as
-    /// `laprox evict --out` writes them. The budget of a set is what it holds; repeat the option for more.
+    /// Retained sets beside the policies', [NAME=]DIR: per sample NAME.offsets.npy and NAME.positions.npy, and of a reweighted set
+    /// NAME.bias.npy and NAME.values.npy, as `laprox evict --out` writes them. The budget of a set is what it holds; repeat the option for more.
     #[arg(long, value_name = "DIR", value_parser = Given::set)]
     pub retained: Vec<Given>,
 }
@@ -131,7 +131,13 @@ impl Given {
     fn files(&self, sample: &str) -> Vec<PathBuf> {
         let inside = |ending: &str| self.path.join(format!("{sample}{ending}"));
         match self.policy.rule() {
-            Rule::GivenSet => sets::files(&self.path, sample).to_vec(),
+            Rule::GivenSet => {
+                let optional = sets::reweighting_files(&self.path, sample).into_iter();
+                sets::files(&self.path, sample)
+                    .into_iter()
+                    .chain(optional.filter(|file| file.exists()))
+                    .collect()
+            }
             _ if self.path.is_dir() => vec![inside(".npy")],
             _ => vec![self.path.clone()],
         }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use laprox_reference::RetainedSet;
-use ndarray::ArrayView1;
+use ndarray::{ArrayView, ArrayView1, Dimension};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use crate::output::create;
-use crate::sets::files;
+use crate::sets::{files, reweighting_files};
 
 /// Writes a sample's set into a folder, in the form that [`crate::sets::SetSizes::read`] and `--retained` read.
 ///
@@ -17,10 +17,16 @@ use crate::sets::files;
 pub fn write(folder: &Path, sample: &str, retained: &RetainedSet) -> Result<()> {
     let offsets: Vec<u64> = retained.offsets().iter().map(|&offset| offset as u64).collect();
     let [offsets_file, positions_file] = files(folder, sample);
-    write_array(&offsets_file, &offsets)?;
-    write_array(&positions_file, retained.positions())
+    write_array(&offsets_file, ArrayView1::from(&offsets))?;
+    write_array(&positions_file, ArrayView1::from(retained.positions()))?;
+    let Some(reweighting) = retained.reweighting() else { return Ok(()) };
+    let [bias_file, values_file] = reweighting_files(folder, sample);
+    let bias = ArrayView1::from(reweighting.bias());
+    write_array(&bias_file, bias)?;
+    let Some((values, dim)) = reweighting.values().zip(reweighting.value_dim()) else { return Ok(()) };
+    write_array(&values_file, ArrayView::from_shape((bias.len(), dim), values)?)
 }
 
-fn write_array(path: &Path, values: &[impl WritableElement]) -> Result<()> {
-    create(path, |file| Ok(ArrayView1::from(values).write_npy(file)?))
+fn write_array<D: Dimension>(path: &Path, array: ArrayView<'_, impl WritableElement, D>) -> Result<()> {
+    create(path, |file| Ok(array.write_npy(file)?))
 }

@@ -5,14 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use laprox_fixtures::{Manifest, whole_numbers};
-use laprox_reference::{Error, RetainedSet};
+use laprox_fixtures::{Manifest, reals, whole_numbers};
+use laprox_reference::{Error, RetainedSet, Reweighting};
 use serde::{Deserialize, Serialize};
 
 use crate::input::{read_text, require_files};
 
 const OFFSETS: &str = ".offsets.npy";
 const POSITIONS: &str = ".positions.npy";
+const BIAS: &str = ".bias.npy";
+const VALUES: &str = ".values.npy";
 /// The file beside the sets that says how they came about.
 pub const SUMMARY: &str = "summary.json";
 
@@ -29,6 +31,9 @@ pub struct SetSizes {
     pub context: usize,
     /// `w`.
     pub window: usize,
+    /// `d`; 0 if it is not known, and then no values are read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub head_dim: usize,
     /// SHA-256 of the context's token ids as little-endian u32, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_sha256: Option<String>,
@@ -48,6 +53,7 @@ impl SetSizes {
             kv_heads: manifest.model.kv_heads,
             context: sample.context,
             window: manifest.window,
+            head_dim: manifest.model.head_dim,
             tokens_sha256: None,
         }
     }
@@ -84,7 +90,29 @@ impl SetSizes {
             format!("{}: expected at most {most} positions, found {last}", offsets_file.display())
         })?;
         let positions: Vec<u32> = whole_numbers(&positions_file, count)?;
-        self.set(&offsets, &positions).with_context(|| positions_file.display().to_string())
+        let set = self.set(&offsets, &positions).with_context(|| positions_file.display().to_string())?;
+        match self.reweighting(folder, count)? {
+            Some(reweighting) => Ok(set.reweighted(reweighting)?),
+            None => Ok(set),
+        }
+    }
+
+    /// The biases and values of a set of so many entries, if there are any.
+    fn reweighting(&self, folder: &Path, entries: usize) -> Result<Option<Reweighting>> {
+        let [bias_file, values_file] = reweighting_files(folder, &self.sample);
+        let narrow = |numbers: Vec<f64>| numbers.into_iter().map(|number| number as f32).collect();
+        let values = if values_file.exists() {
+            let missing = || format!("{}: expected {} beside it", values_file.display(), bias_file.display());
+            ensure!(bias_file.exists(), missing());
+            Some(narrow(reals(&values_file, &[entries, self.head_dim])?))
+        } else {
+            None
+        };
+        if !bias_file.exists() {
+            return Ok(None);
+        }
+        let bias = narrow(reals(&bias_file, &[entries])?);
+        Ok(Some(Reweighting::new(bias, values).with_context(|| bias_file.display().to_string())?))
     }
 
     /// The set of these arrays.
@@ -142,8 +170,18 @@ pub fn check_tokens(folder: &Path, samples: &[SetSizes]) -> Result<()> {
     Ok(())
 }
 
+fn is_zero(size: &usize) -> bool {
+    *size == 0
+}
+
 /// The files of a sample's set, offsets first, whether or not they exist.
 #[must_use]
 pub fn files(folder: &Path, sample: &str) -> [PathBuf; 2] {
     [OFFSETS, POSITIONS].map(|ending| folder.join(format!("{sample}{ending}")))
+}
+
+/// The files of a sample's biases and replaced values, which only a reweighted set has.
+#[must_use]
+pub fn reweighting_files(folder: &Path, sample: &str) -> [PathBuf; 2] {
+    [BIAS, VALUES].map(|ending| folder.join(format!("{sample}{ending}")))
 }

@@ -26,7 +26,7 @@ use crate::simd::{Buffer, Level, Panels, ROWS, Rows, tile};
 /// Output channels per task.
 const CHANNELS: usize = 8 * ROWS;
 
-/// The three objectives for one retained set.
+/// The three objectives for one retained set, which is not reweighted.
 ///
 /// # Errors
 /// [`Error::Shape`] when the set was made for other sizes.
@@ -44,7 +44,7 @@ pub fn evaluate(
     let [drop, renormalised] = objectives(&problem.activations().query, problem.shape().candidate_len());
     let future = problem.activations().future_query.as_ref();
     let future = future.map(|queries| objectives(queries, problem.shape().context_len)[1]);
-    Ok(OutputErrors { drop, renormalised, future })
+    Ok(OutputErrors { drop: Some(drop), renormalised, future })
 }
 
 fn objective(error: SquaredNorm, output: SquaredNorm) -> ObjectiveError {

@@ -93,7 +93,8 @@ impl PreparedLayer for FastLayer<'_> {
     }
 
     fn evaluate(&self, retained: LayerRetained<'_>) -> Result<OutputErrors, Error> {
-        if self.fits() {
+        // The reference weighs anew.
+        if self.fits() && !retained.is_reweighted() {
             return evaluate::evaluate(self.level, self.problem(), retained);
         }
         self.layer.evaluate(retained)

@@ -45,7 +45,8 @@ fn squares(layer: &dyn PreparedLayer) -> Vec<f64> {
         [error.layer_wise, error.head_wise].map(|error| [error.squared_error, error.squared_norm]).concat()
     };
     let norm = layer.statistic(Statistic::OutputNorm, SIZES.window_len).unwrap();
-    [of(errors.drop), of(errors.renormalised), of(errors.future.unwrap()), vec![norm * norm]].concat()
+    [of(errors.drop.unwrap()), of(errors.renormalised), of(errors.future.unwrap()), vec![norm * norm]]
+        .concat()
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub trait PreparedLayer: Send + Sync {
         Ok(None)
     }
 
-    /// The three objectives for one retained set.
+    /// The three objectives for one retained set. The reference computes those of a reweighted set on every path.
     ///
     /// # Errors
     /// [`Error::Shape`] when the set was made for other sizes.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::allocations::{Division, Request, Supply};
 use crate::budget::CandidatesPerHead;
+use crate::draw::draw;
 use crate::error::Result;
 use crate::options::PolicyOptions;
 use crate::policy::{Policy, Rule};
@@ -31,10 +32,12 @@ pub fn cut(
             let protected = policy.options().protected(per_head, scores.candidate_len());
             return select(scores, &quotas, protected, window_len);
         }
+        Rule::Draw(_) => return draw(scores, policy.options(), per_head, window_len),
         Rule::Everything => {
             let context_len = scores.candidate_len() + window_len;
             return RetainedSet::everything(scores.layers().len(), scores.kv_heads(), context_len);
         }
+        Rule::Shrunk => "it searches the layers, its set does not follow from scores",
         Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
         Rule::GivenSet => "it keeps a given set, which does not follow from scores",
         Rule::Unavailable(missing) => missing,

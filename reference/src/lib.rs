@@ -19,13 +19,13 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`] |
+//! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`], [`reweighting`] |
 //! | data: a layer as captured, and in f64 | [`problem`], [`layer`] |
-//! | stages | [`attend`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@cut`], [`evaluate`] |
+//! | stages | [`attend`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@draw`], [`mod@cut`], [`refit`], [`evaluate`] |
 //! | the table of policies, and their syntax | [`options`], [`policy`], [`policies`] |
 //! | the best eviction, or a proof of the distance to it | [`oracle`] |
 //! | the seam that other paths fill | [`scored`], [`backend`] |
-//! | from many layers to sets and errors | [`tasks`], [`layers`], [`search`], [`pipeline`] |
+//! | from many layers to sets and errors | [`tasks`], [`layers`], [`search`], [`shrink`], [`pipeline`] |
 //! | the statements B1 to B10, evaluated | [`bounds`] |
 //! | the claims that every path must satisfy (feature `conformance`) | `conformance` |
 //!
@@ -46,6 +46,7 @@ pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod cut;
+pub mod draw;
 pub mod error;
 pub mod evaluate;
 pub mod group;
@@ -63,7 +64,9 @@ pub mod problem;
 pub mod project;
 pub mod protected;
 pub mod quantity;
+pub mod refit;
 pub mod retained;
+pub mod reweighting;
 pub mod rounding;
 pub mod score;
 pub mod scored;
@@ -71,6 +74,7 @@ pub mod scores;
 pub mod search;
 pub mod select;
 pub mod shape;
+pub mod shrink;
 pub mod statistic;
 pub mod tasks;
 pub mod tensor;
@@ -90,7 +94,9 @@ pub use policy::{Oracle, Policy, PolicyEntry, Rule, Source};
 pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
 pub use quantity::{Size, Tensor};
+pub use refit::Refit;
 pub use retained::{LayerRetained, RetainedSet};
+pub use reweighting::Reweighting;
 pub use score::{Family, Score, ScoreEntry, ScoreRule};
 pub use scored::{LayerScores, OnDevice, Scored};
 pub use scores::{FiniteScores, HeadScores, ModelScores, Normaliser};

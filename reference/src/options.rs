@@ -7,7 +7,9 @@ use crate::output_error::Form;
 use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::protected::{ENDS, Protected};
+use crate::refit::Refit;
 use crate::scores::Normaliser;
+use crate::shrink::{RHO, Shrinkage};
 
 /// How the scores of a query group become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +56,10 @@ pub struct PolicyOptions {
     pub sinks: usize,
     /// The least number of candidates that every KV head keeps; at most the budget's `b - w`.
     pub min_per_head: usize,
+    /// How much of a quadratic form's off-diagonal part is dropped.
+    pub shrinkage: Shrinkage,
+    /// Whether the retained entries are reweighted after the cut.
+    pub refit: Refit,
     /// The seed of a policy that draws.
     pub seed: u64,
     /// The form of the error that an oracle minimises.
@@ -77,6 +83,8 @@ impl PolicyOptions {
         base: Base::SnapKv,
         sinks: 0,
         min_per_head: 0,
+        shrinkage: Shrinkage::Given,
+        refit: Refit::No,
         seed: 0,
         form: Form::LayerWise,
         nodes: 64,
@@ -90,15 +98,15 @@ impl PolicyOptions {
         Protected::new(self.sinks, self.parameters.get(&ENDS), per_head, candidate_len)
     }
 
-    /// The options that scores read. Those that only move the budget are as in [`PolicyOptions::PLAIN`].
+    /// The options that scores read. Those that act after the score are as in [`PolicyOptions::PLAIN`].
     #[must_use]
     pub fn of_score(mut self) -> Self {
         for parameter in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
             self.parameters = self.parameters.without(parameter);
         }
         self.parameters = self.parameters.without(&ENDS);
-        let Self { allocation, norm, sinks, min_per_head, .. } = Self::PLAIN;
-        Self { allocation, norm, sinks, min_per_head, ..self }
+        let Self { allocation, norm, sinks, min_per_head, refit, .. } = Self::PLAIN;
+        Self { allocation, norm, sinks, min_per_head, refit, ..self }
     }
 }
 
@@ -123,6 +131,10 @@ pub enum OptionKey {
     Sinks,
     /// `min_per_head=N`
     MinPerHead,
+    /// `rho=F|ledoit-wolf`
+    Rho,
+    /// `refit=no|bias|values`
+    Refit,
     /// `seed=N`
     Seed,
     /// `form=layer-wise|head-wise`
@@ -137,8 +149,10 @@ pub enum OptionKey {
 #[derive(Clone, Copy, Debug)]
 pub enum OptionList {
     /// The options of a policy that ranks: `allocation`, `norm` and the numbers of every allocation, then these of its
-    /// own, then `sinks`, `ends` and `min_per_head`.
+    /// own, then `sinks`, `ends`, `min_per_head` and `refit`.
     Ranking(&'static [OptionKey]),
+    /// The same without `refit`: those of a policy that weighs what it draws.
+    Drawing(&'static [OptionKey]),
     /// These only.
     Only(&'static [OptionKey]),
 }
@@ -149,7 +163,7 @@ impl OptionList {
     pub fn keys(&self) -> Vec<OptionKey> {
         match *self {
             Self::Only(own) => own.to_vec(),
-            Self::Ranking(own) => {
+            Self::Ranking(own) | Self::Drawing(own) => {
                 let mut keys = vec![OptionKey::Allocation(&Allocation::ALL), OptionKey::Norm];
                 for number in Allocation::ALL.iter().flat_map(|allocation| allocation.entry().parameters) {
                     if !keys.iter().any(|key| key.name() == number.name) {
@@ -158,6 +172,7 @@ impl OptionList {
                 }
                 keys.extend_from_slice(own);
                 keys.extend([OptionKey::Sinks, OptionKey::Number(&ENDS), OptionKey::MinPerHead]);
+                keys.extend(matches!(self, Self::Ranking(_)).then_some(OptionKey::Refit));
                 keys
             }
         }
@@ -171,6 +186,8 @@ const FORMS: [(&str, Form); 2] = [("layer-wise", Form::LayerWise), ("head-wise",
 
 const ANSWERS: [(&str, bool); 2] = [("no", false), ("yes", true)];
 
+const REFITS: [(&str, Refit); 3] = [("no", Refit::No), ("bias", Refit::Bias), ("values", Refit::Values)];
+
 const GROUP_RULES: [(&str, GroupRule); 5] = [
     ("mean", GroupRule::Mean),
     ("sum", GroupRule::Sum),
@@ -183,6 +200,9 @@ const BASES: [(&str, Base); 3] = [("snapkv", Base::SnapKv), ("h2o", Base::H2o), 
 
 const POOL_STAGES: [(&str, PoolStage); 2] =
     [("score", PoolStage::Score), ("attention", PoolStage::Attention)];
+
+/// The value of `rho=` for Ledoit and Wolf's formula.
+const LEDOIT_WOLF: &str = "ledoit-wolf";
 
 /// The value of `window=` for the whole window.
 const WHOLE_WINDOW: &str = "all";
@@ -201,6 +221,8 @@ impl OptionKey {
             Self::Number(parameter) => parameter.name,
             Self::Sinks => "sinks",
             Self::MinPerHead => "min_per_head",
+            Self::Rho => RHO.name,
+            Self::Refit => "refit",
             Self::Seed => "seed",
             Self::Form => "form",
             Self::Nodes => "nodes",
@@ -221,6 +243,8 @@ impl OptionKey {
             Self::Number(parameter) => options.parameters.get(parameter).to_string(),
             Self::Sinks => options.sinks.to_string(),
             Self::MinPerHead => options.min_per_head.to_string(),
+            Self::Rho => rho_text(options),
+            Self::Refit => name_in(&REFITS, options.refit).into(),
             Self::Seed => options.seed.to_string(),
             Self::Form => name_in(&FORMS, options.form).into(),
             Self::Nodes => options.nodes.to_string(),
@@ -241,6 +265,8 @@ impl OptionKey {
             }
             Self::Sinks => options.sinks = whole_number(value)?,
             Self::MinPerHead => options.min_per_head = whole_number(value)?,
+            Self::Rho => set_rho(options, value)?,
+            Self::Refit => options.refit = value_in(&REFITS, value)?,
             Self::Seed => options.seed = whole_number(value)?,
             Self::Form => options.form = value_in(&FORMS, value)?,
             Self::Nodes => options.nodes = whole_number(value)?,
@@ -284,6 +310,27 @@ fn pool(stages: &[PoolStage], text: &str) -> Result<Pool, String> {
     let own = stages.first().copied().unwrap_or(PoolStage::Score);
     let stage = stage.map_or(Ok(own), |stage| one_of(&POOL_STAGES, stages, stage))?;
     Ok(Pool { pooling, stage: if pooling == Pooling::None { own } else { stage } })
+}
+
+fn rho_text(options: &PolicyOptions) -> String {
+    match options.shrinkage {
+        Shrinkage::Given => options.parameters.get(&RHO).to_string(),
+        Shrinkage::LedoitWolf => LEDOIT_WOLF.into(),
+    }
+}
+
+fn set_rho(options: &mut PolicyOptions, text: &str) -> Result<(), String> {
+    if text == LEDOIT_WOLF {
+        options.shrinkage = Shrinkage::LedoitWolf;
+        options.parameters = options.parameters.without(&RHO);
+        return Ok(());
+    }
+    let rho = RHO.parse(text).map_err(|_| {
+        format!("expected {LEDOIT_WOLF} or a number from {} to {}, found {text}", RHO.least, RHO.most)
+    })?;
+    options.shrinkage = Shrinkage::Given;
+    options.parameters = options.parameters.with(&RHO, rho);
+    Ok(())
 }
 
 fn window(text: &str) -> Result<Option<usize>, String> {

@@ -63,8 +63,8 @@ impl Add for ObjectiveError {
 /// The three objectives of one layer, or added up over several.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputErrors {
-    /// The retained weights stay as they are.
-    pub drop: ObjectiveError,
+    /// The retained weights stay as they are; `None` for a [reweighted](crate::Reweighting) set.
+    pub drop: Option<ObjectiveError>,
     /// Each row is divided by its retained mass, as a model does after eviction.
     pub renormalised: ObjectiveError,
     /// `renormalised` for the later queries; `None` if the dump holds none.
@@ -75,10 +75,13 @@ impl Add for OutputErrors {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
+        let both = |one: Option<ObjectiveError>, two: Option<ObjectiveError>| {
+            one.zip(two).map(|(one, two)| one + two)
+        };
         Self {
-            drop: self.drop + other.drop,
+            drop: both(self.drop, other.drop),
             renormalised: self.renormalised + other.renormalised,
-            future: self.future.zip(other.future).map(|(one, two)| one + two),
+            future: both(self.future, other.future),
         }
     }
 }
@@ -89,7 +92,7 @@ impl OutputErrors {
     /// # Errors
     /// [`Error::Range`] names the first quantity that is NaN or infinite.
     pub fn finite(self, layer: LayerIndex) -> Result<Self, Error> {
-        let objectives = [Some(self.drop), Some(self.renormalised), self.future];
+        let objectives = [self.drop, Some(self.renormalised), self.future];
         for error in objectives.into_iter().flatten().flat_map(|error| [error.layer_wise, error.head_wise]) {
             finite(layer, "the squared norm of the output", error.squared_norm)?;
             finite(layer, "the squared error of the output", error.squared_error)?;

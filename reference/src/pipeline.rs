@@ -5,16 +5,19 @@
 
 use crate::backend::{Backend, PackedRows, PreparedLayer};
 use crate::budget::CandidatesPerHead;
+use crate::cut::cut;
 use crate::error::{Error, Result};
 use crate::layers::Layers;
 use crate::oracle::Rows;
 use crate::output_error::{ObjectiveError, OutputErrors};
 use crate::policy::{Policy, Rule, Source};
+use crate::refit;
 use crate::retained::RetainedSet;
 use crate::score::Score;
 use crate::scored::{LayerScores, Scored};
 use crate::scores::{HeadScores, ModelScores};
 pub use crate::search::{Found, Searched, Searching, Watch, search, search_together};
+use crate::shrink;
 use crate::statistic::Statistic;
 use crate::tasks;
 
@@ -41,9 +44,13 @@ pub fn evict<L: Layers>(
     let retain = |index: usize| -> Result<RetainedSet, L::Error> {
         let (policy, per_head) = (&policies[index / per_heads.len()], per_heads[index % per_heads.len()]);
         match (policy.source(), policy.rule()) {
-            (Some(source), _) => {
+            (Some(source), rule) => {
                 let place = asked.iter().position(|asked| asked.source == source);
-                Ok(backend.cut(policy, &scored[place.expect("every score was asked for")], per_head)?)
+                let scores = &scored[place.expect("every score was asked for")];
+                match rule {
+                    Rule::Draw(_) => Ok(cut(policy, scores.on_host()?, per_head, shape.window_len)?),
+                    _ => Ok(backend.cut(policy, scores, per_head)?),
+                }
             }
             (None, Rule::Oracle(_)) => {
                 let searched = search(backend, layers, policy, per_head, searching)?;
@@ -51,14 +58,18 @@ pub fn evict<L: Layers>(
                 Ok(searched.retained)
             }
             (None, Rule::GivenSet) => layers.given_set(policy),
+            (None, Rule::Shrunk) => shrink::shrunk(layers, policy, per_head),
             (None, _) => {
                 let layers = layers.shapes().len();
                 Ok(RetainedSet::everything(layers, shape.kv_heads, shape.context_len)?)
             }
         }
     };
-    let mut sets = (0..policies.len() * per_heads.len()).map(retain);
-    policies.iter().map(|_| sets.by_ref().take(per_heads.len()).collect()).collect()
+    let sets = (0..policies.len() * per_heads.len()).map(retain).collect::<Result<Vec<_>, _>>()?;
+    let refits: Vec<_> =
+        policies.iter().flat_map(|policy| vec![policy.options().refit; per_heads.len()]).collect();
+    let mut sets = refit::refit(layers, sets, &refits)?.into_iter();
+    Ok(policies.iter().map(|_| sets.by_ref().take(per_heads.len()).collect()).collect())
 }
 
 /// One policy's scores over all layers.
@@ -102,7 +113,7 @@ pub fn evaluate<L: Layers>(layers: &L, sets: &[RetainedSet]) -> Result<Vec<Vec<O
 /// The `drop` errors of every retained set, in f64 on every path, layer by layer: what is compared with a proven bound.
 ///
 /// # Errors
-/// As [`evaluate`]; also when the layers lack the later queries that are asked for.
+/// As [`evaluate`]; also when the layers lack the later queries that are asked for, or a set is reweighted.
 pub fn drop_errors<L: Layers>(
     layers: &L,
     sets: &[RetainedSet],
@@ -115,11 +126,14 @@ pub fn drop_errors<L: Layers>(
     Ok((0..sets.len()).map(|set| by_layer.iter().map(|errors| errors[set]).collect()).collect())
 }
 
-/// The retained rows of every layer's keys and values, if the path packs them itself.
+/// The retained rows of every layer's keys and values, if the path packs them itself. No path packs a reweighted set.
 ///
 /// # Errors
 /// When a layer or the set is refused, or a device fails.
 pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<PackedRows>>, L::Error> {
+    if set.reweighting().is_some() {
+        return Ok(None);
+    }
     let packed = layers.each(&[], |ordinal, layer| layer.gather(set.layer(ordinal)))?;
     Ok(packed.into_iter().collect())
 }

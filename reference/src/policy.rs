@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::pool::PoolStage;
+use crate::refit::Refit;
 use crate::score::{Score, ScoreEntry};
 use crate::statistic::Statistic;
 
@@ -28,12 +29,16 @@ pub enum Oracle {
 pub enum Rule {
     /// Ranks the candidates; an allocation cuts the ranking.
     Score(&'static ScoreEntry),
+    /// Draws the candidates with probabilities by their scores, and reweighs those that stay.
+    Draw(&'static ScoreEntry),
     /// Ranks them by scores that were made elsewhere and come with the layers.
     GivenScores,
     /// Keeps a set that was made elsewhere and comes with the layers, at any budget.
     GivenSet,
     /// Keeps everything at any budget.
     Everything,
+    /// Descends a shrunk quadratic form, and ranks by what is left.
+    Shrunk,
     /// Searches for the best set.
     Oracle(Oracle),
     /// Needs data that no dump holds. The text says which data and how to capture them.
@@ -153,16 +158,22 @@ impl Policy {
         self
     }
 
-    /// The score that a path computes for the policy, if it ranks by one.
+    /// Whether a set that the policy keeps is [reweighted](crate::Reweighting).
+    #[must_use]
+    pub fn reweighs(&self) -> bool {
+        matches!(self.rule(), Rule::Draw(_)) || self.options.refit != Refit::No
+    }
+
+    /// The score that a path computes for the policy, if it ranks or draws by one.
     #[must_use]
     pub fn score(&self) -> Option<Score> {
         match self.rule() {
-            Rule::Score(entry) => Some(Score::new(entry, &self.options)),
+            Rule::Score(entry) | Rule::Draw(entry) => Some(Score::new(entry, &self.options)),
             _ => None,
         }
     }
 
-    /// Where the policy's scores come from, if it ranks.
+    /// Where the policy's scores come from, if it ranks or draws.
     #[must_use]
     pub fn source(&self) -> Option<Source> {
         match self.rule() {

@@ -3,15 +3,17 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::reweighting::Reweighting;
 use crate::shape::{KvHead, LayerIndex, LayerOrdinal, LayerShape};
 
-/// The retained positions of one sample: `[layers * Hkv]` ascending lists, flattened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The retained positions of one sample: `[layers * Hkv]` ascending lists, flattened. A set may be [reweighted](Reweighting).
+#[derive(Clone, Debug, PartialEq)]
 pub struct RetainedSet {
     kv_heads: usize,
     context_len: usize,
     offsets: Vec<usize>,
     positions: Vec<u32>,
+    reweighting: Option<Reweighting>,
 }
 
 impl RetainedSet {
@@ -41,7 +43,7 @@ impl RetainedSet {
             positions.extend(window.clone());
             offsets.push(positions.len());
         }
-        Ok(Self { kv_heads, context_len, offsets, positions })
+        Ok(Self { kv_heads, context_len, offsets, positions, reweighting: None })
     }
 
     /// Takes the set as it is stored: [`RetainedSet::offsets`] and [`RetainedSet::positions`], the window among them.
@@ -89,6 +91,24 @@ impl RetainedSet {
         Self::from_candidates(kv_heads, context_len, context_len, &vec![Vec::new(); layers * kv_heads])
     }
 
+    /// The same positions with these biases and values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not one bias per position.
+    pub fn reweighted(self, reweighting: Reweighting) -> Result<Self> {
+        let (found, expected) = (reweighting.bias().len(), self.positions.len());
+        if found != expected {
+            return Err(Error::shape("bias", format_args!("{expected}, one per retained entry"), found));
+        }
+        Ok(Self { reweighting: Some(reweighting), ..self })
+    }
+
+    /// The biases and values of the entries, in the order of [`RetainedSet::positions`], if the set is reweighted.
+    #[must_use]
+    pub fn reweighting(&self) -> Option<&Reweighting> {
+        self.reweighting.as_ref()
+    }
+
     /// How many layers there are.
     #[must_use]
     pub fn layer_count(&self) -> usize {
@@ -106,6 +126,7 @@ impl RetainedSet {
             context_len: self.context_len,
             offsets: &self.offsets[first..=first + self.kv_heads],
             positions: &self.positions,
+            reweighting: self.reweighting.as_ref(),
         }
     }
 
@@ -143,6 +164,7 @@ pub struct LayerRetained<'a> {
     context_len: usize,
     offsets: &'a [usize],
     positions: &'a [u32],
+    reweighting: Option<&'a Reweighting>,
 }
 
 impl<'a> LayerRetained<'a> {
@@ -152,7 +174,39 @@ impl<'a> LayerRetained<'a> {
     /// When the layer has no such KV head.
     #[must_use]
     pub fn head(&self, head: KvHead) -> &'a [u32] {
-        &self.positions[self.offsets[head.0]..self.offsets[head.0 + 1]]
+        &self.positions[self.entries(head)]
+    }
+
+    /// A KV head's entries among all of the set.
+    fn entries(&self, head: KvHead) -> Range<usize> {
+        self.offsets[head.0]..self.offsets[head.0 + 1]
+    }
+
+    /// Whether entries have a bias or another value.
+    #[must_use]
+    pub fn is_reweighted(&self) -> bool {
+        self.reweighting.is_some()
+    }
+
+    /// The bias of each entry of a KV head, if the set is reweighted.
+    ///
+    /// # Panics
+    /// When the layer has no such KV head.
+    #[must_use]
+    pub fn bias(&self, head: KvHead) -> Option<&'a [f32]> {
+        self.reweighting.map(|reweighting| &reweighting.bias()[self.entries(head)])
+    }
+
+    /// The values of a KV head's entries, `[entries, d]`, if they are replaced.
+    ///
+    /// # Panics
+    /// When the layer has no such KV head.
+    #[must_use]
+    pub fn values(&self, head: KvHead) -> Option<&'a [f32]> {
+        let reweighting = self.reweighting?;
+        let (values, dim) = (reweighting.values()?, reweighting.value_dim()?);
+        let Range { start, end } = self.entries(head);
+        Some(&values[start * dim..end * dim])
     }
 
     /// Whether each of the `n` positions is kept by one KV head.
@@ -168,15 +222,34 @@ impl<'a> LayerRetained<'a> {
     /// Checks that the set was made for a layer of this shape.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of KV heads or the context length differ.
+    /// [`Error::Shape`] when the number of KV heads, the context length or the width of replaced values differ.
     pub fn check(&self, layer: LayerIndex, shape: LayerShape) -> Result<()> {
         let sizes = |kv_heads, positions| format!("{kv_heads} KV heads and {positions} positions");
         let found = sizes(self.offsets.len() - 1, self.context_len);
         let expected = sizes(shape.kv_heads, shape.context_len);
-        if found == expected {
-            return Ok(());
+        if found != expected {
+            return Err(Error::shape("retained set", format_args!("{expected} for layer {layer}"), found));
         }
-        Err(Error::shape("retained set", format_args!("{expected} for layer {layer}"), found))
+        match self.reweighting.and_then(Reweighting::value_dim).filter(|&dim| dim != shape.head_dim) {
+            Some(found) => {
+                let expected = format_args!("{} numbers per entry for layer {layer}", shape.head_dim);
+                Err(Error::shape("replaced values", expected, found))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a reweighted set.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]
+    pub fn check_plain(&self) -> Result<()> {
+        if self.is_reweighted() {
+            let expected =
+                "one without biases and replaced values, for which drop errors and bounds are defined";
+            return Err(Error::shape("retained set", expected, "a reweighted one"));
+        }
+        Ok(())
     }
 }
 

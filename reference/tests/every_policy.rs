@@ -42,7 +42,7 @@ fn errors(layers: &[Problem], retained: &RetainedSet) -> Vec<OutputErrors> {
 }
 
 fn drop_error(errors: &[OutputErrors]) -> f64 {
-    errors.iter().map(|errors| errors.drop.layer_wise.squared_error).sum::<f64>().sqrt()
+    errors.iter().map(|errors| errors.drop.unwrap().layer_wise.squared_error).sum::<f64>().sqrt()
 }
 
 /// The least `drop` error of any set that keeps as much over all layers.
@@ -105,7 +105,7 @@ proptest! {
         let everything = layers[0].sizes.candidate_len;
         for text in policies() {
             for errors in errors(&layers, &evicted(&layers, &text, everything)) {
-                let objectives = [Some(errors.drop), Some(errors.renormalised), errors.future];
+                let objectives = [errors.drop, Some(errors.renormalised), errors.future];
                 for objective in objectives.into_iter().flatten() {
                     prop_assert_eq!(objective.layer_wise.relative(), 0.0, "{}", &text);
                     prop_assert_eq!(objective.head_wise.relative(), 0.0, "{}", &text);
@@ -215,6 +215,8 @@ fn both_ends_stay_and_the_middle_is_ranked() {
 fn every_policy_ranks_keeps_all_searches_or_says_what_it_lacks() {
     let count = |is: fn(&Rule) -> bool| POLICIES.iter().filter(|entry| is(&entry.rule)).count();
     assert_eq!(count(Rule::ranks), 28);
+    assert_eq!(count(|rule| matches!(rule, Rule::Draw(_))), 1);
+    assert_eq!(count(|rule| matches!(rule, Rule::Shrunk)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Everything)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Oracle(_))), 5);
     assert_eq!(count(|rule| matches!(rule, Rule::Unavailable(_))), 1);

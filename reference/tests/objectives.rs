@@ -78,7 +78,7 @@ proptest! {
     fn drop_equals_loops((problem, keeps) in evictions()) {
         let weights = weights(&problem, Rows::Window, &problem.all_kept());
         let change = dropped(&problem, &weights, &keeps);
-        assert_objective("drop", &problem, errors(&problem, &keeps).drop, &weights, &change);
+        assert_objective("drop", &problem, errors(&problem, &keeps).drop.unwrap(), &weights, &change);
     }
 
     #[test]
@@ -112,7 +112,7 @@ proptest! {
     #[test]
     fn keeping_everything_costs_exactly_nothing(problem in problems()) {
         let errors = errors(&problem, &problem.all_kept());
-        for objective in [Some(errors.drop), Some(errors.renormalised), errors.future].into_iter().flatten() {
+        for objective in [errors.drop, Some(errors.renormalised), errors.future].into_iter().flatten() {
             for form in [objective.layer_wise, objective.head_wise] {
                 prop_assert_eq!(form.squared_error, 0.0);
                 prop_assert_eq!(form.relative(), 0.0);
@@ -135,7 +135,7 @@ proptest! {
             |head| &head[..problem.sizes.candidate_len],
         )).filter(|(_, keep)| !**keep).map(|(score, _)| score.value).sum();
         let bound = evicted * problem.sizes.group_size as f64;
-        let error = errors(&problem, &keeps).drop.layer_wise.squared_error.sqrt();
+        let error = errors(&problem, &keeps).drop.unwrap().layer_wise.squared_error.sqrt();
         let slots = (problem.sizes.kv_heads * problem.sizes.candidate_len) as f64;
         prop_assert!(error <= bound * (1.0 + problem.rounding() + gamma(slots)), "{error} above {bound}");
     }
@@ -148,7 +148,7 @@ proptest! {
         let stated = quadratic_form(&problem, &weights, &keeps);
         let pairs = (problem.sizes.query_heads() * problem.sizes.candidate_len) as f64;
         let rounding = 2.0 * problem.rounding() * (1.0 + problem.rounding()) + gamma(2.0 * pairs);
-        let found = errors(&problem, &keeps).drop.layer_wise.squared_error;
+        let found = errors(&problem, &keeps).drop.unwrap().layer_wise.squared_error;
         assert_agrees("x^T M x", found, stated, rounding);
     }
 
@@ -157,7 +157,7 @@ proptest! {
         (sizes.kv_heads, sizes.group_size) = (1, 1);
         let problem = Problem::alive(sizes, seed);
         let errors = errors(&problem, &problem.all_but(0, 0));
-        prop_assert_eq!(errors.drop.layer_wise, errors.drop.head_wise);
+        prop_assert_eq!(errors.drop.unwrap().layer_wise, errors.drop.unwrap().head_wise);
         prop_assert_eq!(errors.renormalised.layer_wise, errors.renormalised.head_wise);
     }
 }
@@ -189,7 +189,7 @@ fn drop_on_whole_numbers_is_exact() {
     problem.projection = vec![3.0, 4.0];
     let mut keeps = problem.all_but(0, 1);
     keeps[0][4] = false;
-    let drop = errors(&problem, &keeps).drop;
+    let drop = errors(&problem, &keeps).drop.unwrap();
     assert_eq!(squares(drop.layer_wise), (35.0 * 35.0, 180.0 * 180.0));
     assert_eq!(drop.layer_wise.relative(), 35.0 / 180.0);
 }
@@ -210,7 +210,7 @@ fn renormalised_on_whole_numbers_is_exact() {
 fn the_head_wise_form_is_blind_to_what_heads_cancel() {
     let mut problem = even(2);
     problem.projection = vec![3.0, -3.0, 4.0, 4.0];
-    let drop = errors(&problem, &problem.all_but(0, 0)).drop;
+    let drop = errors(&problem, &problem.all_but(0, 0)).drop.unwrap();
     assert_eq!(squares(drop.layer_wise), (64.0, 288.0 * 288.0));
     assert_eq!(squares(drop.head_wise), (50.0, 2.0 * 180.0 * 180.0));
 }
@@ -230,7 +230,7 @@ fn a_retained_mass_that_underflows_still_renormalises() {
     };
     let errors = errors(&problem, &keeps);
     // O = 8 * (3, 4); afterwards (28 + 35 + 42 + 49) / 4 = 38.5.
-    assert_eq!(squares(errors.drop.layer_wise), (1600.0, 1600.0));
+    assert_eq!(squares(errors.drop.unwrap().layer_wise), (1600.0, 1600.0));
     assert_eq!(squares(errors.renormalised.layer_wise), (152.5 * 152.5, 1600.0));
 }
 
@@ -240,7 +240,7 @@ fn errors_of_layers_add_as_squares() {
     let two = OutputError { squared_error: 16.0, squared_norm: 525.0 };
     assert_eq!((one + two).relative(), 0.2);
     let both = |error| ObjectiveError { layer_wise: error, head_wise: error };
-    let layer = |error, future| OutputErrors { drop: both(error), renormalised: both(error), future };
+    let layer = |error, future| OutputErrors { drop: Some(both(error)), renormalised: both(error), future };
     let total = OutputErrors::total([layer(one, Some(both(one))), layer(two, Some(both(two)))]).unwrap();
     assert_eq!(total.future, Some(both(one + two)));
     assert_eq!(OutputErrors::total([layer(one, Some(both(one))), layer(two, None)]).unwrap().future, None);

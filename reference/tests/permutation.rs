@@ -66,7 +66,7 @@ fn cut_is_clear(scores: &[Vec<f64>], count: usize, rounding: f64) -> bool {
 fn assert_errors_agree(problem: &Problem, keeps: &[Vec<bool>], other: &Problem, other_keeps: &[Vec<bool>]) {
     let errors = |problem: &Problem, keeps: &[Vec<bool>]| {
         let errors = prepare(problem).evaluate(problem.retained(keeps).layer(LayerOrdinal(0))).unwrap();
-        let forms = [errors.drop.layer_wise, errors.drop.head_wise]
+        let forms = [errors.drop.unwrap().layer_wise, errors.drop.unwrap().head_wise]
             .into_iter()
             .chain([errors.renormalised.layer_wise, errors.renormalised.head_wise])
             .chain(errors.future.into_iter().flat_map(|future| [future.layer_wise, future.head_wise]));

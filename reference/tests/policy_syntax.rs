@@ -4,7 +4,7 @@ mod common;
 
 use laprox_reference::{
     Allocation, GroupRule, Normaliser, OptionKey, POLICIES, Parameter, Parameters, Policy, PolicyEntry, Pool,
-    PoolStage, Pooling,
+    PoolStage, Pooling, Refit,
 };
 use proptest::prelude::*;
 
@@ -41,6 +41,8 @@ fn value(entry: &'static PolicyEntry, option: OptionKey) -> BoxedStrategy<String
         OptionKey::Sinks | OptionKey::MinPerHead | OptionKey::Nodes => count(0),
         OptionKey::Seed => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
         OptionKey::Convexify => one_of(&["no", "yes"]),
+        OptionKey::Refit => one_of(&["no", "bias", "values"]),
+        OptionKey::Rho => one_of(&["ledoit-wolf", "0", "0.25", "0.8", "1"]),
     }
 }
 
@@ -142,9 +144,15 @@ proptest! {
 }
 
 /// All options of a policy that mean something under its allocation, as they are written.
+///
+/// Every policy has `refit=no`, which is left out.
 fn spelt(policy: Policy) -> String {
     let allocation = policy.options().allocation;
-    let means = |option: &&OptionKey| option.allocations().is_none_or(|under| under.contains(&allocation));
+    assert_eq!(policy.options().refit, Refit::No, "{policy}");
+    let means = |option: &&OptionKey| {
+        !matches!(option, OptionKey::Refit)
+            && option.allocations().is_none_or(|under| under.contains(&allocation))
+    };
     let options: Vec<_> = policy
         .entry()
         .options
@@ -310,18 +318,18 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
     for (text, has) in [
         (
             "laprox:seed=3",
-            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, ends, min_per_head",
+            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, ends, min_per_head, refit",
         ),
         (
             "tova:gqa=mean",
-            "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, ends, min_per_head",
+            "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, ends, min_per_head, refit",
         ),
-        ("cake:eps=3", "window, pool, gqa, gamma, sinks, ends, min_per_head"),
-        ("knorm:window=3", "tau2, pool, sinks, ends, min_per_head"),
-        ("random:Seed=3", "pool, seed, sinks, ends, min_per_head"),
+        ("cake:eps=3", "window, pool, gqa, gamma, sinks, ends, min_per_head, refit"),
+        ("knorm:window=3", "tau2, pool, sinks, ends, min_per_head, refit"),
+        ("random:Seed=3", "pool, seed, sinks, ends, min_per_head, refit"),
         ("full:sinks=1", "full has: none"),
         ("expected_attention:pool=none", "expected_attention has: none"),
-        ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form"),
+        ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form, refit"),
     ] {
         let message = refused(text);
         assert!(message.contains("no option '") && message.ends_with(has), "{message}");

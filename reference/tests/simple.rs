@@ -25,6 +25,6 @@ fn main() -> Result<(), laprox_reference::Error> {
     assert_eq!(sets[0].positions().len(), 4);
 
     let errors = pipeline::evaluate(&layers, &sets)?;
-    assert!(errors[0][0].drop.layer_wise.relative() < 1.0);
+    assert!(errors[0][0].drop.unwrap().layer_wise.relative() < 1.0);
     Ok(())
 }

@@ -35,7 +35,7 @@ fn assert_scores_are_errors(problem: &Problem, text: &str, errors: &[Vec<f64>], 
 }
 
 fn assert_exact_is_the_drop_error(problem: &Problem) {
-    let errors = single_slot_errors(problem, |errors| errors.drop.layer_wise.squared_error);
+    let errors = single_slot_errors(problem, |errors| errors.drop.unwrap().layer_wise.squared_error);
     assert_scores_are_errors(problem, "laprox:gqa=exact,pool=none", &errors, &laprox_exact(problem));
 }
 

@@ -1,6 +1,6 @@
 //! Policies, budgets, paths and sets as Python names them.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::ValueEnum;
 use laprox_experiments::cli::PathChoice;
 use laprox_experiments::sets::SetSizes;
@@ -81,6 +81,7 @@ pub(crate) fn sizes(sample: &str, layers: &[usize], shape: LayerShape) -> SetSiz
         kv_heads: shape.kv_heads,
         context: shape.context_len,
         window: shape.window_len,
+        head_dim: shape.head_dim,
         tokens_sha256: None,
     }
 }
@@ -116,13 +117,24 @@ pub(crate) struct Kept<'py> {
 }
 
 impl<'py> Kept<'py> {
-    pub(crate) fn new(py: Python<'py>, set: &RetainedSet, policy: String, budget: String) -> Self {
+    /// Takes a set without biases and values, for which a plan has no place.
+    pub(crate) fn new(
+        py: Python<'py>,
+        set: &RetainedSet,
+        policy: String,
+        budget: String,
+    ) -> Result<Self> {
+        let found = if policy.is_empty() { "a set" } else { &policy };
+        ensure!(
+            set.reweighting().is_none(),
+            "{found}: expected a set without biases and values, which plans do not hold, found a reweighted one"
+        );
         let offsets = set.offsets().iter().map(|&offset| offset as u64);
-        Self {
+        Ok(Self {
             offsets: PyArray1::from_iter(py, offsets),
             positions: PyArray1::from_slice(py, set.positions()),
             policy,
             budget,
-        }
+        })
     }
 }

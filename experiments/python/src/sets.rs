@@ -17,7 +17,7 @@ pub(crate) struct Sizes(String, Vec<usize>, usize, usize, usize);
 
 impl From<Sizes> for SetSizes {
     fn from(Sizes(sample, layers, kv_heads, context, window): Sizes) -> Self {
-        Self { sample, layers, kv_heads, context, window, tokens_sha256: None }
+        Self { sample, layers, kv_heads, context, window, head_dim: 0, tokens_sha256: None }
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn load_sets<'py>(
         let SetSizes { sample, layers, kv_heads, context, window, .. } = sizes;
         Ok((
             Sizes(sample, layers, kv_heads, context, window),
-            Kept::new(py, &set, String::new(), String::new()),
+            Kept::new(py, &set, String::new(), String::new())?,
         ))
     };
     sizes.into_iter().map(load).collect()

@@ -142,13 +142,13 @@ pub(crate) fn evict<'py>(
             policies.iter().map(|policy| policy.reseeded(facing.seed).to_string()).collect();
         Ok((names, sets))
     })?;
-    let kept = |name: &String, budget: &Budget, set: &RetainedSet| {
-        Kept::new(py, set, name.clone(), budget.to_string())
+    let kept = |name: &String, budget: &Budget, set: &RetainedSet| -> Result<_> {
+        Ok(Kept::new(py, set, name.clone(), budget.to_string())?)
     };
     let of_policy = |(name, sets): (&String, &Vec<RetainedSet>)| {
         budgets.iter().zip(sets).map(|(budget, set)| kept(name, budget, set)).collect()
     };
-    Ok(names.iter().zip(&sets).map(of_policy).collect())
+    names.iter().zip(&sets).map(of_policy).collect()
 }
 
 /// Errors of sets, `[set, layer, objective, form, (relative, squared error, squared norm)]`. The last layer is all of them
@@ -248,7 +248,7 @@ pub(crate) fn certify<'py>(
     })?;
     let (set_count, layer_count) = (sets.len() + 1, proven.lower_bound.len());
     Ok(Certificate {
-        set: Kept::new(py, &proven.retained, oracle.to_string(), budget.to_string()),
+        set: Kept::new(py, &proven.retained, oracle.to_string(), budget.to_string())?,
         objective: objective.to_string(),
         error: array(py, &[set_count, layer_count], proven.error)?,
         lower_bound: array(py, &[layer_count], proven.lower_bound)?,

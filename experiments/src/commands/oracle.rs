@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use laprox_fixtures::Dump;
 use laprox_reference::oracle::Certified;
 use laprox_reference::{Allocation, Budget, EntriesPerHead, Policy, Searching, pipeline};
@@ -36,6 +36,10 @@ const DEFAULT_POLICIES: [&str; 8] = [
     "streaming",
 ];
 
+/// Why a reweighted set is not compared with a bound.
+const NO_DROP_ERROR: &str =
+    "a reweighted set has no drop error to hold against a bound, expected --oracle renormalised";
+
 #[derive(Serialize)]
 struct Results {
     provenance: Provenance,
@@ -54,6 +58,11 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let given: Vec<Given> = arguments.given.distinct()?;
     let policies = policies(arguments)?;
     let objective = certificate::minimised(&arguments.oracle)?;
+    if let Some(policy) =
+        policies.iter().find(|policy| policy.reweighs() && objective != Minimised::Renormalised)
+    {
+        bail!("policy '{policy}': {NO_DROP_ERROR}");
+    }
     let backend = backend::open(common.path)?;
     let interrupted = interrupt::stop();
     let folder = DataFolder::open(arguments.dump.as_deref(), &data::DUMP, arguments.data_dir.as_deref())?;
@@ -65,7 +74,7 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
     let samples: Vec<Sample<'_>> = (0..dump.manifest().samples.len()).map(sample).collect();
     let sizes = samples.iter().map(Sample::known_sizes).collect::<Result<Vec<_>>>()?;
     given::check(&given, &sizes)?;
-    require_at_budgets(arguments, &samples)?;
+    require_at_budgets(arguments, objective, &samples)?;
     let problems =
         samples.iter().flat_map(|&sample| arguments.budgets.iter().map(move |&budget| (sample, budget)));
     for (sample, budget) in problems {
@@ -83,7 +92,11 @@ pub(super) fn run(arguments: &OracleArguments, common: &Common) -> Result<()> {
 }
 
 /// Refuses a given set that holds none of the budgets: no bound is about it. A bound of a layer is about the layer's budget.
-fn require_at_budgets(arguments: &OracleArguments, samples: &[Sample<'_>]) -> Result<()> {
+fn require_at_budgets(
+    arguments: &OracleArguments,
+    objective: Minimised,
+    samples: &[Sample<'_>],
+) -> Result<()> {
     let by_layer = arguments.oracle.options().allocation == Allocation::LAYER;
     for sample in samples {
         let per_heads =
@@ -91,6 +104,8 @@ fn require_at_budgets(arguments: &OracleArguments, samples: &[Sample<'_>]) -> Re
         let per_heads = per_heads.collect::<Result<Vec<_>, _>>()?;
         for input in &arguments.given.retained {
             let retained = given::set(sample.given, &sample.set_sizes(), &input.policy())?;
+            let is_compared = retained.reweighting().is_none() || objective == Minimised::Renormalised;
+            ensure!(is_compared, "{}: {NO_DROP_ERROR}", input.path().display());
             if !per_heads.iter().any(|&per_head| holds(&retained, per_head, by_layer)) {
                 let budgets: Vec<String> = arguments.budgets.iter().map(ToString::to_string).collect();
                 bail!(
@@ -191,7 +206,7 @@ impl Problem<'_> {
                 over_bound: proof.over_bound(error),
                 nodes: proof.nodes.filter(|_| is_oracle),
                 ended: proof.ended.filter(|_| is_oracle),
-                layer_wise: errors.drop.layer_wise.relative(),
+                layer_wise: errors.drop.map(|error| error.layer_wise.relative()),
                 renormalised: errors.renormalised.layer_wise.relative(),
                 future: errors.future.map(|error| error.layer_wise.relative()),
             }
@@ -236,7 +251,7 @@ fn table(label: &str, rows: &[&OracleRow], name: impl Fn(&OracleRow) -> String) 
             number(row.over_bound, 4),
             row.nodes.map_or("-".into(), |nodes| nodes.to_string()),
             row.ended.map_or("-", |ended| if ended { "yes" } else { "no" }).into(),
-            number(Some(row.layer_wise), 4),
+            number(row.layer_wise, 4),
             number(Some(row.renormalised), 4),
             number(row.future, 4),
         ];

@@ -75,7 +75,7 @@ impl Subject<'_> {
             metric,
             value,
             full_value,
-            drop: error(|evicted| Some(evicted.errors.drop.layer_wise)),
+            drop: error(|evicted| evicted.errors.drop.map(|drop| drop.layer_wise)),
             renormalised: error(|evicted| Some(evicted.errors.renormalised.layer_wise)),
             future: error(|evicted| evicted.errors.future.map(|future| future.layer_wise)),
             cache_bytes,

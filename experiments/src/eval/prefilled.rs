@@ -74,7 +74,11 @@ impl<'m> Prefilled<'m> {
                 let cache = self.cache.of_packed(packed, set, spare)?;
                 Ok(Continuation { logits: self.logits.clone(), cache })
             }
-            None => self.retained(|layer, head| set.layer(LayerOrdinal(layer.0)).head(head), spare),
+            None => {
+                let Continuation { logits, cache } =
+                    self.retained(|layer, head| set.layer(LayerOrdinal(layer.0)).head(head), spare)?;
+                Ok(Continuation { logits, cache: cache.reweighted(set) })
+            }
         }
     }
 

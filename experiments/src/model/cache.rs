@@ -35,6 +35,8 @@ pub struct KvCache {
 pub struct HeadCache {
     keys: Entries,
     values: Entries,
+    /// The logit biases of the first entries; later ones have none.
+    bias: Vec<f32>,
     head_dim: usize,
     capacity: usize,
 }
@@ -130,14 +132,10 @@ impl KvCache {
         self.room
     }
 
-    /// The bytes allocated for keys and values, including the room for further tokens.
+    /// The bytes allocated for keys, values and biases, including the room for further tokens.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
-        self.layers
-            .iter()
-            .flatten()
-            .map(|head| head.keys.allocated_bytes() + head.values.allocated_bytes())
-            .sum()
+        self.layers.iter().flatten().map(HeadCache::allocated_bytes).sum()
     }
 
     /// The cache in which every KV head keeps only the entries that `retained` lists by index, in that order, with room
@@ -157,6 +155,22 @@ impl KvCache {
                 .collect()
         });
         Ok(Self { layers: layers.collect::<Result<_>>()?, ..*self })
+    }
+
+    /// The same cache, which holds the entries of `set` and no more, with the set's biases and values if it is reweighted.
+    #[must_use]
+    pub fn reweighted(mut self, set: &RetainedSet) -> Self {
+        for (ordinal, heads) in self.layers.iter_mut().enumerate() {
+            let retained = set.layer(LayerOrdinal(ordinal));
+            for (head, cache) in heads.iter_mut().enumerate() {
+                cache.bias = retained.bias(KvHead(head)).unwrap_or_default().to_vec();
+                if let Some(values) = retained.values(KvHead(head)) {
+                    cache.values = Entries::new(cache.dtype(), cache.capacity * cache.head_dim);
+                    cache.values.append(values);
+                }
+            }
+        }
+        self
     }
 
     /// The cache of packed rows, which a path has gathered by `set`, with room for `spare` tokens more.
@@ -219,7 +233,12 @@ impl KvCache {
 impl HeadCache {
     pub(super) fn new(dtype: CacheDtype, capacity: usize, head_dim: usize) -> Self {
         let entries = || Entries::new(dtype, capacity * head_dim);
-        Self { keys: entries(), values: entries(), head_dim, capacity }
+        Self { keys: entries(), values: entries(), bias: Vec::new(), head_dim, capacity }
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        let bias = self.bias.capacity() * size_of::<f32>();
+        self.keys.allocated_bytes() + self.values.allocated_bytes() + bias
     }
 
     fn dtype(&self) -> CacheDtype {
@@ -265,6 +284,11 @@ impl HeadCache {
         &self.keys
     }
 
+    /// The logit biases of the first entries.
+    pub(super) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
     /// The values as they are stored.
     pub(super) fn stored_values(&self) -> &Entries {
         &self.values
@@ -292,6 +316,10 @@ impl HeadCache {
             let row = entry * self.head_dim..(entry + 1) * self.head_dim;
             cache.keys.append_part(&self.keys, row.clone());
             cache.values.append_part(&self.values, row);
+        }
+        if !self.bias.is_empty() {
+            let bias = |&entry: &u32| self.bias.get(entry as usize).copied().unwrap_or(0.0);
+            cache.bias = entries.iter().map(bias).collect();
         }
         Ok(cache)
     }

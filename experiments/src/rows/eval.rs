@@ -47,7 +47,7 @@ pub struct EvalRow {
     pub value: f64,
     /// Its value from the full cache.
     pub full_value: f64,
-    /// The layer-wise relative error over all layers, `drop`; empty beside the full cache, as the next two are.
+    /// The layer-wise relative error over all layers, `drop`; empty for a reweighted set, and beside the full cache as the next two.
     pub drop: Option<f64>,
     /// The same, `renormalised`.
     pub renormalised: Option<f64>,

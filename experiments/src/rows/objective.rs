@@ -22,11 +22,11 @@ impl Objective {
     /// All of them, in the order of rows.
     pub const ALL: [Self; 3] = [Self::Drop, Self::Renormalised, Self::Future];
 
-    /// This objective's error; `None` for later queries that the dump does not hold.
+    /// This objective's error; `None` for later queries that the dump does not hold, and for the drop error of a reweighted set.
     #[must_use]
     pub fn of(self, errors: &OutputErrors) -> Option<ObjectiveError> {
         match self {
-            Self::Drop => Some(errors.drop),
+            Self::Drop => errors.drop,
             Self::Renormalised => Some(errors.renormalised),
             Self::Future => errors.future,
         }

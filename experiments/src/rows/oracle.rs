@@ -38,8 +38,8 @@ pub struct OracleRow {
     /// Whether the search ended by itself, and not at a limit or by Ctrl-C; only beside the oracle.
     #[serde(default)]
     pub ended: Option<bool>,
-    /// The `drop` error of the layer's output, layer-wise, whatever the oracle's form.
-    pub layer_wise: f64,
+    /// The `drop` error of the layer's output, layer-wise, whatever the oracle's form; empty for a reweighted set.
+    pub layer_wise: Option<f64>,
     /// The `renormalised` error, layer-wise.
     pub renormalised: f64,
     /// The `future` error, layer-wise, if the dump holds later queries.

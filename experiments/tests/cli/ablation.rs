@@ -34,7 +34,7 @@ fn the_default_comparison_holds_every_policy_that_runs_on_its_own() {
     let config = Config::read(DEFAULT).expect("the default comparison");
     let compared: Vec<&str> = config.policies.iter().chain(&config.also).map(Policy::name).collect();
     for entry in &POLICIES {
-        let runs = matches!(entry.rule, Rule::Score(_) | Rule::Everything);
+        let runs = matches!(entry.rule, Rule::Score(_) | Rule::Draw(_) | Rule::Shrunk | Rule::Everything);
         assert_eq!(compared.contains(&entry.name), runs, "{}", entry.name);
     }
 }

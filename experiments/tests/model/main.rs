@@ -8,6 +8,7 @@ mod given;
 mod hub;
 mod naive;
 mod pipeline;
+mod reweighted;
 mod sentence_piece;
 mod snapshot;
 mod sources;

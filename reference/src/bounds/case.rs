@@ -173,8 +173,9 @@ impl<'a> Case<'a> {
     /// Evaluates an eviction.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the set was made for other sizes; [`Error::Range`] when f64 does not hold an error.
+    /// [`Error::Shape`] when the set was made for other sizes or is reweighted; [`Error::Range`] when f64 does not hold an error.
     pub fn new(pairs: &'a LayerPairs<'a>, retained: LayerRetained<'_>, draws: Draws) -> Result<Self, Error> {
+        retained.check_plain()?;
         let errors = evaluate(pairs.layer, &pairs.output_norms, retained)?.finite(pairs.layer.index)?;
         let keeps = pairs.layer.shape.kv_heads().map(|head| retained.keeps(head)).collect();
         Ok(Self { pairs, errors, keeps, draws })
@@ -183,7 +184,7 @@ impl<'a> Case<'a> {
     /// `norm_F(Delta)^2`, layer-wise.
     #[must_use]
     pub fn squared_error(&self) -> f64 {
-        self.errors.drop.layer_wise.squared_error
+        self.errors.drop.map_or(f64::NAN, |drop| drop.layer_wise.squared_error)
     }
 
     /// `norm_F(Delta)`, layer-wise.

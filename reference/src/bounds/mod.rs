@@ -15,12 +15,15 @@
 //! | B7 | one slot's query group | [`triangle`] |
 //! | B9 | the least error of any set of this size | [`certificate`] |
 //! | B10 | the centred quadratic form | [`centred`] |
+//!
+//! [`interval`] is no bound but an estimate: how far off a draw is, from what it has kept.
 
 mod bound;
 mod case;
 pub mod centred;
 pub mod certificate;
 pub mod chance;
+pub mod interval;
 pub mod quadratic;
 pub mod renormalised;
 pub mod sampling;

@@ -17,12 +17,14 @@
 //! ```
 //!
 //! [`gram`] computes the product `M x`, and [`bound`] explains why the bounds hold in floating point. [`mod@exhaustive`]
-//! checks small problems. [`renormalised`] searches by swaps only, because its objective is not a quadratic form.
+//! checks small problems. [`renormalised`] searches by swaps only, because its objective is not a quadratic form. [`centred`] is the quadratic
+//! form nearest to it.
 
 pub mod active_set;
 pub mod block;
 pub mod bound;
 pub mod branch;
+pub mod centred;
 pub mod convexify;
 pub mod exhaustive;
 pub mod gram;

@@ -10,7 +10,7 @@ use crate::{
     ScoreEntry, ScoreRule,
 };
 
-static SCORE: ScoreEntry = ScoreEntry { family: Family::Centred, rule: ScoreRule::Once(score) };
+pub(super) static SCORE: ScoreEntry = ScoreEntry { family: Family::Centred, rule: ScoreRule::Once(score) };
 
 pub(super) const ENTRY: PolicyEntry = PolicyEntry {
     name: "centred",

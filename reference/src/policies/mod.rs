@@ -26,9 +26,11 @@ mod leverage;
 mod manifoldkv;
 mod obcache;
 mod oracle;
+mod poisson;
 mod pyramidkv;
 mod random;
 mod restkv;
+mod shrunk;
 mod snapkv;
 mod streaming;
 mod tova;
@@ -41,7 +43,7 @@ use crate::options::OptionKey;
 use crate::policy::{Policy, PolicyEntry};
 
 /// Every policy, in the order in which tables list them.
-pub static POLICIES: [PolicyEntry; 35] = [
+pub static POLICIES: [PolicyEntry; 37] = [
     laprox::ENTRY,
     centred::ENTRY,
     snapkv::ENTRY,
@@ -70,6 +72,8 @@ pub static POLICIES: [PolicyEntry; 35] = [
     lagkv::ENTRY,
     chunkkv::ENTRY,
     expected_attention::ENTRY,
+    shrunk::ENTRY,
+    poisson::ENTRY,
     random::ENTRY,
     full::ENTRY,
     oracle::CERTIFIED,

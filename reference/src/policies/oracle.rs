@@ -11,6 +11,7 @@ const PLAIN: PolicyEntry = PolicyEntry {
     options: OptionList::Only(&[
         OptionKey::Allocation(&[Allocation::LAYER, Allocation::MODEL]),
         OptionKey::Form,
+        OptionKey::Refit,
     ]),
     defaults: PolicyOptions { allocation: Allocation::MODEL, ..PolicyOptions::PLAIN },
 };
@@ -24,6 +25,7 @@ pub(super) const CERTIFIED: PolicyEntry = PolicyEntry {
     options: OptionList::Only(&[
         OptionKey::Allocation(&[Allocation::LAYER, Allocation::MODEL]),
         OptionKey::Form,
+        OptionKey::Refit,
         OptionKey::Nodes,
         OptionKey::Convexify,
     ]),
@@ -49,7 +51,7 @@ pub(super) const RENORMALISED: PolicyEntry = PolicyEntry {
     name: "oracle:renormalised",
     formula: "a set whose renormalised error no swap among the most promising candidates lowers, layer by layer",
     rule: Rule::Oracle(Oracle::Renormalised),
-    options: OptionList::Only(&[OptionKey::Form]),
+    options: OptionList::Only(&[OptionKey::Form, OptionKey::Refit]),
     defaults: PolicyOptions { allocation: Allocation::LAYER, ..PolicyOptions::PLAIN },
     ..PLAIN
 };

@@ -30,8 +30,8 @@ pub fn early(nodes: usize) -> Limits {
 #[must_use]
 pub fn dropped(errors: &OutputErrors, form: Form) -> OutputError {
     match form {
-        Form::LayerWise => errors.drop.layer_wise,
-        Form::HeadWise => errors.drop.head_wise,
+        Form::LayerWise => errors.drop.unwrap().layer_wise,
+        Form::HeadWise => errors.drop.unwrap().head_wise,
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Attended<'a> {
     pub(super) heads: &'a [HeadCache],
 }
 
-/// `out_i = sum_s softmax_s(scale * q_i . k_s) v_s` over the entries `s` that the causal mask leaves to row `i`.
+/// `out_i = sum_s softmax_s(scale * q_i . k_s + bias_s) v_s` over the entries `s` that the causal mask leaves to row `i`.
 ///
 /// From queries `[H, c, d]`, the sequences' rows one after another, to rows `[c, H*d]`. A row sees all entries of its
 /// sequence except those of later rows. The mask does not depend on positions, so a full cache and an evicted one are the same

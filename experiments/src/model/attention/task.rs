@@ -82,6 +82,11 @@ impl Task<'_> {
         } else {
             many::logits(own, (keys, len), head_dim, scale, weights, wide);
         }
+        if let Some(bias) = self.cache.bias().get(entries.start..) {
+            for logits in weights.chunks_exact_mut(stride) {
+                logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias * LOG2_E);
+            }
+        }
         let rows = self.rows.clone().zip(weights.chunks_exact_mut(stride));
         let (most, totals) = rows
             .map(|(row, logits)| Level::best().run(Exponentials { logits, seen: self.seen(row) }))

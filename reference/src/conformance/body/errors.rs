@@ -65,7 +65,7 @@ pub fn hold_errors(
 }
 
 fn objectives(errors: OutputErrors) -> Vec<ObjectiveError> {
-    [Some(errors.drop), Some(errors.renormalised), errors.future].into_iter().flatten().collect()
+    [errors.drop, Some(errors.renormalised), errors.future].into_iter().flatten().collect()
 }
 
 fn hold_errors_of(claim: &str, paths: &[Path], cases: u32, strategy: &impl Strategy<Value = Problem>) {
