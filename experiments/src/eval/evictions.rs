@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 use super::evicted::Evicted;
 use super::prefilled::Prefilled;
-use crate::model::{CapturedLayer, Model};
+use crate::model::{CapturedLayer, Model, Wanted};
 use crate::threads::Threads;
 
 /// The comparison that every context goes through.
@@ -41,6 +41,12 @@ impl<'a> Evictions<'a> {
     #[must_use]
     pub fn searching(self, searching: Searching<'static>) -> Self {
         Self { searching, ..self }
+    }
+
+    /// What the policies read beside queries, keys and values.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted::by(self.policies)
     }
 
     /// The sets that each policy retains of a context at each budget, policy by policy. The queries of `later` tokens give the

@@ -21,7 +21,7 @@ const MOST_ROWS: usize = 128;
 const LEAST_ROWS: usize = 32;
 const WEIGHTS: usize = 1 << 18;
 /// A multiple of every register's lanes.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// A sequence's own rows and its cache, whose last entries are these rows' keys and values.
 pub(super) struct Attended<'a> {
@@ -166,9 +166,9 @@ impl Entries {
 }
 
 /// `x_s = 2^(x_s - max)` of the logits that a row sees, zero behind them; the reciprocal of their sum.
-struct Exponentials<'a> {
-    logits: &'a mut [f32],
-    seen: usize,
+pub(super) struct Exponentials<'a> {
+    pub(super) logits: &'a mut [f32],
+    pub(super) seen: usize,
 }
 
 impl WithSimd for Exponentials<'_> {

@@ -12,6 +12,7 @@ mod sentence_piece;
 mod snapshot;
 mod sources;
 mod stored;
+mod supplements;
 mod synthetic;
 mod tiny;
 mod tokens;

@@ -19,11 +19,13 @@ mod given;
 mod h2o;
 mod keydiff;
 mod knorm;
+mod kvzip;
 mod lagkv;
 mod laprox;
 mod lava;
 mod leverage;
 mod manifoldkv;
+mod nestedkv;
 mod obcache;
 mod oracle;
 mod pyramidkv;
@@ -41,7 +43,7 @@ use crate::options::OptionKey;
 use crate::policy::{Policy, PolicyEntry};
 
 /// Every policy, in the order in which tables list them.
-pub static POLICIES: [PolicyEntry; 35] = [
+pub static POLICIES: [PolicyEntry; 38] = [
     laprox::ENTRY,
     centred::ENTRY,
     snapkv::ENTRY,
@@ -64,12 +66,15 @@ pub static POLICIES: [PolicyEntry; 35] = [
     knorm::ENTRY,
     keydiff::ENTRY,
     manifoldkv::ENTRY,
+    nestedkv::ENTRY,
     leverage::ENTRY,
     curdkv::ENTRY,
     capkv::ENTRY,
     lagkv::ENTRY,
     chunkkv::ENTRY,
     expected_attention::ENTRY,
+    kvzip::ENTRY,
+    kvzip::PLUS,
     random::ENTRY,
     full::ENTRY,
     oracle::CERTIFIED,
