@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Holds the scores of `laprox` against those of NVIDIA's kvpress, on the activations of a dump.
 
-    pip install kvpress==0.5.5
-    python reference/compare_kvpress.py fixtures/data/smollm2-135m --laprox target/release/laprox
+    pip install kvpress==0.5.5 gguf
+    python reference/compare_kvpress.py fixtures/data/smollm2-135m --laprox target/release/laprox \\
+        --model SmolLM2-135M-Instruct.Q4_1.gguf --text chapter.txt --context 2500
 
 The `score` methods of kvpress's own classes run on every layer of the dump's first sample, in f64. What they read from a model comes
 from the dump: the window's attention, and the weight of o_proj. Prints a Markdown table: per policy the largest difference over the largest
-score, over all candidates and layers, and the candidates that only one of both has in a top 20 % of each KV head. It is run by
-hand; reference/compare_kvpress.md holds its output.
+score, over all candidates and layers, and the candidates that only one of both has in a top 20 % of each KV head. With `--model` a
+second table follows, of the policies that read more of a model than a dump held before: `laprox capture` runs the model over the text, and
+so does transformers under kvpress's presses, in f32. It is run by hand; reference/compare_kvpress.md holds its output.
 """
 
 import argparse
@@ -20,12 +22,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from kvpress.presses import kvzip_press
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
 from kvpress import (
     CapPress,
     ChunkKVPress,
     CURPress,
+    ExpectedAttentionPress,
     KeyDiffPress,
     KnormPress,
+    KVzipPress,
     LagKVPress,
     SnapKVPress,
     TOVAPress,
@@ -105,6 +112,104 @@ COMPARED = {
 }
 
 
+class RecordedExpectedAttention(ExpectedAttentionPress):
+    """Keeps the scores of every layer."""
+
+    def __init__(self):
+        super().__init__(compression_ratio=0.01)
+        self.scores = []
+
+    def score(self, *args, **kwargs):
+        scores = super().score(*args, **kwargs)
+        self.scores.append(scores[0])
+        return scores
+
+
+class RecordedKVzip(KVzipPress):
+    """Keeps the scores in place of evicting by them."""
+
+    def compress_post(self, model):
+        self.scores = self.score_val[:, 0].clone()
+
+
+class WithoutPrefix:
+    """A tokenizer whose chat template puts nothing before a message: `laprox capture` runs plain text."""
+
+    chat_template = "given"
+
+    def __init__(self, tokenizer):
+        turn = tokenizer.apply_chat_template([{"role": "user", "content": "#"}], add_generation_prompt=True, tokenize=False)
+        self.encode, self.suffix = tokenizer.encode, turn.split("#")[1]
+
+    def apply_chat_template(self, messages, **_):
+        return messages[0]["content"] + self.suffix
+
+
+@torch.inference_mode()
+def of_model(file: Path, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """The presses' scores of a context, `[layers, Hkv, n]`."""
+    named = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    model = AutoModelForCausalLM.from_pretrained(**named, dtype=torch.float32).eval()
+    tokenizer = WithoutPrefix(AutoTokenizer.from_pretrained(**named))
+    kvzip_press.AutoTokenizer = SimpleNamespace(from_pretrained=lambda _: tokenizer)
+    presses = {
+        "expected_attention": RecordedExpectedAttention(),
+        "kvzip": RecordedKVzip(compression_ratio=0.01),
+        "kvzip+": RecordedKVzip(compression_ratio=0.01, kvzip_plus_normalization=True),
+    }
+    ids = torch.from_numpy(tokens.astype(np.int64))[None]
+    for press in presses.values():
+        with press(model):
+            model.model(input_ids=ids, past_key_values=DynamicCache())
+    scores = {name: press.scores for name, press in presses.items()}
+    stacked = {name: torch.stack(list(of_press)) for name, of_press in scores.items()}
+    return {name: of_press.double().numpy() for name, of_press in stacked.items()}
+
+
+def captured(arguments: argparse.Namespace, folder: Path) -> Path:
+    """The dump that `laprox capture` makes with default options."""
+    command = [arguments.laprox, "capture", "--model", arguments.model, "--text", arguments.text]
+    command += ["--context", arguments.context, "--future", 0, "--out", folder / "dump"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr.strip())
+    return folder / "dump"
+
+
+# What still differs.
+NOTES = {
+    "expected_attention": "two runs of the model in f32; kvpress gives its first 4 positions the largest score",
+    "kvzip": "two runs of the model in f32",
+    "kvzip+": "two runs of the model in f32",
+}
+
+
+def compare_model(arguments: argparse.Namespace, first: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        dump = captured(arguments, Path(folder))
+        manifest = json.loads((dump / "manifest.json").read_text())
+        sample, layers = manifest["samples"][0], len(manifest["layers"])
+        tokens = np.load(dump / sample["name"] / "tokens.npy")[: sample["context"]]
+        print(f"\nThe model in f32 over {len(tokens)} tokens, all {layers} layers.\n")
+        header()
+        for policy, theirs in of_model(arguments.model, tokens).items():
+            mine = ours(arguments.laprox, dump, policy, layers)
+            row(policy, mine, theirs[..., : mine.shape[-1]], first, NOTES[policy])
+
+
+def header() -> None:
+    print("| policy | largest difference | other in the top 20 % | what differs |")
+    print("|---|---|---|---|")
+
+
+def row(policy: str, mine: np.ndarray, theirs: np.ndarray, first: int, note: str) -> None:
+    # The first positions are kept by an option in laprox, by their scores in kvpress.
+    mine, theirs = mine[..., first:], theirs[..., first:]
+    difference = np.abs(mine - theirs).max() / np.abs(theirs).max()
+    others = (top(mine) & ~top(theirs)).sum()
+    print(f"| `{policy}` | {difference:.1e} | {others} of {top(mine).sum()} | {note} |")
+
+
 def ours(laprox: str, dump: Path, policy: str, layers: int) -> np.ndarray:
     """The scores that `laprox score` writes, `[layers, Hkv, n - w]`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -131,6 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dump", type=Path)
     parser.add_argument("--laprox", default="laprox", help="the command (default: from the PATH)")
+    parser.add_argument("--model", type=Path, help="a GGUF file, for the second table")
+    parser.add_argument("--text", type=Path, help="the text that the model reads")
+    parser.add_argument("--context", type=int, default=2500, help="its first tokens (default: %(default)s)")
     arguments = parser.parse_args()
     manifest = json.loads((arguments.dump / "manifest.json").read_text())
     layers = [Layer(arguments.dump, manifest, index) for index in manifest["layers"]]
@@ -138,16 +246,13 @@ def main() -> None:
 
     print(f"kvpress {version('kvpress')}, torch {version('torch')}, {manifest['model']['name']}, {len(layers)} layers,")
     print(f"{layers[0].context} tokens, a window of {layers[0].window}; scores in f64.\n")
-    print("| policy | largest difference | other in the top 20 % | what differs |")
-    print("|---|---|---|---|")
+    header()
     for policy, (press, note) in COMPARED.items():
         theirs = np.stack([press(layer) for layer in layers])
         mine = ours(arguments.laprox, arguments.dump, policy, len(layers))
-        # The first positions are kept by an option in laprox, by their scores in kvpress.
-        mine, theirs = mine[..., first:], theirs[..., first:]
-        difference = np.abs(mine - theirs).max() / np.abs(theirs).max()
-        others = (top(mine) & ~top(theirs)).sum()
-        print(f"| `{policy}` | {difference:.1e} | {others} of {top(mine).sum()} | {note} |")
+        row(policy, mine, theirs, first, note)
+    if arguments.model:
+        compare_model(arguments, first)
 
 
 if __name__ == "__main__":

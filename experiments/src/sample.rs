@@ -1,8 +1,10 @@
 //! One sample of a dump.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
 use laprox_fixtures::Dump;
-use laprox_reference::Backend;
+use laprox_reference::{Backend, POLICIES, Policy, Supplement};
 
 use crate::digest;
 use crate::given::Given;
@@ -22,6 +24,42 @@ pub fn plain_name(text: &str) -> String {
     let name: String = text.trim_start_matches('.').chars().map(plain).take(LONGEST_NAME).collect();
     let is_reserved = ["", "weights", "manifest.json"].iter().any(|other| name.eq_ignore_ascii_case(other));
     if is_reserved { format!("text_{name}") } else { name }
+}
+
+/// The first file of a supplement that a sample's layers lack.
+#[must_use]
+pub fn missing(dump: &Dump, sample: usize, supplement: Supplement) -> Option<PathBuf> {
+    let manifest = dump.manifest();
+    let mut layers = manifest.ordinals().zip(manifest.layers());
+    let lacks = |(ordinal, _): &(_, _)| !dump.supplements(sample, *ordinal).contains(&supplement);
+    let (_, layer) = layers.find(lacks)?;
+    Some(dump.path().join(manifest.supplement_file(sample, layer, supplement)))
+}
+
+/// Refuses a policy that reads what a sample lacks.
+///
+/// # Errors
+/// The policy, the file, and the command that writes it.
+pub fn require_supplements(dump: &Dump, sample: usize, policy: &Policy) -> Result<()> {
+    for &supplement in policy.needs() {
+        if let Some(file) = missing(dump, sample, supplement) {
+            let (file, written) = (file.display(), supplement.written_by());
+            bail!("policy '{policy}': expected {file}, found nothing ({written})");
+        }
+    }
+    Ok(())
+}
+
+/// The policies of the table that read supplements, if every sample of the dumps has them.
+#[must_use]
+pub fn supplied_policies(dumps: &[Dump]) -> Vec<Policy> {
+    let has = |dump: &Dump, which: Supplement| {
+        (0..dump.manifest().samples.len()).all(|sample| missing(dump, sample, which).is_none())
+    };
+    let reading = POLICIES.iter().filter(|entry| !entry.needs().is_empty());
+    let supplied =
+        reading.filter(|entry| entry.needs().iter().all(|&which| dumps.iter().all(|dump| has(dump, which))));
+    supplied.filter_map(|entry| entry.name.parse().ok()).collect()
 }
 
 /// One sample of a dump, and the path that computes on it.

@@ -7,13 +7,14 @@ use std::thread;
 use anyhow::{Context, Result};
 use laprox_fixtures::DumpLayer;
 use laprox_reference::{
-    Error, HeadScores, LayerOrdinal, LayerShape, Layers, Policy, PreparedLayer, RetainedSet, Score, Tasks,
+    Error, HeadScores, LayerOrdinal, LayerShape, Layers, Policy, PreparedLayer, RetainedSet, Score,
+    Supplement, Tasks,
 };
 use rayon::prelude::*;
 
 use crate::given;
 use crate::progress::Progress;
-use crate::sample::Sample;
+use crate::sample::{Sample, missing};
 use crate::threads::Threads;
 
 /// A second reader of layers.
@@ -115,6 +116,11 @@ impl Layers for Streamed<'_> {
         // The first error, whichever thread met it.
         let results: Vec<Result<T>> = (0..self.shapes.len()).into_par_iter().map(visit).collect();
         results.into_iter().collect()
+    }
+
+    fn lacks(&self, supplement: Supplement) -> Option<String> {
+        let file = missing(self.sample.dump, self.sample.index, supplement)?;
+        Some(format!("expected {}, found nothing ({})", file.display(), supplement.written_by()))
     }
 
     fn given_scores(&self, policy: &Policy) -> Result<Vec<HeadScores>> {

@@ -53,7 +53,7 @@ impl Kernel {
             (Family::MeanAttention, GroupRule::Max) => Some(Self::MaxAttention),
             (Family::MeanAttention, _) => Some(Self::MeanAttention),
             (Family::LastQuery, _) => Some(Self::LastRow),
-            (Family::Unseen | Family::Other, _) => None,
+            (Family::Unseen | Family::Supplied(_) | Family::Other, _) => None,
         }
     }
 

@@ -32,7 +32,10 @@ impl Rule {
             (Family::PairNorms, _) => Some(Self::LaproxMean),
             (Family::MeanAttention, GroupRule::Max) => Some(Self::SnapkvMax),
             (Family::MeanAttention, _) => Some(Self::SnapkvMean),
-            (Family::Centred | Family::LastQuery | Family::Unseen | Family::Other, _) => None,
+            (
+                Family::Centred | Family::LastQuery | Family::Unseen | Family::Supplied(_) | Family::Other,
+                _,
+            ) => None,
         }
     }
 }

@@ -46,7 +46,8 @@ pub fn projected_value_sizes(layer: &Layer, head: QueryHead) -> DVector<f64> {
 /// `A_h V_{h/G}`, `[rows, d]`: a query head's output before its projection.
 #[must_use]
 pub fn attended_values(layer: &Layer, head: QueryHead) -> DMatrix<f64> {
-    &layer.attention.weights[head.0] * layer.values_of(head).rows(0, layer.shape.context_len)
+    let weights = &layer.attention.weights[head.0];
+    weights * layer.values_of(head).rows(0, weights.ncols())
 }
 
 /// One row's attention, `[1, n]`, after evicting `position`.

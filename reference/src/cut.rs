@@ -40,7 +40,6 @@ pub fn cut(
         Rule::Shrunk => "it searches the layers, its set does not follow from scores",
         Rule::Oracle(_) => "an oracle searches the layers, its set does not follow from scores",
         Rule::GivenSet => "it keeps a given set, which does not follow from scores",
-        Rule::Unavailable(missing) => missing,
     };
     Err(policy.refused(reason))
 }

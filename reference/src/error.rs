@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::quantity::{Size, Tensor};
+use crate::quantity::{Size, Supplement, Tensor};
 use crate::shape::{KvHead, LayerIndex, Position};
 
 /// A refusal that carries the values it is about.
@@ -36,6 +36,16 @@ pub enum Error {
         tensor: Tensor,
         /// The number's index in C order.
         index: usize,
+    },
+    /// A tensor that a capture may leave out, and that is missing where a policy reads it, or is not as it should be.
+    #[error("{supplement}: expected {expected}, found {found}")]
+    Supplement {
+        /// The tensor.
+        supplement: Supplement,
+        /// The rule.
+        expected: String,
+        /// The thing found.
+        found: String,
     },
     /// A score that is NaN or infinite.
     #[error(

@@ -7,6 +7,7 @@ use nalgebra::DMatrix;
 use crate::attend::{self, Attention};
 use crate::error::{Error, all_finite};
 use crate::problem::LayerProblem;
+use crate::quantity::Supplement;
 use crate::shape::{KvHead, LayerIndex, LayerShape, QueryHead};
 use crate::tensor::{Elements, TensorView};
 
@@ -17,6 +18,8 @@ pub struct Layer {
     pub index: LayerIndex,
     /// The layer's sizes.
     pub shape: LayerShape,
+    /// The factor of `q . k` before the softmax.
+    pub attention_scale: f64,
     /// Per query head, the window's queries, `[w, d]`; fewer rows if only the last ones are [observed](Layer::observed).
     pub queries: Vec<DMatrix<f64>>,
     /// Per KV head, `[n + t, d]`.
@@ -29,6 +32,8 @@ pub struct Layer {
     pub attention: Attention,
     /// Attention of the later queries, `[t, n + t]` per query head; `None` if there are none.
     pub future_attention: Option<Attention>,
+    /// The tensors that the capture holds beside these, in C order.
+    pub supplements: Vec<(Supplement, Vec<f64>)>,
 }
 
 impl Layer {
@@ -46,12 +51,14 @@ impl Layer {
         let layer = Self {
             index: problem.layer(),
             shape,
+            attention_scale: problem.attention_scale(),
             attention: attend(&activations.query, shape.candidate_len()),
             future_attention: activations.future_query.as_ref().map(|query| attend(query, shape.context_len)),
             keys,
             values: matrices(&activations.value),
             queries: matrices(&activations.query),
             output_projection: head_blocks(&activations.output_projection, shape),
+            supplements: problem.supplements().iter().map(|(which, given)| (which, given.to_f64())).collect(),
         };
         // A logit beyond f64 makes the weights of its row NaN.
         let attentions = std::iter::once(&layer.attention).chain(&layer.future_attention);
@@ -80,12 +87,14 @@ impl Layer {
         Self {
             index,
             shape,
+            attention_scale: 1.0,
             queries: Vec::new(),
             keys: Vec::new(),
             values: Vec::new(),
             output_projection: Vec::new(),
             attention,
             future_attention: None,
+            supplements: Vec::new(),
         }
     }
 
@@ -99,13 +108,34 @@ impl Layer {
         Cow::Owned(Self {
             index: self.index,
             shape: self.shape,
+            attention_scale: self.attention_scale,
             queries: self.queries.iter().map(last_rows).collect(),
             keys: self.keys.clone(),
             values: self.values.clone(),
             output_projection: self.output_projection.clone(),
             attention: self.attention.last_rows(window),
             future_attention: None,
+            supplements: self.supplements.clone(),
         })
+    }
+
+    /// Whether the layer has these supplements.
+    ///
+    /// # Errors
+    /// [`Error::Supplement`] names the first one that the capture left out.
+    pub fn require(&self, supplements: &[Supplement]) -> Result<(), Error> {
+        let given = |which: &Supplement| self.supplements.iter().any(|(given, _)| given == which);
+        supplements.iter().find(|which| !given(which)).map_or(Ok(()), |missing| Err(missing.missing()))
+    }
+
+    /// The numbers of a supplement, in C order.
+    ///
+    /// # Panics
+    /// When the capture left it out: a score that reads it is [refused](Layer::require) before.
+    #[must_use]
+    pub fn supplement(&self, supplement: Supplement) -> &[f64] {
+        let given = self.supplements.iter().find(|(given, _)| *given == supplement);
+        given.map(|(_, numbers)| numbers.as_slice()).expect("a layer with what the score reads")
     }
 
     /// `K_{h/G}`, the keys that query head `h` reads, `[n + t, d]`.

@@ -6,6 +6,7 @@ use crate::backend::{Backend, PreparedLayer};
 use crate::error::{Error, Result};
 use crate::policy::Policy;
 use crate::problem::LayerProblem;
+use crate::quantity::Supplement;
 use crate::retained::RetainedSet;
 use crate::score::Score;
 use crate::scores::HeadScores;
@@ -38,6 +39,11 @@ pub trait Layers: Tasks {
         &self,
         visit: impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T> + Sync,
     ) -> Result<Vec<T>, Self::Error>;
+
+    /// Why a tensor that some policies read is not in every layer, if that is known before the layers are read.
+    fn lacks(&self, _supplement: Supplement) -> Option<String> {
+        None
+    }
 
     /// Scores of every layer that were made elsewhere, by the name of a policy.
     ///

@@ -20,8 +20,8 @@
 //! | part | modules |
 //! |---|---|
 //! | words | [`shape`], [`tensor`], [`error`], [`quantity`], [`parameter`], [`budget`], [`pool`], [`rounding`], [`output_error`], [`retained`], [`reweighting`] |
-//! | data: a layer as captured, and in f64 | [`problem`], [`layer`] |
-//! | stages | [`attend`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@draw`], [`mod@cut`], [`refit`], [`evaluate`] |
+//! | data: a layer as captured, and in f64 | [`problem`], [`supplement`], [`layer`] |
+//! | stages | [`attend`], [`lookahead`], [`project`], [`columns`], [`group`], [`statistic`], [`score`], [`scores`], [`allocations`], [`select`], [`mod@draw`], [`mod@cut`], [`refit`], [`evaluate`] |
 //! | the table of policies, and their syntax | [`options`], [`policy`], [`policies`] |
 //! | the best eviction, or a proof of the distance to it | [`oracle`] |
 //! | the seam that other paths fill | [`scored`], [`backend`] |
@@ -52,6 +52,7 @@ pub mod evaluate;
 pub mod group;
 pub mod layer;
 pub mod layers;
+pub mod lookahead;
 pub mod options;
 pub mod oracle;
 pub mod output_error;
@@ -76,6 +77,7 @@ pub mod select;
 pub mod shape;
 pub mod shrink;
 pub mod statistic;
+pub mod supplement;
 pub mod tasks;
 pub mod tensor;
 
@@ -85,6 +87,7 @@ pub use budget::{Budget, CandidatesPerHead, EntriesPerHead};
 pub use cut::cut;
 pub use error::Error;
 pub use layers::{InMemory, Layers};
+pub use lookahead::Lookahead;
 pub use options::{Base, GroupRule, OptionKey, OptionList, PolicyOptions};
 pub use output_error::{Form, ObjectiveError, OutputError, OutputErrors};
 pub use parameter::{Parameter, Parameters};
@@ -93,7 +96,7 @@ pub use policies::POLICIES;
 pub use policy::{Oracle, Policy, PolicyEntry, Rule, Source};
 pub use pool::{Pool, PoolStage, Pooling};
 pub use problem::{Activations, LayerProblem};
-pub use quantity::{Size, Tensor};
+pub use quantity::{Size, Supplement, Tensor};
 pub use refit::Refit;
 pub use retained::{LayerRetained, RetainedSet};
 pub use reweighting::Reweighting;
@@ -102,5 +105,6 @@ pub use scored::{LayerScores, OnDevice, Scored};
 pub use scores::{FiniteScores, HeadScores, ModelScores, Normaliser};
 pub use shape::{KvHead, LayerIndex, LayerOrdinal, LayerShape, Position, QueryHead};
 pub use statistic::Statistic;
+pub use supplement::Supplements;
 pub use tasks::{InTurn, Tasks};
 pub use tensor::{Elements, TensorView};

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::allocations::Allocation;
+use crate::lookahead::Lookahead;
 use crate::output_error::Form;
 use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
@@ -46,6 +47,8 @@ pub struct PolicyOptions {
     pub norm: Normaliser,
     /// How many of the window's last queries the score reads; `None` is all of them.
     pub window: Option<usize>,
+    /// The rows of generated tokens that the score reads beside the window's.
+    pub lookahead: Lookahead,
     /// The smoothing over neighbouring candidates.
     pub pool: Pool,
     /// How the scores of a query group become one.
@@ -78,6 +81,7 @@ impl PolicyOptions {
         allocation: Allocation::HEAD,
         norm: Normaliser::Sum,
         window: None,
+        lookahead: Lookahead { tokens: 0, only: false },
         pool: Pool::NONE,
         group_rule: GroupRule::Mean,
         base: Base::SnapKv,
@@ -119,6 +123,10 @@ pub enum OptionKey {
     Norm,
     /// `window=all|N`
     Window,
+    /// `lookahead=G`; every policy with a window has it.
+    Lookahead,
+    /// `lookahead_only=no|yes`
+    LookaheadOnly,
     /// `pool=none|avg:K|max:K`, at the first of these stages unless another is named: `avg:K@attention`.
     Pool(&'static [PoolStage]),
     /// `gqa=` one of these rules.
@@ -149,7 +157,7 @@ pub enum OptionKey {
 #[derive(Clone, Copy, Debug)]
 pub enum OptionList {
     /// The options of a policy that ranks: `allocation`, `norm` and the numbers of every allocation, then these of its
-    /// own, then `sinks`, `ends`, `min_per_head` and `refit`.
+    /// own, with `lookahead` after `window`, then `sinks`, `ends`, `min_per_head` and `refit`.
     Ranking(&'static [OptionKey]),
     /// The same without `refit`: those of a policy that weighs what it draws.
     Drawing(&'static [OptionKey]),
@@ -170,7 +178,12 @@ impl OptionList {
                         keys.push(OptionKey::Number(number));
                     }
                 }
-                keys.extend_from_slice(own);
+                for &key in own {
+                    keys.push(key);
+                    if matches!(key, OptionKey::Window) {
+                        keys.extend([OptionKey::Lookahead, OptionKey::LookaheadOnly]);
+                    }
+                }
                 keys.extend([OptionKey::Sinks, OptionKey::Number(&ENDS), OptionKey::MinPerHead]);
                 keys.extend(matches!(self, Self::Ranking(_)).then_some(OptionKey::Refit));
                 keys
@@ -215,6 +228,8 @@ impl OptionKey {
             Self::Allocation(_) => "allocation",
             Self::Norm => "norm",
             Self::Window => "window",
+            Self::Lookahead => "lookahead",
+            Self::LookaheadOnly => "lookahead_only",
             Self::Pool(_) => "pool",
             Self::Gqa(_) => "gqa",
             Self::Base(_) => "base",
@@ -237,6 +252,8 @@ impl OptionKey {
             Self::Allocation(_) => options.allocation.name().into(),
             Self::Norm => name_in(&NORMALISERS, options.norm).into(),
             Self::Window => options.window.map_or(WHOLE_WINDOW.into(), |window| window.to_string()),
+            Self::Lookahead => options.lookahead.tokens.to_string(),
+            Self::LookaheadOnly => name_in(&ANSWERS, options.lookahead.only).into(),
             Self::Pool(stages) => pool_text(options.pool, stages),
             Self::Gqa(_) => name_in(&GROUP_RULES, options.group_rule).into(),
             Self::Base(_) => name_in(&BASES, options.base).into(),
@@ -257,6 +274,8 @@ impl OptionKey {
             Self::Allocation(rules) => options.allocation = allocation(rules, value)?,
             Self::Norm => options.norm = value_in(&NORMALISERS, value)?,
             Self::Window => options.window = window(value)?,
+            Self::Lookahead => options.lookahead.tokens = whole_number(value)?,
+            Self::LookaheadOnly => options.lookahead.only = value_in(&ANSWERS, value)?,
             Self::Pool(stages) => options.pool = pool(stages, value)?,
             Self::Gqa(rules) => options.group_rule = one_of(&GROUP_RULES, rules, value)?,
             Self::Base(bases) => options.base = one_of(&BASES, bases, value)?,

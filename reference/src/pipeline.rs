@@ -36,7 +36,7 @@ pub fn evict<L: Layers>(
     let shape = layers.shapes()[0];
     let mut asked: Vec<Asked> = Vec::new();
     for policy in policies {
-        if let Some(source) = checked_source(policy, shape.window_len)? {
+        if let Some(source) = checked_source(policy, layers)? {
             Asked::add(&mut asked, source, policy, shape.window_len)?;
         }
     }
@@ -77,7 +77,7 @@ pub fn evict<L: Layers>(
 /// # Errors
 /// [`crate::Error::Policy`] when the policy does not rank, or ranks by a second score, too; otherwise as [`evict`].
 pub fn scores<L: Layers>(layers: &L, policy: &Policy) -> Result<ModelScores, L::Error> {
-    let score = match checked_source(policy, layers.shapes()[0].window_len)? {
+    let score = match checked_source(policy, layers)? {
         Some(Source::Computed(score)) => score,
         Some(Source::Given(source)) => return Ok(ModelScores::new(given(layers, &source)?)?),
         None => return Err(policy.refused("it does not rank, so it has no scores").into()),
@@ -141,15 +141,13 @@ pub fn gather<L: Layers>(layers: &L, set: &RetainedSet) -> Result<Option<Vec<Pac
 /// The source of the scores of a policy that ranks.
 ///
 /// # Errors
-/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when it
-/// needs tensors that no dump holds.
-fn checked_source(policy: &Policy, window_len: usize) -> Result<Option<Source>> {
+/// [`crate::Error::Policy`] when its options exclude each other or ask for more queries than there are, or when the layers
+/// lack a tensor that it reads.
+fn checked_source<L: Layers>(policy: &Policy, layers: &L) -> Result<Option<Source>> {
     policy.check()?;
-    policy.queries_read(window_len)?;
-    match policy.rule() {
-        Rule::Unavailable(missing) => Err(policy.refused(missing)),
-        _ => Ok(policy.source()),
-    }
+    policy.queries_read(layers.shapes()[0].window_len)?;
+    let missing = policy.needs().iter().find_map(|&supplement| layers.lacks(supplement));
+    missing.map_or_else(|| Ok(policy.source()), |reason| Err(policy.refused(reason)))
 }
 
 /// A source of scores, and the statistics that the allocations of its policies want.

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
 use crate::pool::PoolStage;
+use crate::quantity::Supplement;
 use crate::refit::Refit;
 use crate::score::{Score, ScoreEntry};
 use crate::statistic::Statistic;
@@ -41,8 +42,6 @@ pub enum Rule {
     Shrunk,
     /// Searches for the best set.
     Oracle(Oracle),
-    /// Needs data that no dump holds. The text says which data and how to capture them.
-    Unavailable(&'static str),
 }
 
 impl Rule {
@@ -87,6 +86,14 @@ pub struct PolicyEntry {
     pub options: OptionList,
     /// The defaults of the options.
     pub defaults: PolicyOptions,
+}
+
+impl PolicyEntry {
+    /// The tensors that it reads by default and that a capture may leave out.
+    #[must_use]
+    pub fn needs(&'static self) -> &'static [Supplement] {
+        Policy::by_default(self).needs()
+    }
 }
 
 /// A policy with all its options resolved.
@@ -173,6 +180,12 @@ impl Policy {
         }
     }
 
+    /// The tensors that it reads and that a capture may leave out.
+    #[must_use]
+    pub fn needs(&self) -> &'static [Supplement] {
+        self.score().map_or(&[], |score| score.needs())
+    }
+
     /// Where the policy's scores come from, if it ranks or draws.
     #[must_use]
     pub fn source(&self) -> Option<Source> {
@@ -200,6 +213,9 @@ impl Policy {
             let reason =
                 "gqa=exact has no attention apart from its values, expected pool= without @attention";
             return Err(self.refused(reason));
+        }
+        if self.options.lookahead.only && self.options.lookahead.tokens == 0 {
+            return Err(self.refused("lookahead_only=yes: expected lookahead= above 0"));
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! One layer's eviction problem: its captured activations, checked once.
 
 use crate::error::{Error, Result};
-use crate::quantity::Tensor;
+use crate::quantity::{Supplement, Tensor};
 use crate::shape::{LayerIndex, LayerShape};
+use crate::supplement::Supplements;
 use crate::tensor::{Elements, TensorView};
 
 /// The activations of one layer, as captured.
@@ -27,6 +28,7 @@ pub struct LayerProblem<'a> {
     shape: LayerShape,
     attention_scale: f64,
     activations: Activations<'a>,
+    supplements: Supplements<'a>,
 }
 
 impl<'a> LayerProblem<'a> {
@@ -51,7 +53,15 @@ impl<'a> LayerProblem<'a> {
         let shapes = (query.shape(), key.shape(), value.shape(), output_projection.shape());
         let shape = LayerShape::of_tensors(shapes, future_query.map(|query| query.shape()))?;
         Self::check_scale(attention_scale)?;
-        Ok(Self { layer, shape, attention_scale, activations })
+        Ok(Self { layer, shape, attention_scale, activations, supplements: Supplements::default() })
+    }
+
+    /// The same with a tensor that some policies read, in C order.
+    ///
+    /// # Errors
+    /// [`Error::Supplement`] when its elements are not finite, or not as many as its [extents](Supplement::extents).
+    pub fn with(self, supplement: Supplement, elements: Elements<'a>) -> Result<Self> {
+        Ok(Self { supplements: self.supplements.with(&self.shape, supplement, elements)?, ..self })
     }
 
     /// Refuses a scale that is no finite number above 0.
@@ -87,6 +97,12 @@ impl<'a> LayerProblem<'a> {
     #[must_use]
     pub fn activations(&self) -> &Activations<'a> {
         &self.activations
+    }
+
+    /// The tensors that a capture may leave out.
+    #[must_use]
+    pub fn supplements(&self) -> &Supplements<'a> {
+        &self.supplements
     }
 }
 

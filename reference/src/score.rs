@@ -3,11 +3,14 @@
 //! A file of [`policies`](crate::policies) defines a score as a [`ScoreEntry`]. A [`Score`] is an entry with its options
 //! resolved: the value by which a pipeline asks a backend for scores.
 
+use std::borrow::Cow;
+
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::options::PolicyOptions;
 use crate::parameter::Parameter;
 use crate::pool::{Pool, PoolStage, Pooling};
+use crate::quantity::Supplement;
 use crate::scores::HeadScores;
 use crate::shape::{LayerIndex, LayerShape};
 
@@ -29,6 +32,8 @@ pub enum Family {
     LastQuery,
     /// Scores that depend on the layer's number and sizes only. Nothing is widened for them.
     Unseen,
+    /// Scores that read these tensors, which a capture may leave out. The reference computes them on every path.
+    Supplied(&'static [Supplement]),
     /// Any other: the reference computes it on every path.
     Other,
 }
@@ -80,7 +85,19 @@ impl Score {
     /// The family that the score belongs to.
     #[must_use]
     pub fn family(&self) -> Family {
+        if self.options.lookahead.tokens > 0 {
+            return Family::Supplied(&Supplement::LOOKAHEAD);
+        }
         self.entry.family
+    }
+
+    /// The tensors that it reads and that a capture may leave out.
+    #[must_use]
+    pub fn needs(&self) -> &'static [Supplement] {
+        match self.family() {
+            Family::Supplied(needs) => needs,
+            _ => &[],
+        }
     }
 
     /// The options that the score reads; the others are as in [`PolicyOptions::PLAIN`].
@@ -118,10 +135,15 @@ impl Score {
     /// The scores of a layer after pooling, before normalising, `[Hkv, n - w]`.
     ///
     /// # Errors
-    /// [`crate::Error::Score`] names the first candidate whose score is NaN or infinite.
+    /// [`crate::Error::Score`] names the first candidate whose score is NaN or infinite; [`crate::Error::Supplement`] a tensor
+    /// that the capture left out.
     pub fn of(&self, layer: &Layer) -> Result<HeadScores> {
         let options = &self.options;
-        let layer = layer.observed(self.queries_read(layer.shape.window_len));
+        layer.require(self.needs())?;
+        let mut layer = layer.observed(self.queries_read(layer.shape.window_len));
+        if options.lookahead.tokens > 0 {
+            layer = Cow::Owned(layer.looking_ahead(options.lookahead)?);
+        }
         let scores = |score: ScoreFn| -> Vec<Vec<f64>> {
             let heads = score(&layer, options).into_iter();
             heads.map(|scores| options.pool.at(PoolStage::Score, scores)).collect()

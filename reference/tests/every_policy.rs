@@ -212,14 +212,13 @@ fn both_ends_stay_and_the_middle_is_ranked() {
 }
 
 #[test]
-fn every_policy_ranks_keeps_all_searches_or_says_what_it_lacks() {
+fn every_policy_ranks_keeps_all_or_searches() {
     let count = |is: fn(&Rule) -> bool| POLICIES.iter().filter(|entry| is(&entry.rule)).count();
-    assert_eq!(count(Rule::ranks), 28);
+    assert_eq!(count(Rule::ranks), 32);
     assert_eq!(count(|rule| matches!(rule, Rule::Draw(_))), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Shrunk)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Everything)), 1);
     assert_eq!(count(|rule| matches!(rule, Rule::Oracle(_))), 5);
-    assert_eq!(count(|rule| matches!(rule, Rule::Unavailable(_))), 1);
 }
 
 /// The sets differ: no policy is another one under a second name, but those that differ in their allocation alone.

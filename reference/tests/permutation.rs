@@ -2,7 +2,7 @@
 
 mod common;
 
-use laprox_reference::LayerOrdinal;
+use laprox_reference::{LayerOrdinal, Supplement};
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -28,6 +28,14 @@ fn permuted(problem: &Problem, order: &[usize]) -> Problem {
             .projection
             .chunks(sizes.kv_heads * group_dim)
             .flat_map(|row| blocks(row, group_dim))
+            .collect(),
+        supplements: problem
+            .supplements
+            .iter()
+            .map(|(which, numbers)| match which {
+                Supplement::QueryRotation => (*which, numbers.clone()),
+                _ => (*which, blocks(numbers, numbers.len() / sizes.kv_heads)),
+            })
             .collect(),
         ..problem.clone()
     }
@@ -101,7 +109,7 @@ proptest! {
     #[test]
     fn scores_move_with_their_kv_head(problem in problems()) {
         let order = rotation(&problem);
-        for text in own_group().chain(["laprox:gqa=attention", "laprox:gqa=exact", "snapkv:gqa=max"]) {
+        for text in own_group().chain(["laprox:gqa=attention", "laprox:gqa=exact", "snapkv:gqa=max", "laprox:lookahead=2"]) {
             let moved = scores(&permuted(&problem, &order), text);
             prop_assert_eq!(moved, reordered(&scores(&problem, text), &order), "{}", text);
         }

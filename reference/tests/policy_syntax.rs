@@ -38,9 +38,9 @@ fn value(entry: &'static PolicyEntry, option: OptionKey) -> BoxedStrategy<String
             numbers.prop_map(move |number| rounded(number).to_string()).boxed()
         }
         OptionKey::Form => one_of(&["layer-wise", "head-wise"]),
-        OptionKey::Sinks | OptionKey::MinPerHead | OptionKey::Nodes => count(0),
+        OptionKey::Sinks | OptionKey::MinPerHead | OptionKey::Nodes | OptionKey::Lookahead => count(0),
         OptionKey::Seed => any::<u64>().prop_map(|seed| seed.to_string()).boxed(),
-        OptionKey::Convexify => one_of(&["no", "yes"]),
+        OptionKey::Convexify | OptionKey::LookaheadOnly => one_of(&["no", "yes"]),
         OptionKey::Refit => one_of(&["no", "bias", "values"]),
         OptionKey::Rho => one_of(&["ledoit-wolf", "0", "0.25", "0.8", "1"]),
     }
@@ -73,6 +73,10 @@ fn options(entry: &'static PolicyEntry) -> impl Strategy<Value = Vec<(&'static s
                 "tau1" | "tau2" => allocation == "cake",
                 _ => true,
             });
+            let ahead = |(key, value): &(&str, String)| *key == "lookahead" && value != "0";
+            if !given.iter().any(ahead) {
+                given.retain(|(key, value)| *key != "lookahead_only" || value == "no");
+            }
             if given.contains(&("gqa", "exact".to_owned())) {
                 given.retain(|(key, value)| *key != "pool" || !value.ends_with("@attention"));
             }
@@ -143,7 +147,7 @@ proptest! {
     }
 }
 
-/// All options of a policy that mean something under its allocation, as they are written.
+/// All options of a policy that mean something under its allocation, as they are written, without those that come with `window`.
 ///
 /// Every policy has `refit=no`, which is left out.
 fn spelt(policy: Policy) -> String {
@@ -158,7 +162,7 @@ fn spelt(policy: Policy) -> String {
         .options
         .keys()
         .iter()
-        .filter(means)
+        .filter(|option| means(option) && !option.name().starts_with("lookahead"))
         .map(|option| format!("{}={}", option.name(), option.get(policy.options())))
         .collect();
     options.join(",")
@@ -224,7 +228,10 @@ fn every_other_policy_has_the_defaults_of_the_table() {
         ("chunkkv", "allocation=head,window=all,chunk=20,sinks=0,ends=0,min_per_head=0"),
         ("restkv", "allocation=head,window=all,pool=avg:5,gqa=mean,smooth=0.3,sinks=0,ends=0,min_per_head=0"),
         ("centred", "allocation=model,norm=sum,window=all,pool=none,sinks=0,ends=0,min_per_head=0"),
-        ("expected_attention", ""),
+        ("expected_attention", "allocation=head,pool=none,gqa=mean,sinks=4,ends=0,min_per_head=0"),
+        ("kvzip", "allocation=model-raw,pool=none,sinks=4,ends=0,min_per_head=0"),
+        ("kvzip+", "allocation=model-raw,pool=none,sinks=4,ends=0,min_per_head=0"),
+        ("nestedkv", "allocation=head,pool=none,block=64,trail=64,sinks=0,ends=0,min_per_head=0"),
     ] {
         assert_eq!(spelt(policy(name)), expected, "{name}");
     }
@@ -318,17 +325,20 @@ fn an_unknown_option_is_refused_with_those_of_the_policy() {
     for (text, has) in [
         (
             "laprox:seed=3",
-            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, pool, gqa, sinks, ends, min_per_head, refit",
+            "laprox has: allocation, norm, beta, alpha, tau1, tau2, window, lookahead, lookahead_only, pool, gqa, sinks, ends, min_per_head, refit",
         ),
         (
             "tova:gqa=mean",
             "tova has: allocation, norm, beta, alpha, tau1, tau2, pool, sinks, ends, min_per_head, refit",
         ),
-        ("cake:eps=3", "window, pool, gqa, gamma, sinks, ends, min_per_head, refit"),
+        (
+            "cake:eps=3",
+            "window, lookahead, lookahead_only, pool, gqa, gamma, sinks, ends, min_per_head, refit",
+        ),
         ("knorm:window=3", "tau2, pool, sinks, ends, min_per_head, refit"),
         ("random:Seed=3", "pool, seed, sinks, ends, min_per_head, refit"),
         ("full:sinks=1", "full has: none"),
-        ("expected_attention:pool=none", "expected_attention has: none"),
+        ("expected_attention:window=3", "tau2, pool, gqa, sinks, ends, min_per_head, refit"),
         ("oracle:exhaustive:pool=none", "oracle:exhaustive has: allocation, form, refit"),
     ] {
         let message = refused(text);

@@ -10,9 +10,9 @@ use toml::Value;
 
 use super::config::{Config, spelt};
 use crate::group::{distinct, require_distinct};
-use crate::policies::{is_read, require_available};
+use crate::policies::is_read;
 use crate::rows::spelling::{self, list};
-use crate::sample::Sample;
+use crate::sample::{Sample, require_supplements};
 
 /// Policies by budgets by samples. It is written as a configuration without axes.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +54,6 @@ impl Comparison {
         let crossed: Vec<Policy> = crossed.collect::<Result<Vec<_>>>()?.concat();
         require_used(&crossed, &config.axes)?;
         let policies = distinct(crossed.iter().chain(&config.also).copied());
-        policies.iter().try_for_each(require_available)?;
         let (Some(&first), false) = (policies.first(), config.budgets.is_empty()) else {
             bail!("nothing to compare: expected at least one policy and one budget");
         };
@@ -80,6 +79,12 @@ impl Comparison {
         for dump in dumps {
             let window = dump.manifest().window;
             self.policies.iter().try_for_each(|policy| policy.queries_read(window).map(drop))?;
+            let samples = self.samples_of(dump);
+            for (policy, sample) in
+                self.policies.iter().flat_map(|policy| samples.iter().map(move |s| (policy, *s)))
+            {
+                require_supplements(dump, sample, policy)?;
+            }
         }
         for &budget in &self.budgets {
             let mut samples = dumps

@@ -22,7 +22,7 @@ use crate::policies::caveats;
 use crate::progress::note;
 use crate::provenance::Provenance;
 use crate::rows::{AblationRow, Objective, csv, jsonl};
-use crate::sample::Sample;
+use crate::sample::{Sample, supplied_policies};
 use crate::sets::SetSizes;
 
 /// Everything that a comparison found.
@@ -41,7 +41,7 @@ struct Document {
 pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let (sink, format) = arguments.printed.open(common)?;
     let given = arguments.given.distinct()?;
-    let comparison = Comparison::resolve(&config(arguments)?)?;
+    let mut comparison = Comparison::resolve(&config(arguments)?)?;
     let backend = backend::open(common.path)?;
     let default = arguments
         .dumps
@@ -51,6 +51,9 @@ pub(super) fn run(arguments: &Ablate, common: &Common) -> Result<()> {
     let paths = arguments.dumps.iter().map(PathBuf::as_path).chain(default.as_deref());
     let dumps: Vec<Dump> = paths.map(open_dump).collect::<Result<_>>()?;
     require_names(&dumps)?;
+    if arguments.config.is_none() && arguments.policies.is_empty() {
+        comparison.policies.extend(supplied_policies(&dumps));
+    }
     comparison.check(&dumps)?;
 
     let run = Run {

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use laprox_fixtures::manifest::{FORMAT, VERSION};
 use laprox_fixtures::{Converted, DumpWriter, Extra, Manifest, ModelInfo, Precision, SampleInfo};
-use laprox_reference::{LayerIndex, TensorView};
+use laprox_reference::{Elements, LayerIndex, TensorView};
 use ndarray::{Array, Dimension};
 
 use super::{inspect, load_model, require_model};
-use crate::cli::{Capture, Common};
+use crate::cli::{Answer, Capture, Common};
 use crate::eval::Text;
 use crate::group::require_distinct;
 use crate::input::{self, require_files};
-use crate::model::{self, CacheDtype, CaptureShape, CapturedSample, Model};
+use crate::model::{self, CacheDtype, CaptureShape, CapturedSample, Model, Wanted};
 use crate::progress::{Progress, note};
 use crate::sample::plain_name;
 
@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     let model = load_model(&arguments.model, arguments.runner)?;
     let texts = tokenised(arguments, &texts, &model)?;
     let manifest = manifest(arguments, &model, &texts)?;
+    let wanted = wanted(arguments, &texts, &model)?;
 
     let precision = arguments.precision;
     let writer = DumpWriter::at(place, &manifest)?;
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Capture, common: &Common) -> Result<()> {
     for (index, text) in texts.iter().enumerate() {
         writer.tokens(index, &text.tokens[..sample_len])?;
         let mut observer = model::Progress(|tokens: usize| progress.advance(tokens as u64));
-        let captured = model::capture(&model, &text.tokens, shape(arguments), &mut observer)
+        let captured = model::capture(&model, &text.tokens, shape(arguments), wanted, &mut observer)
             .with_context(|| text.name.clone())?;
         for layer in manifest.layers() {
             write_layer(&writer, index, layer, &captured, precision)?;
@@ -59,6 +60,26 @@ fn shape(arguments: &Capture) -> CaptureShape {
         window_len: arguments.window,
         future_len: arguments.future,
     }
+}
+
+/// The supplements to write: those that every policy reads, unless the model was not trained for a repetition.
+fn wanted(arguments: &Capture, texts: &[Text], model: &Model) -> Result<Wanted> {
+    let most = model.config().max_len();
+    let needed = |text: &Text| {
+        let repeat_len = model.repeat_len(&text.tokens[..arguments.context])?;
+        Ok(arguments.context + repeat_len)
+    };
+    let needed = texts.iter().map(needed).collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0);
+    let fits = needed <= most.tokens;
+    let repeat = arguments.repeat.map_or(fits, |answer| answer == Answer::Yes);
+    ensure!(fits || !repeat, "--repeat: context and repetition are {needed} tokens, expected at most {most}");
+    if arguments.repeat.is_none() && !fits {
+        note(format_args!(
+            "nothing for kvzip: context and its repetition are {needed} tokens, more than the model's {}",
+            most.tokens
+        ));
+    }
+    Ok(Wanted { query_statistics: true, repeat, lookahead: arguments.lookahead })
 }
 
 /// Samples of one text, or a layer that is written twice, would count twice.
@@ -157,7 +178,12 @@ fn write_layer(
     let value = round("values", &activations.values)?;
     let future = round("future queries", &activations.future_queries)?;
     let future = if activations.future_queries.is_empty() { None } else { Some(future.view()?) };
-    Ok(writer.sample_layer(sample, layer, query.view()?, key.view()?, value.view()?, future)?)
+    writer.sample_layer(sample, layer, query.view()?, key.view()?, value.view()?, future)?;
+    // In f32 at any precision: they are small, and a variance can be beyond f16.
+    for (supplement, numbers) in &activations.supplements {
+        writer.supplement(sample, layer, *supplement, Elements::F32(numbers))?;
+    }
+    Ok(())
 }
 
 /// A tensor in the precision of the dump.

@@ -20,7 +20,6 @@ use crate::input::{self, require_files};
 use crate::journal::{Journal, finish_in_folder};
 use crate::model::{self, CacheDtype, Model};
 use crate::output::Sink;
-use crate::policies::require_available;
 use crate::progress::{Progress, note};
 use crate::provenance::Provenance;
 use crate::rows::spelling::list;
@@ -178,7 +177,6 @@ fn policies(arguments: &Eval) -> Result<Vec<Policy>> {
         policies = DEFAULT_POLICIES.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
     for policy in &policies {
-        require_available(policy)?;
         policy.queries_read(arguments.window)?;
     }
     policies.extend(arguments.given.inputs().map(Given::policy));

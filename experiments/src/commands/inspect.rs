@@ -1,13 +1,14 @@
 //! `laprox inspect`
 
 use anyhow::Result;
-use laprox_fixtures::{Dump, Manifest};
+use laprox_fixtures::{Dump, Manifest, Supplement};
 use serde::Serialize;
 
 use super::open_dump;
 use crate::cli::{Common, Inspect};
 use crate::output::{Sink, pretty};
 use crate::progress::Progress;
+use crate::sample::missing;
 use crate::table::Table;
 
 #[derive(Serialize)]
@@ -17,6 +18,21 @@ struct Inspected<'a> {
     sha256: String,
     checked: bool,
     tokens: Vec<Tokens<'a>>,
+    supplements: Vec<Supplements<'a>>,
+}
+
+/// The tensors of a sample that a capture may leave out, and that every layer has.
+#[derive(Serialize)]
+struct Supplements<'a> {
+    sample: &'a str,
+    names: Vec<&'static str>,
+}
+
+impl<'a> Supplements<'a> {
+    fn of(dump: &'a Dump, index: usize, sample: &'a str) -> Self {
+        let has = |which: &Supplement| missing(dump, index, *which).is_none();
+        Self { sample, names: Supplement::ALL.into_iter().filter(has).map(Supplement::name).collect() }
+    }
 }
 
 /// The token ids of a sample. A dump holds no words.
@@ -46,6 +62,11 @@ pub(super) fn print(dump: &Dump, check: bool, json: bool) -> Result<()> {
         sha256: dump.digest(|bytes| progress.advance(bytes))?,
         checked: check,
         tokens: dump.sample_names().enumerate().map(tokens).collect::<Result<_>>()?,
+        supplements: dump
+            .sample_names()
+            .enumerate()
+            .map(|(index, sample)| Supplements::of(dump, index, sample))
+            .collect(),
     };
     drop(progress);
     Sink::Stdout.write(&if json { pretty(&inspected)? } else { text(&inspected) })
@@ -69,8 +90,9 @@ fn text(inspected: &Inspected<'_>) -> String {
     ] {
         facts.push([name.to_owned(), fact], vec![]);
     }
-    let mut table = Table::of_labels(["sample", "context", "future", "start token", "token ids"]);
-    for (sample, tokens) in samples.iter().zip(&inspected.tokens) {
+    let mut table =
+        Table::of_labels(["sample", "context", "future", "start token", "token ids", "supplements"]);
+    for ((sample, tokens), supplements) in samples.iter().zip(&inspected.tokens).zip(&inspected.supplements) {
         let start = match sample.bos {
             Some(true) => "added",
             Some(false) => "not added",
@@ -78,7 +100,9 @@ fn text(inspected: &Inspected<'_>) -> String {
         };
         let [context, future] = [sample.context, sample.future].map(|size| size.to_string());
         let ids = tokens.ids.as_deref().map_or_else(|| "not stored".to_owned(), first_ids);
-        table.push([sample.name.clone(), context, future, start.to_owned(), ids], vec![]);
+        let supplements =
+            if supplements.names.is_empty() { "none".to_owned() } else { supplements.names.join(", ") };
+        table.push([sample.name.clone(), context, future, start.to_owned(), ids, supplements], vec![]);
     }
     format!("{facts}\n\n{table}\n")
 }

@@ -24,6 +24,8 @@ struct ListedPolicy {
     defaults: String,
     source: &'static str,
     caveat: &'static str,
+    /// The tensors that it reads and that a dump may lack.
+    needs: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -55,10 +57,15 @@ fn text(listed: &Listed) -> String {
     }
     let caveats: Vec<&str> =
         listed.policies.iter().map(|policy| policy.caveat).filter(|caveat| !caveat.is_empty()).collect();
-    format!("{policies}\n\n{}\n\n{allocations}\n", caveats.join("\n"))
+    let reading = listed.policies.iter().filter(|policy| !policy.needs.is_empty());
+    let needs = reading.map(|policy| {
+        format!("{} reads {} of a capture, which other dumps may lack.", policy.name, policy.needs.join(", "))
+    });
+    let foot: Vec<String> = caveats.into_iter().map(str::to_owned).chain(needs).collect();
+    format!("{policies}\n\n{}\n\n{allocations}\n", foot.join("\n"))
 }
 
-fn list(entry: &PolicyEntry) -> ListedPolicy {
+fn list(entry: &'static PolicyEntry) -> ListedPolicy {
     let read = |key: &OptionKey| is_read(key, entry.defaults.allocation);
     let defaults = entry.options.keys().into_iter().filter(read);
     let defaults = defaults.map(|key| format!("{}={}", key.name(), key.get(&entry.defaults)));
@@ -68,6 +75,7 @@ fn list(entry: &PolicyEntry) -> ListedPolicy {
         defaults: defaults.collect::<Vec<_>>().join(","),
         source: entry.source,
         caveat: entry.caveat,
+        needs: entry.needs().iter().map(|supplement| supplement.name()).collect(),
     }
 }
 

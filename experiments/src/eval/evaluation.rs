@@ -146,7 +146,7 @@ impl Evaluation<'_> {
     ) -> Result<Vec<EvalRow>> {
         let (model, max_new) = (self.model(), prompt.max_new_tokens);
         let (context, question) = self.tokens(prompt, asked)?;
-        let prefilled = Prefilled::new(model, &context, self.window_len, observer)?;
+        let prefilled = Prefilled::new(model, &context, self.window_len, self.evictions.wanted(), observer)?;
         let full = full_answer(model, &prefilled, &question, max_new)?;
         let later = [question.as_slice(), &full.tokens].concat();
         let evicted = self.evict(&prefilled, &later, &prompt.id)?;
@@ -179,7 +179,8 @@ impl Evaluation<'_> {
     fn predict(&self, unit: &Unit<'_>, text: &Text, observer: &mut dyn Observer) -> Result<Vec<EvalRow>> {
         let (context, later) = text.split(unit.target, self.future_len + 1)?;
         let (seen, targets) = (&later[..self.future_len], &later[1..]);
-        let prefilled = Prefilled::new(self.model(), context, self.window_len, observer)?;
+        let prefilled =
+            Prefilled::new(self.model(), context, self.window_len, self.evictions.wanted(), observer)?;
         let evicted = self.evict(&prefilled, seen, &text.name)?;
         let predict = |sequence: Continuation| {
             let cache_bytes = sequence.cache.allocated_bytes();
@@ -207,7 +208,8 @@ impl Evaluation<'_> {
     fn time(&self, unit: &Unit<'_>, text: &Text, observer: &mut dyn Observer) -> Result<Vec<EvalRow>> {
         let (context, later) = text.split(unit.target, self.future_len)?;
         let start = Instant::now();
-        let prefilled = Prefilled::new(self.model(), context, self.window_len, observer)?;
+        let prefilled =
+            Prefilled::new(self.model(), context, self.window_len, self.evictions.wanted(), observer)?;
         let prefill_seconds = start.elapsed().as_secs_f64();
         let evicted = self.evict(&prefilled, &[], &text.name)?;
         let (full_speed, full_cache_bytes) = self.decode_speed(prefilled.full(later.len())?, later)?;

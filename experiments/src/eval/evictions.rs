@@ -14,7 +14,7 @@ use super::prefilled::Prefilled;
 use super::prompt_layers::{PromptLayers, set_sizes};
 use crate::eviction::{Eviction, evictions};
 use crate::given::Given;
-use crate::model::{CapturedLayer, Model};
+use crate::model::{CapturedLayer, Model, Wanted};
 use crate::seed::seed_of;
 use crate::threads::Threads;
 
@@ -50,6 +50,12 @@ impl<'a> Evictions<'a> {
     #[must_use]
     pub fn searching(self, searching: Searching<'static>) -> Self {
         Self { searching, ..self }
+    }
+
+    /// What the policies read beside queries, keys and values.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted::by(self.policies)
     }
 
     /// The same with scores and sets that were made elsewhere, for the policies that stand for them.

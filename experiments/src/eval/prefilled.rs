@@ -1,11 +1,13 @@
 //! A prompt that has run through the model, from which any number of sequences can go on.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use laprox_reference::{KvHead, LayerIndex, LayerOrdinal};
 
 use super::evicted::Evicted;
 use crate::model::{
-    CaptureShape, CapturedSample, Continuation, KvCache, Model, Observer, PREFILL_CHUNK, QueryTap,
+    CaptureShape, CapturedSample, Continuation, KvCache, Model, Observer, QueryTap, Supplements, Wanted,
 };
 
 /// The full cache of a context, the logits after it and its window's queries.
@@ -15,11 +17,13 @@ pub struct Prefilled<'m> {
     cache: KvCache,
     logits: Vec<f32>,
     queries: QueryTap,
+    supplements: Arc<Supplements>,
     every_position: Vec<u32>,
 }
 
 impl<'m> Prefilled<'m> {
-    /// Runs a context through the model; its last `window_len` tokens are the observation window.
+    /// Runs a context through the model; its last `window_len` tokens are the observation window. What policies
+    /// read beside it is made if it is `wanted`.
     ///
     /// # Errors
     /// When the context is empty, shorter than the window, or longer than the model was trained for.
@@ -27,14 +31,17 @@ impl<'m> Prefilled<'m> {
         model: &'m Model,
         context: &[u32],
         window_len: usize,
+        wanted: Wanted,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let first_query = context.len().saturating_sub(window_len);
         let mut queries = QueryTap::new(first_query..usize::MAX, model.config().layers);
         let mut cache = model.cache(context.len())?;
-        let logits = model.prefill(context, PREFILL_CHUNK, &mut cache, &mut (&mut queries, observer))?;
+        let (logits, supplements) =
+            model.prefill_with(context, wanted, &mut cache, &mut (&mut queries, observer))?;
         let every_position = (0..context.len() as u32).collect();
-        Ok(Self { model, window_len, cache, logits, queries, every_position })
+        let supplements = Arc::new(supplements);
+        Ok(Self { model, window_len, cache, logits, queries, supplements, every_position })
     }
 
     /// `n`, the tokens that have run.
@@ -105,6 +112,6 @@ impl<'m> Prefilled<'m> {
         if !later.is_empty() {
             self.model.forward(later, &mut cache, &mut queries)?;
         }
-        Ok(CapturedSample::new(shape, queries, cache))
+        Ok(CapturedSample::new(shape, queries, cache, Arc::clone(&self.supplements)))
     }
 }

@@ -29,6 +29,7 @@ pub fn set_sizes(model: &Model, name: &str, context_len: usize, window_len: usiz
         sample: plain_name(name),
         layers: (0..model.config().layers).collect(),
         kv_heads: model.config().kv_heads,
+        head_dim: model.config().head_dim,
         context: context_len,
         window: window_len,
         tokens_sha256: None,

@@ -1,13 +1,16 @@
 //! One text's activations, as an activation dump holds them.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
-use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, TensorView};
+use laprox_reference::{Activations, Elements, LayerIndex, LayerProblem, Supplement, TensorView};
 use ndarray::{Array2, Array3};
 
 use super::cache::{HeadCache, KvCache};
 use super::error::{Error, Quantity, Result};
 use super::forward::{Model, PREFILL_CHUNK};
 use super::observe::{Observer, QueryTap};
+use super::supplements::{Supplements, Wanted};
 
 /// The part of a text to capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub struct CapturedSample {
     shape: CaptureShape,
     queries: QueryTap,
     cache: KvCache,
+    supplements: Arc<Supplements>,
 }
 
 /// One layer's activations.
@@ -38,12 +42,15 @@ pub struct CapturedLayer {
     pub values: Array3<f32>,
     /// Post-RoPE queries of the future, `[H, t, d]`.
     pub future_queries: Array3<f32>,
+    /// The tensors that only some policies read, in C order.
+    pub supplements: Vec<(Supplement, Vec<f32>)>,
 }
 
 /// Runs the model over the first `n + t` tokens of a text and keeps the activations of a dump.
 ///
 /// The future is the text's own continuation, not the model's answer. `tokens` comes from [`super::Tokenizer::encode`],
-/// so it starts with a begin-of-sequence token only if the model's metadata asks for one.
+/// so it starts with a begin-of-sequence token only if the model's metadata asks for one. The supplements that are wanted follow
+/// from the context alone.
 ///
 /// # Errors
 /// [`Error::ShortText`] when the text is too short, [`Error::Request`] when the window is empty or longer than the
@@ -52,6 +59,7 @@ pub fn capture(
     model: &Model,
     tokens: &[u32],
     shape: CaptureShape,
+    wanted: Wanted,
     observer: &mut dyn Observer,
 ) -> Result<CapturedSample> {
     let sample_len = shape.validate()?;
@@ -60,8 +68,13 @@ pub fn capture(
     let positions = shape.context_len - shape.window_len..sample_len;
     let mut queries = QueryTap::new(positions, model.config().layers);
     let mut cache = model.cache(sample_len)?;
-    model.prefill(tokens, PREFILL_CHUNK, &mut cache, &mut (&mut queries, observer))?;
-    Ok(CapturedSample::new(shape, queries, cache))
+    let (context, future) = tokens.split_at(shape.context_len);
+    let (_, supplements) =
+        model.prefill_with(context, wanted, &mut cache, &mut (&mut queries, &mut *observer))?;
+    if !future.is_empty() {
+        model.prefill(future, PREFILL_CHUNK, &mut cache, &mut (&mut queries, observer))?;
+    }
+    Ok(CapturedSample::new(shape, queries, cache, Arc::new(supplements)))
 }
 
 impl CaptureShape {
@@ -77,10 +90,16 @@ impl CaptureShape {
 }
 
 impl CapturedSample {
-    /// Takes a run's `cache`, `n + t` tokens in every KV head, and the queries of the last `w + t` tokens.
+    /// Takes a run's `cache`, `n + t` tokens in every KV head, the queries of the last `w + t` tokens, and the context's
+    /// supplements.
     #[must_use]
-    pub fn new(shape: CaptureShape, queries: QueryTap, cache: KvCache) -> Self {
-        Self { shape, queries, cache }
+    pub fn new(
+        shape: CaptureShape,
+        queries: QueryTap,
+        cache: KvCache,
+        supplements: Arc<Supplements>,
+    ) -> Self {
+        Self { shape, queries, cache, supplements }
     }
 
     /// The activations of every layer.
@@ -109,6 +128,7 @@ impl CapturedSample {
             keys: array(&Tensor::stack(&keys, 0)?)?,
             values: array(&Tensor::stack(&values, 0)?)?,
             future_queries: array(&queries.narrow(1, window_len, future_len)?)?,
+            supplements: self.supplements.layer(layer)?,
         })
     }
 }
@@ -135,7 +155,10 @@ impl CapturedLayer {
             },
             future_query: if future { Some(view(&self.future_queries)?) } else { None },
         };
-        LayerProblem::new(layer, attention_scale, activations)
+        let problem = LayerProblem::new(layer, attention_scale, activations)?;
+        let mut supplements = self.supplements.iter();
+        supplements
+            .try_fold(problem, |problem, (which, numbers)| problem.with(*which, Elements::F32(numbers)))
     }
 }
 

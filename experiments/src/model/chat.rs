@@ -69,6 +69,17 @@ impl ChatTemplate {
     }
 }
 
+impl ChatTemplate {
+    /// The text between a user's message and the answer; `None` without a template, or if it does not keep the message.
+    #[must_use]
+    pub fn after_message(&self) -> Option<String> {
+        // A noncharacter, which no template contains.
+        const MESSAGE: char = '\u{FDD0}';
+        let text = self.exists().then(|| self.render(&MESSAGE.to_string()).ok()).flatten()?;
+        text.rsplit_once(MESSAGE).map(|(_, after)| after.to_owned())
+    }
+}
+
 /// The result of `work`, which a thread does that is given up when it takes too much time or memory.
 fn on_own_stack(
     work: impl FnOnce() -> std::result::Result<String, String> + Send + 'static,

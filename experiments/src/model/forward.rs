@@ -18,7 +18,7 @@ use super::error::{Error, Quantity, Result};
 use super::gate::gate;
 use super::gguf::Gguf;
 use super::linear::{forward_all, look_up, with_numbers};
-use super::observe::Observer;
+use super::observe::{Observer, Pass};
 use super::rope::{Rope, Rotation, split_heads};
 use super::snapshot::{Snapshot, SnapshotFiles};
 use super::source::{Contents, ModelFile};
@@ -172,12 +172,23 @@ impl Model {
     /// # Errors
     /// [`Error::Request`] when that is more than [`Config::max_len`].
     pub fn cache(&self, capacity: usize) -> Result<KvCache> {
-        let most = self.config.max_len();
-        if capacity > most.tokens {
-            let expected = format!("at most {most}");
-            return Err(Error::Request { quantity: Quantity::Tokens, expected, found: capacity });
-        }
+        self.require_room(capacity)?;
         Ok(KvCache::new(&self.config, self.cache_dtype, capacity))
+    }
+
+    /// Refuses sequences that the model was not trained for.
+    pub(super) fn require_room(&self, tokens: usize) -> Result<()> {
+        let most = self.config.max_len();
+        if tokens > most.tokens {
+            let expected = format!("at most {most}");
+            return Err(Error::Request { quantity: Quantity::Tokens, expected, found: tokens });
+        }
+        Ok(())
+    }
+
+    /// The mean over some positions of the matrix that rotates a query there, `[d, d]`, in a sequence with this room.
+    pub(super) fn mean_rotation(&self, positions: Range<usize>, room: usize) -> Result<Vec<f32>> {
+        self.rope.rotation(std::iter::once((positions, room)))?.mean(self.config.head_dim)
     }
 
     /// Runs a prompt, `chunk_len` tokens at a time, and returns the logits after its last token, `[vocabulary]`.
@@ -287,14 +298,22 @@ impl Model {
         let rows = input.dim(0)?;
         let projections = [&weights.query.projection, &weights.key.projection, &weights.value];
         let [queries, keys, values] = forward_all(projections, input)?;
-        let queries = rotation.apply(&weights.query.normed(queries)?, query_heads)?;
+        let unrotated = weights.query.normed(queries)?;
+        let queries = rotation.apply(&unrotated, query_heads)?;
         let keys = rotation.apply(&weights.key.normed(keys)?, kv_heads)?;
         let values = split_heads(&values.reshape((rows, kv_heads, head_dim))?)?;
         let mut first = 0;
         for Segment { tokens, cache } in &mut *segments {
             let own = |heads: &Tensor| heads.narrow(1, first, tokens.len())?.contiguous();
-            observer.queries(layer, cache.next_position(), &own(&queries)?)?;
             cache.append(layer, &own(&keys)?, &own(&values)?)?;
+            observer.attention(&Pass {
+                layer,
+                first_position: cache.next_position(),
+                input: &input.narrow(0, first, tokens.len())?,
+                unrotated: &unrotated.narrow(0, first, tokens.len())?,
+                queries: &own(&queries)?,
+                heads: cache.heads(layer),
+            })?;
             first += tokens.len();
         }
         let sequences = segments.iter();

@@ -61,7 +61,7 @@ impl Model {
 }
 
 /// The index of the largest logit, the lowest one among equals.
-fn most_probable(logits: &[f32]) -> u32 {
+pub(super) fn most_probable(logits: &[f32]) -> u32 {
     let ids = 0..;
     let best = ids.zip(logits).reduce(|best, next| if next.1 > best.1 { next } else { best });
     best.map_or(0, |(id, _)| id)

@@ -14,6 +14,7 @@
 //! cache              KvCache::retain             the cache that an eviction leaves
 //! generate           logits, KvCache             -> an answer, Model::decode_all
 //! observe, capture   post-RoPE queries, KvCache  -> the activations of a dump
+//! query_statistics, repeat, supplements          the tensors of a dump that only some policies read
 //! ```
 //!
 //! Weights stay as they are stored and are widened to f32 as they are multiplied; activations and sums are f32, so that they can
@@ -47,7 +48,9 @@ mod lane_sums;
 mod linear;
 mod observe;
 mod pre_tokenizer;
+mod query_statistics;
 mod regular;
+mod repeat;
 mod rope;
 mod rope_scaling;
 mod sentence_piece;
@@ -55,6 +58,7 @@ mod snapshot;
 mod source;
 mod steps;
 mod stored;
+mod supplements;
 mod tensor_file;
 pub(crate) mod tokenizer;
 mod vocabulary;
@@ -69,8 +73,11 @@ pub use config::{Config, MaxLen};
 pub use error::{Error, Quantity, Result};
 pub use forward::{Model, PREFILL_CHUNK, Segment};
 pub use generate::Continuation;
-pub use observe::{Observer, Progress, QueryTap};
+pub use observe::{Observer, Pass, Progress, QueryTap};
+pub use query_statistics::QueryStatistics;
+pub use repeat::RepeatMaxima;
 pub use source::ModelFile;
 pub use stored::Matrix;
+pub use supplements::{Supplements, Wanted};
 pub use tokenizer::Tokenizer;
 pub use weights::WeightForm;

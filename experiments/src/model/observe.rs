@@ -5,16 +5,33 @@ use std::ops::Range;
 use candle_core::Tensor;
 use laprox_reference::LayerIndex;
 
+use super::cache::HeadCache;
 use super::error::Result;
+
+/// What the attention of one layer reads for a chunk of `c` tokens.
+pub struct Pass<'a> {
+    /// The layer.
+    pub layer: LayerIndex,
+    /// The position of the chunk's first token.
+    pub first_position: usize,
+    /// The rows that are projected to queries, keys and values, `[c, D]`.
+    pub input: &'a Tensor,
+    /// Queries before rotation, `[c, H*d]`.
+    pub unrotated: &'a Tensor,
+    /// Post-RoPE queries, `[H, c, d]`.
+    pub queries: &'a Tensor,
+    /// The layer's KV heads, whose last entries are the chunk's.
+    pub heads: &'a [HeadCache],
+}
 
 /// Sees the activations that the model itself does not keep, from whichever thread runs the model.
 pub trait Observer: Send {
-    /// Sees one layer's post-RoPE queries `[H, c, d]` of the chunk that starts at `first_position`.
+    /// Sees one layer's attention, before it is computed.
     ///
     /// # Errors
     /// An error ends the forward pass and is returned from it.
-    fn queries(&mut self, layer: LayerIndex, first_position: usize, queries: &Tensor) -> Result<()> {
-        let _ = (layer, first_position, queries);
+    fn attention(&mut self, pass: &Pass<'_>) -> Result<()> {
+        let _ = pass;
         Ok(())
     }
 
@@ -29,9 +46,9 @@ impl Observer for () {}
 
 /// Two observers, one after the other.
 impl<A: Observer, B: Observer> Observer for (A, B) {
-    fn queries(&mut self, layer: LayerIndex, first_position: usize, queries: &Tensor) -> Result<()> {
-        self.0.queries(layer, first_position, queries)?;
-        self.1.queries(layer, first_position, queries)
+    fn attention(&mut self, pass: &Pass<'_>) -> Result<()> {
+        self.0.attention(pass)?;
+        self.1.attention(pass)
     }
 
     fn progress(&mut self, tokens: usize) {
@@ -41,8 +58,8 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
 }
 
 impl<O: Observer + ?Sized> Observer for &mut O {
-    fn queries(&mut self, layer: LayerIndex, first_position: usize, queries: &Tensor) -> Result<()> {
-        (**self).queries(layer, first_position, queries)
+    fn attention(&mut self, pass: &Pass<'_>) -> Result<()> {
+        (**self).attention(pass)
     }
 
     fn progress(&mut self, tokens: usize) {
@@ -86,7 +103,8 @@ impl QueryTap {
 }
 
 impl Observer for QueryTap {
-    fn queries(&mut self, layer: LayerIndex, first_position: usize, queries: &Tensor) -> Result<()> {
+    fn attention(&mut self, pass: &Pass<'_>) -> Result<()> {
+        let &Pass { layer, first_position, queries, .. } = pass;
         let chunk = first_position..first_position + queries.dim(1)?;
         let start = self.positions.start.max(chunk.start);
         let end = self.positions.end.min(chunk.end);

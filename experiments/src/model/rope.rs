@@ -100,6 +100,29 @@ impl Rotation {
     }
 }
 
+impl Rotation {
+    /// The mean over the positions of the matrix `R` with `out = R x`, `[d, d]`.
+    pub(super) fn mean(&self, head_dim: usize) -> Result<Vec<f32>> {
+        let half = self.cos.dim(1)?;
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.mean(0)?.to_vec1::<f32>());
+        let (cos, sin) = (cos?, sin?);
+        let mut matrix = vec![0.0; head_dim * head_dim];
+        for channel in 0..head_dim {
+            let row = &mut matrix[channel * head_dim..][..head_dim];
+            if channel < half {
+                row[channel] = cos[channel];
+                row[channel + half] = -sin[channel];
+            } else if channel < 2 * half {
+                row[channel] = cos[channel - half];
+                row[channel - half] = sin[channel - half];
+            } else {
+                row[channel] = 1.0;
+            }
+        }
+        Ok(matrix)
+    }
+}
+
 /// `[c, heads, d]` to `[heads, c, d]`, contiguous.
 pub(super) fn split_heads(rows: &Tensor) -> Result<Tensor> {
     Ok(rows.transpose(0, 1)?.contiguous()?)

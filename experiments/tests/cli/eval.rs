@@ -298,11 +298,6 @@ fn refusals_are_one_line_with_their_code() {
         ),
         (&["--task", "haystack", "--budget", "50%", "--model", &model], 2, "needle-multikey"),
         (&["--task", "longbench:trec", "--budget", "50%", "--model", &model], 3, "LongBench"),
-        (
-            &["--task", "fidelity", "--budget", "50%", "--model", &model, "--policy", "expected_attention"],
-            2,
-            "expected_attention",
-        ),
     ];
     for (arguments, code, named) in cases {
         let line = refusal(&laprox(&[&["eval"], arguments].concat()).code(code));

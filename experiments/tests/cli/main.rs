@@ -18,6 +18,7 @@ mod outputs;
 mod refusals;
 mod results;
 mod streams;
+mod supplements;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]
 mod synthetic;

@@ -7,7 +7,7 @@ use crate::{laprox, refusal, synth, synth_of};
 
 /// Every policy that ranks, under every allocation that it has.
 fn policies(allocations: &[&str]) -> Vec<String> {
-    let ranking = POLICIES.iter().filter(|entry| entry.rule.ranks());
+    let ranking = POLICIES.iter().filter(|entry| entry.rule.ranks() && entry.needs().is_empty());
     let names: Vec<_> =
         ranking.map(|entry| entry.name).chain(["laprox:pool=none", "laprox:gqa=exact"]).collect();
     let under = |name: &str, allocation: &&str| {

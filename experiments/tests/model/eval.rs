@@ -3,7 +3,7 @@
 use laprox_experiments::eval::{
     Evicted, Evictions, Fidelity, Prefilled, evicted_answers, fidelity, full_answer,
 };
-use laprox_experiments::model::{ARCHITECTURES, Model};
+use laprox_experiments::model::{ARCHITECTURES, Model, Wanted};
 use laprox_reference::{Budget, KvHead, LayerOrdinal, Policy, Reference};
 
 use super::naive::{Look, run_where};
@@ -33,7 +33,7 @@ fn evict(
 fn a_budget_of_everything_answers_as_the_full_cache_does() {
     let model = Synthetic::new("llama").load().unwrap();
     let (context, question) = (tokens(CONTEXT_LEN), [3, 1, 4, 1, 5]);
-    let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, &mut ()).unwrap();
+    let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, Wanted::NOTHING, &mut ()).unwrap();
     for question in [&question[..], &[]] {
         let full = full_answer(&model, &prefilled, question, 8).unwrap().tokens;
         let evicted = evict(&model, &prefilled, question, &["laprox", "random", "full"], &["100%", "40"]);
@@ -53,7 +53,7 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
         let synthetic = Synthetic::new(architecture);
         let model = synthetic.load().unwrap();
         let (context, later) = (tokens(CONTEXT_LEN), tokens(CONTEXT_LEN + 9)[CONTEXT_LEN..].to_vec());
-        let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, &mut ()).unwrap();
+        let prefilled = Prefilled::new(&model, &context, WINDOW_LEN, Wanted::NOTHING, &mut ()).unwrap();
         let policies = ["laprox:allocation=model-raw", "random", "streaming"];
         for evicted in evict(&model, &prefilled, &later, &policies, &["8", "50%"]) {
             let sequence = prefilled.evicted(&evicted, later.len()).unwrap();
@@ -72,7 +72,8 @@ fn logits_after_an_eviction_are_those_of_a_decoder_that_hides_what_was_evicted()
 #[test]
 fn evicted_caches_take_the_memory_of_their_budget() {
     let model = Synthetic::new("qwen2").load().unwrap();
-    let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
+    let prefilled =
+        Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, Wanted::NOTHING, &mut ()).unwrap();
     let evicted = evict(&model, &prefilled, &[], &["snapkv", "laprox"], &["10", "20"]);
     let answers = evicted_answers(&model, &prefilled, &evicted, &[], 2).unwrap();
     let entry = prefilled.allocated_bytes() / (LAYERS * KV_HEADS * CONTEXT_LEN);
@@ -101,7 +102,8 @@ fn fidelity_is_what_its_formulas_say() {
 #[test]
 fn a_budget_that_does_not_hold_the_window_is_refused() {
     let model = Synthetic::new("llama").load().unwrap();
-    let prefilled = Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, &mut ()).unwrap();
+    let prefilled =
+        Prefilled::new(&model, &tokens(CONTEXT_LEN), WINDOW_LEN, Wanted::NOTHING, &mut ()).unwrap();
     let (policies, budgets): (Vec<Policy>, Vec<Budget>) = (parsed(&["laprox"]), parsed(&["4"]));
     let evictions = Evictions::new(&model, &Reference, &policies).unwrap();
     let refusal = evictions.of(&prefilled, "prompt", &budgets, &[], 0).unwrap_err().to_string();

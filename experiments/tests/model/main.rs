@@ -13,6 +13,7 @@ mod sentence_piece;
 mod snapshot;
 mod sources;
 mod stored;
+mod supplements;
 mod synthetic;
 mod tiny;
 mod tokens;

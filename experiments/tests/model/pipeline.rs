@@ -7,6 +7,7 @@ use laprox_experiments::ablation::{Comparison, Config, Results};
 use laprox_experiments::eval::{Evictions, Prefilled, evicted_answers};
 use laprox_experiments::exit;
 use laprox_experiments::journal::Journal;
+use laprox_experiments::model::Wanted;
 use laprox_experiments::progress::Progress;
 use laprox_experiments::sample::Sample;
 use laprox_fixtures::Dump;
@@ -110,7 +111,7 @@ impl PairGram for Failing<'_> {
 #[test]
 fn eval_computes_each_distinct_score_once_per_layer() {
     let model = Synthetic::new("llama").load().unwrap();
-    let prefilled = Prefilled::new(&model, &tokens(40), 4, &mut ()).unwrap();
+    let prefilled = Prefilled::new(&model, &tokens(40), 4, Wanted::NOTHING, &mut ()).unwrap();
     let policies = ["laprox", "laprox:allocation=head", "snapkv", "adakv", "streaming"];
     let policies: Vec<Policy> = policies.iter().map(|text| text.parse().unwrap()).collect();
     let path = Counting::default();
@@ -125,7 +126,7 @@ fn eval_computes_each_distinct_score_once_per_layer() {
 #[test]
 fn answers_from_packed_rows_are_those_from_the_cache() {
     let model = Synthetic::new("llama").load().unwrap();
-    let prefilled = Prefilled::new(&model, &tokens(40), 4, &mut ()).unwrap();
+    let prefilled = Prefilled::new(&model, &tokens(40), 4, Wanted::NOTHING, &mut ()).unwrap();
     let policies = ["laprox", "snapkv:allocation=layer", "streaming"].map(|text| text.parse().unwrap());
     let budgets = ["8".parse().unwrap(), "50%".parse().unwrap()];
     let path = Counting::default();

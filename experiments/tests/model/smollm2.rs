@@ -2,7 +2,7 @@
 //! `LAPROX_REQUIRE_MODEL=1` its absence is a failure.
 
 use laprox_experiments::eval::{Evictions, Prefilled, evicted_answers, fidelity};
-use laprox_experiments::model::{Continuation, Model};
+use laprox_experiments::model::{Continuation, Model, Wanted};
 use laprox_experiments::tasks::{Depth, Haystack, Request, Task};
 use laprox_reference::{Policy, Reference};
 
@@ -155,7 +155,7 @@ fn an_eviction_that_keeps_everything_answers_as_the_model_does() {
         if index % 2 == 0 {
             context.append(&mut question);
         }
-        let prefilled = Prefilled::new(model, &context, 32, &mut ()).unwrap();
+        let prefilled = Prefilled::new(model, &context, 32, Wanted::NOTHING, &mut ()).unwrap();
         let evicted = evictions.of(&prefilled, "prompt", &["100%".parse().unwrap()], &[], 0).unwrap();
         for answer in evicted_answers(model, &prefilled, &evicted, &question, 8).unwrap() {
             assert_eq!(answer.tokens, expected, "{}", prompt.id);

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::DType;
 use laprox_experiments::exit;
 use laprox_experiments::model::{
-    CaptureShape, CapturedSample, Model, ModelFile, Result, WeightForm, capture,
+    CaptureShape, CapturedSample, Model, ModelFile, Result, Wanted, WeightForm, capture,
 };
 use laprox_reference::LayerIndex;
 use safetensors::Dtype;
@@ -65,7 +65,7 @@ fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
 
 /// Asserts that queries, keys, values, output projections and logits are equal to the bit.
 fn assert_same(model: &Model, other: &Model) {
-    let captured = |model| capture(model, &tokens(40), SHAPE, &mut ()).unwrap();
+    let captured = |model| capture(model, &tokens(40), SHAPE, Wanted::NOTHING, &mut ()).unwrap();
     let (sample, other_sample): (CapturedSample, CapturedSample) = (captured(model), captured(other));
     for layer in (0..LAYERS).map(LayerIndex) {
         assert!(sample.layer(layer).unwrap() == other_sample.layer(layer).unwrap(), "{layer:?}");
@@ -275,8 +275,13 @@ fn longrope_divides_by_the_length_of_the_text() {
     keys["attention_factor"] = json!(null);
     snapshot.set("config.json", "rope_scaling", keys);
     snapshot.set("config.json", "max_position_embeddings", json!(4 * LONGROPE_LEN));
-    let queries =
-        |model| capture(model, &tokens(40), SHAPE, &mut ()).unwrap().layer(LayerIndex(0)).unwrap().queries;
+    let queries = |model| {
+        capture(model, &tokens(40), SHAPE, Wanted::NOTHING, &mut ())
+            .unwrap()
+            .layer(LayerIndex(0))
+            .unwrap()
+            .queries
+    };
     let rotated = |queries: &ndarray::Array3<f32>| queries.iter().copied().collect::<Vec<f32>>();
     let [stated, inferred] = [queries(&model), queries(&snapshot.load().unwrap())].map(|all| rotated(&all));
     // Only the rotated channels have the factor.
@@ -310,7 +315,8 @@ fn the_factor_of_rotated_vectors_is_stated_or_follows() {
         let mut snapshot = Snapshot::llama();
         snapshot.set("config.json", "rope_scaling", keys);
         snapshot.set("config.json", "max_position_embeddings", json!(3 * ORIGINAL_LEN));
-        let sample = capture(&snapshot.load().unwrap(), &tokens(40), SHAPE, &mut ()).unwrap();
+        let sample =
+            capture(&snapshot.load().unwrap(), &tokens(40), SHAPE, Wanted::NOTHING, &mut ()).unwrap();
         sample.layer(LayerIndex(0)).unwrap().queries
     };
     let plain = queries(&[("attention_factor", json!(1.0))]);

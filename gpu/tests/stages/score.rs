@@ -154,7 +154,7 @@ fn without_candidates_there_is_nothing_to_score() {
 /// What no kernel scores: other policies, some of the window's queries, attention that is pooled before it meets a value.
 fn without_a_kernel() -> Vec<String> {
     let known = ["laprox", "snapkv", "adakv", "pyramidkv"];
-    let ranks = POLICIES.iter().filter(|entry| entry.rule.ranks());
+    let ranks = POLICIES.iter().filter(|entry| entry.rule.ranks() && entry.needs().is_empty());
     let others = ranks.map(|entry| entry.name).filter(|name| !known.contains(name));
     let options = ["window=5", "pool=avg:7@attention", "pool=max:3@attention,window=31"];
     let narrowed = known.iter().flat_map(|name| options.map(|options| format!("{name}:{options}")));

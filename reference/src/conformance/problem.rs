@@ -7,7 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compare::gamma;
-use crate::{Activations, Elements, LayerIndex, LayerProblem, RetainedSet, TensorView};
+use crate::{
+    Activations, Elements, LayerIndex, LayerProblem, LayerShape, RetainedSet, Supplement, TensorView,
+};
 
 /// The free sizes; `H = Hkv * G` and `n = w + candidates`.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,9 @@ pub struct Sizes {
     /// `t`
     pub future_len: usize,
 }
+
+/// `g`, the generated tokens of every problem.
+pub const LOOKAHEAD_LEN: usize = 2;
 
 /// Sizes with nothing special about them, for counts of how often a claim's conditions are met.
 pub const TYPICAL: Sizes = Sizes {
@@ -57,6 +62,20 @@ impl Sizes {
     pub fn cached_len(&self) -> usize {
         self.context_len() + self.future_len
     }
+
+    /// The sizes in the crate's form.
+    #[must_use]
+    pub fn shape(&self) -> LayerShape {
+        LayerShape {
+            query_heads: self.query_heads(),
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            hidden_dim: self.hidden_dim,
+            context_len: self.context_len(),
+            window_len: self.window_len,
+            future_len: self.future_len,
+        }
+    }
 }
 
 /// One layer's tensors in C order, as [`Activations`] describes them.
@@ -78,6 +97,8 @@ pub struct Problem {
     pub value: Vec<f64>,
     /// `[D, H * d]`
     pub projection: Vec<f64>,
+    /// Every tensor that a capture may leave out.
+    pub supplements: Vec<(Supplement, Vec<f64>)>,
 }
 
 /// A failing case prints its sizes and its seed.
@@ -140,6 +161,7 @@ impl Problem {
             key: vec![0.0; cached * sizes.head_dim],
             value: vec![0.0; cached * sizes.head_dim],
             projection: vec![0.0; sizes.hidden_dim * width],
+            supplements: Supplement::ALL.map(|which| (which, zeros(which, &sizes))).into(),
         }
     }
 
@@ -164,7 +186,34 @@ impl Problem {
         }
         problem.query = problem.rows(sizes.candidate_len, sizes.window_len, &mut rng);
         problem.future_query = problem.rows(sizes.context_len(), sizes.future_len, &mut rng);
-        problem
+        let supplements = Supplement::ALL.map(|which| (which, problem.supplement(which, &mut rng)));
+        Self { supplements: supplements.into(), ..problem }
+    }
+
+    /// Maxima between 0 and 1, queries of generated tokens like the window's, and other numbers around 0.
+    fn supplement(&self, which: Supplement, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        let least = match which {
+            Supplement::LookaheadQuery => {
+                let last = self.sizes.context_len() - 1;
+                let heads = 0..self.sizes.query_heads();
+                return heads
+                    .flat_map(|h| [(); LOOKAHEAD_LEN].map(|()| self.row(h, last, rng)))
+                    .flatten()
+                    .collect();
+            }
+            Supplement::RepeatMax | Supplement::RepeatRelativeMax => 0.0,
+            _ => -1.0,
+        };
+        zeros(which, &self.sizes).into_iter().map(|_| rng.random_range(least..1.0)).collect()
+    }
+
+    /// The numbers of a supplement in C order.
+    ///
+    /// # Panics
+    /// When it was taken away.
+    #[must_use]
+    pub fn supplied(&self, which: Supplement) -> &[f64] {
+        &self.supplements.iter().find(|(given, _)| *given == which).expect("a supplement").1
     }
 
     /// `[H, rows, d]` queries at positions from `first`.
@@ -258,10 +307,11 @@ impl Problem {
     #[must_use]
     pub fn rounding(&self) -> f64 {
         let Sizes { head_dim, window_len, future_len, hidden_dim, .. } = self.sizes;
-        let keys = self.sizes.cached_len() as f64;
+        let keys = (self.sizes.cached_len() + LOOKAHEAD_LEN) as f64;
         let logit_roundings = self.largest_logit() * (2.0 * (head_dim as f64 + 1.0) + 2.0) + 2.0;
         let weight = 2.0 * logit_roundings + keys + 1.0;
-        let entries = (window_len.max(future_len) * hidden_dim + head_dim + self.sizes.query_heads()) as f64;
+        let rows = (window_len + LOOKAHEAD_LEN).max(future_len);
+        let entries = (rows * hidden_dim + head_dim + self.sizes.query_heads()) as f64;
         gamma(2.0 * (2.0 * weight + keys + entries + 16.0))
     }
 
@@ -271,9 +321,16 @@ impl Problem {
             let channel = numbers.iter().skip(channel).step_by(self.sizes.head_dim);
             channel.fold(0.0_f64, |most, x| most.max(x.abs()))
         };
-        let query = |channel| largest(&self.query, channel).max(largest(&self.future_query, channel));
-        (0..self.sizes.head_dim).map(|channel| query(channel) * largest(&self.key, channel)).sum::<f64>()
-            * self.scale
+        let supplied = |which| self.supplements.iter().filter(move |(given, _)| *given == which);
+        let most = |numbers: &[f64], which, channel| {
+            let supplied = supplied(which).map(|(_, supplied)| largest(supplied, channel));
+            supplied.fold(largest(numbers, channel), f64::max)
+        };
+        let query = |channel| {
+            most(&self.query, Supplement::LookaheadQuery, channel).max(largest(&self.future_query, channel))
+        };
+        let key = |channel| most(&self.key, Supplement::LookaheadKey, channel);
+        (0..self.sizes.head_dim).map(|channel| query(channel) * key(channel)).sum::<f64>() * self.scale
     }
 
     /// All positions kept, `[Hkv][n + t]`.
@@ -345,8 +402,20 @@ impl Problem {
     /// The problem of a layer.
     #[must_use]
     pub fn layer_problem(&self, layer: LayerIndex) -> LayerProblem<'_> {
-        LayerProblem::new(layer, self.scale, self.activations()).unwrap()
+        self.supply(LayerProblem::new(layer, self.scale, self.activations()).unwrap())
     }
+
+    /// A layer's problem with this one's supplements.
+    #[must_use]
+    pub fn supply<'a>(&'a self, problem: LayerProblem<'a>) -> LayerProblem<'a> {
+        self.supplements
+            .iter()
+            .fold(problem, |problem, (which, numbers)| problem.with(*which, Elements::F64(numbers)).unwrap())
+    }
+}
+
+fn zeros(which: Supplement, sizes: &Sizes) -> Vec<f64> {
+    vec![0.0; which.extents(&sizes.shape(), LOOKAHEAD_LEN).iter().product()]
 }
 
 /// Alive problems with sizes at, one below and one above a tile's.

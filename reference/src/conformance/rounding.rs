@@ -102,7 +102,7 @@ impl<'a> Bounds<'a> {
             (Family::Centred, _) => self.centred(),
             (Family::MeanAttention, rule) => self.mean_attention(rule),
             (Family::LastQuery, _) => self.last_row(),
-            (Family::Unseen | Family::Other, _) => {
+            (Family::Unseen | Family::Supplied(_) | Family::Other, _) => {
                 return scores.iter().map(|scores| vec![0.0; scores.len()]).collect();
             }
         };

@@ -19,11 +19,13 @@ mod given;
 mod h2o;
 mod keydiff;
 mod knorm;
+mod kvzip;
 mod lagkv;
 mod laprox;
 mod lava;
 mod leverage;
 mod manifoldkv;
+mod nestedkv;
 mod obcache;
 mod oracle;
 mod poisson;
@@ -43,7 +45,7 @@ use crate::options::OptionKey;
 use crate::policy::{Policy, PolicyEntry};
 
 /// Every policy, in the order in which tables list them.
-pub static POLICIES: [PolicyEntry; 37] = [
+pub static POLICIES: [PolicyEntry; 40] = [
     laprox::ENTRY,
     centred::ENTRY,
     snapkv::ENTRY,
@@ -66,12 +68,15 @@ pub static POLICIES: [PolicyEntry; 37] = [
     knorm::ENTRY,
     keydiff::ENTRY,
     manifoldkv::ENTRY,
+    nestedkv::ENTRY,
     leverage::ENTRY,
     curdkv::ENTRY,
     capkv::ENTRY,
     lagkv::ENTRY,
     chunkkv::ENTRY,
     expected_attention::ENTRY,
+    kvzip::ENTRY,
+    kvzip::PLUS,
     shrunk::ENTRY,
     poisson::ENTRY,
     random::ENTRY,

@@ -3,12 +3,15 @@
 use laprox_fast::simd::exp2;
 use pulp::{Simd, WithSimd};
 
+/// A multiple of every register's lanes.
+pub(crate) const LANES: usize = 16;
+
 /// `x_s = 2^(x_s - max)` of the logits that a row sees, zero behind them. Returns the largest logit and the sum.
-pub(super) struct Exponentials<'a> {
+pub(crate) struct Exponentials<'a> {
     /// The logits, and room up to whole registers.
-    pub(super) logits: &'a mut [f32],
+    pub(crate) logits: &'a mut [f32],
     /// The number of logits that the row sees.
-    pub(super) seen: usize,
+    pub(crate) seen: usize,
 }
 
 impl WithSimd for Exponentials<'_> {

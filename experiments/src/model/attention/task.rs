@@ -5,13 +5,10 @@ use std::ops::Range;
 
 use laprox_fast::Level;
 
-use super::exponentials::Exponentials;
+use super::exponentials::{Exponentials, LANES};
 use super::few::{self, FEW_ROWS};
 use super::many;
 use crate::model::cache::HeadCache;
-
-/// A multiple of every register's lanes.
-const LANES: usize = 16;
 
 /// Some rows of one sequence and one KV head, over some entries of its cache. The query heads' rows count one after another.
 pub(super) struct Task<'a> {

@@ -61,7 +61,7 @@ impl Narrow {
         }
     }
 
-    fn layer_problem(&self, problem: &Problem) -> LayerProblem<'_> {
+    fn layer_problem<'a>(&'a self, problem: &'a Problem) -> LayerProblem<'a> {
         let wide = problem.activations();
         let [query, key, projection, future] = &self.halves;
         let view = "the shapes are those of the doubles";
@@ -75,6 +75,6 @@ impl Narrow {
                 .future_query
                 .map(|wide| TensorView::new(wide.shape(), Elements::F16(future)).expect(view)),
         };
-        LayerProblem::new(LayerIndex(0), problem.scale, narrow).expect(view)
+        problem.supply(LayerProblem::new(LayerIndex(0), problem.scale, narrow).expect(view))
     }
 }
