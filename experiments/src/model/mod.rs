@@ -77,7 +77,7 @@ pub use observe::{Observer, Pass, Progress, QueryTap};
 pub use query_statistics::QueryStatistics;
 pub use repeat::RepeatMaxima;
 pub use source::ModelFile;
-pub use stored::Matrix;
+pub use stored::{ELEMENTS, Matrix};
 pub use supplements::{Supplements, Wanted};
 pub use tokenizer::Tokenizer;
 pub use weights::WeightForm;

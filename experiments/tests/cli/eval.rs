@@ -260,7 +260,7 @@ fn refusals_are_one_line_with_their_code() {
     let given = Given::new();
     let [model, one, nowhere] =
         ["tiny.gguf", "one.txt", "nowhere"].map(|name| text(&given.path(name)).to_owned());
-    let cases: [(&[&str], i32, &str); 11] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (
             &["--task", "needle", "--budget", "50%", "--model", &model, "--context", "4097"],
             2,

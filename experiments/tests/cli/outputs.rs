@@ -53,7 +53,7 @@ fn an_eviction_keeps_the_budget_and_the_window() {
 fn every_policy_evicts_the_committed_dump() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // Ten per cent of 1024 entries in each of 15 heads, the last 32 of them the window.
-    let runs = |entry: &&PolicyEntry| entry.rule.ranks() && entry.needs().is_empty();
+    let runs = |entry: &&'static PolicyEntry| entry.rule.ranks() && entry.needs().is_empty();
     for policy in POLICIES.iter().filter(runs).map(|entry| entry.name) {
         let out = folder.path().join("retained");
         let arguments =
@@ -185,7 +185,7 @@ fn the_default_ablation_compares_every_policy_on_the_committed_dump() {
     let printed = laprox(&["ablate"]).success();
     let table = String::from_utf8(printed.get_output().stdout.clone()).expect("text");
     let compared =
-        |policy: &&PolicyEntry| policy.rule.ranks() && policy.needs().is_empty() || policy.name == "full";
+        |policy: &&'static PolicyEntry| policy.rule.ranks() && policy.needs().is_empty() || policy.name == "full";
     for policy in POLICIES.iter().filter(compared) {
         assert!(table.contains(&format!("| {} ", policy.name)), "{} is missing", policy.name);
     }

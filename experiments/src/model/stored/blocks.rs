@@ -6,7 +6,7 @@
 use pulp::Simd;
 
 use super::chunk::{Chunk, Coded, LANES, Plain};
-use super::lanes::{choose, half, halves};
+use super::lanes::{choose, halves};
 
 /// A format of consecutive blocks.
 pub(super) trait Blocks {
@@ -39,11 +39,18 @@ impl Blocks for F16 {
     type Chunk = Plain;
 
     #[inline(always)]
-    fn read<S: Simd>(_: S, blocks: &[u8], chunk: &mut Plain) {
-        chunk.take(blocks.as_chunks().0.iter().map(
-            #[inline(always)]
-            |number| half(u16::from_le_bytes(*number)),
-        ));
+    fn read<S: Simd>(simd: S, blocks: &[u8], chunk: &mut Plain) {
+        let (whole, rest) = blocks.as_chunks::<{ 2 * LANES }>();
+        let mut last = [0; 2 * LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let rest = (!rest.is_empty()).then_some(&last);
+        for (bytes, place) in whole.iter().chain(rest).zip(&mut chunk.0) {
+            let mut narrow = [0; LANES];
+            for (narrow, bytes) in narrow.iter_mut().zip(bytes.as_chunks().0) {
+                *narrow = u16::from_le_bytes(*bytes);
+            }
+            *place = halves(simd, &narrow);
+        }
     }
 }
 

@@ -36,6 +36,23 @@ use padded::PaddedRows;
 /// Memory that matrices share.
 type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
+/// The element types of matrices.
+pub const ELEMENTS: [GgmlDType; 13] = [
+    GgmlDType::F32,
+    GgmlDType::F16,
+    GgmlDType::BF16,
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q5_0,
+    GgmlDType::Q5_1,
+    GgmlDType::Q8_0,
+    GgmlDType::Q2K,
+    GgmlDType::Q3K,
+    GgmlDType::Q4K,
+    GgmlDType::Q5K,
+    GgmlDType::Q6K,
+];
+
 /// A matrix `[rows, columns]` in blocks of its element type, row after row.
 #[derive(Clone)]
 pub struct Matrix {
