@@ -41,10 +41,10 @@ NLL_TOLERANCE = 2 * TOLERANCE
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=whole)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--continuation", type=Path, required=True, help="the example program of laprox-experiments")
+    parser.add_argument("--continuation", type=whole, required=True, help="the example program of laprox-experiments")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model, tokenizer = load(arguments.model, Path(folder))
@@ -56,6 +56,11 @@ def main() -> None:
     holds = check.holds and all(row["holds"] for row in rows)
     arguments.out.write_text(page(arguments, rows, check, holds))
     sys.exit(0 if holds else 1)
+
+
+def whole(path: str) -> Path:
+    """A path that means the same in every folder."""
+    return Path(path).resolve()
 
 
 def prompts(text: str) -> list[str]:
@@ -106,14 +111,15 @@ class Prompt:
         return found
 
     def row(self, place, policy):
-        full = copy.deepcopy(self.prefilled.cache)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            full = copy.deepcopy(self.prefilled.cache)
             cache = lt.evict(self.model, full, self.prefilled.queries, policy, BUDGET)
             held = sum(2 * layer.keys.numel() * layer.keys.element_size() for layer in full.layers)
             full.layers.clear()
             del full
             gc.collect()
-        freed = -sum(event.self_cpu_memory_usage for event in profiled.key_averages())
+        # What is allocated and not freed: the evicted cache, if nothing of the full one stays.
+        left = sum(event.self_cpu_memory_usage for event in profiled.key_averages())
         plan = dataclasses.replace(cache.plan, sample=self.path.stem, tokens_sha256=self.own[0].tokens_sha256)
         plan.save(self.beside(f"set-{place}"))
         own = laprox.Plan.load(self.kept_by_command(self.own, policy, f"own-{place}"))
@@ -127,10 +133,10 @@ class Prompt:
             "entries": int(plan.counts.sum()),
             "logits": (logits - expected).abs().max().item(),
             "largest": expected.abs().max().item(),
-            "freed": freed / held,
+            "freed": 1 - left / held,
             "nll": torch.nn.functional.cross_entropy(logits.double(), self.targets).item(),
         }
-        row["holds"] = row["command"] and row["logits"] <= TOLERANCE and freed == held - cache.nbytes()
+        row["holds"] = row["command"] and row["logits"] <= TOLERANCE and left == cache.nbytes()
         if importlib.util.find_spec("kvpress"):
             row |= self.pressed(policy, plan, expected)
             row["holds"] &= row["press set"] and row["press logits"] <= TOLERANCE
@@ -176,9 +182,9 @@ class Prompt:
 
 
 def laprox_command(*arguments):
-    """What `laprox` prints."""
+    """What `laprox` prints. It runs away from the source, which would be imported in place of the wheel."""
     command = [sys.executable, "-m", "laprox", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()).stdout
 
 
 def same(one, other):
@@ -210,7 +216,7 @@ Each cache decodes the next {STEPS} tokens of the text.
 | from its own activations | how many entries differ when the command has captured the prompt with its own model runner |
 | logits | the largest difference of any logit from those of the runner behind `laprox eval --retained`, at most {TOLERANCE:g} |
 | nll | the difference of the mean -ln p of the text's tokens from the one that `laprox eval --retained` prints, at most {NLL_TOLERANCE:g} |
-| memory freed | the bytes of the evicted entries, and no others, which torch's profiler counts as freed, over the full cache |
+| memory freed | the share of the full cache's bytes that torch's profiler counts as freed: all but the evicted cache, to the byte |
 
 The largest logit of any row is at least {largest:.0f}, so 1e-3 is about {TOLERANCE / largest:.0e} of it.
 

@@ -28,7 +28,7 @@ SHAPE = ["--heads", 32, "--kv-heads", 8, "--head-dim", 128, "--hidden-size", 409
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, required=True, help="a folder in memory")
+    parser.add_argument("--folder", type=lambda path: Path(path).resolve(), required=True, help="a folder in memory")
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--context", type=int, default=8192)
     parser.add_argument("--runs", type=int, default=5)
@@ -62,7 +62,9 @@ def tensors(layer):
 
 
 def command(*arguments):
-    subprocess.run([sys.executable, "-m", "laprox", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Runs `laprox`, away from the source, which would be imported in place of the wheel."""
+    call, away = [sys.executable, "-m", "laprox", *map(str, arguments)], tempfile.gettempdir()
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=away)
 
 
 if __name__ == "__main__":
