@@ -16,8 +16,14 @@ pub fn open(path: PathChoice) -> Result<Box<dyn Backend>> {
     match path {
         PathChoice::Reference => Ok(Box::new(Reference)),
         PathChoice::Fast => Ok(Box::new(Fast::default())),
-        PathChoice::Gpu => {
-            Ok(Box::new(Gpu::open().map_err(|error| Missing(format!("--path gpu: {error}")))?))
-        }
+        PathChoice::Gpu => Ok(Box::new(gpu()?)),
     }
+}
+
+/// The first device.
+///
+/// # Errors
+/// [`Missing`] where there is none, or it cannot be used.
+pub fn gpu() -> Result<Gpu> {
+    Ok(Gpu::open().map_err(|error| Missing(format!("--path gpu: {error}")))?)
 }

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import Any
 
 import numpy as np
+
+from laprox._device import is_on_device
+from laprox._foreign import is_of_torch, one_line
 
 _REALS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
 def reals(value: Any, name: str) -> np.ndarray:
     """A C-ordered array of f16, f32 or f64, or of bf16 as its bits (uint16)."""
-    array = _of_torch(value) if type(value).__module__.partition(".")[0] == "torch" else value
+    if is_on_device(value):
+        warnings.warn("arrays on a device are copied to the host; path='gpu' reads q, k and v where they lie", stacklevel=4)
+    array = _of_torch(value) if is_of_torch(value) else value
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(f"{name}: expected an array without a mask, found a masked one")
     array = _numpy(array, name)
@@ -40,11 +46,6 @@ def contiguous(array: np.ndarray, name: str) -> np.ndarray:
         return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
     except MemoryError:
         raise ValueError(f"{name}: expected an array that fits in memory, found shape {array.shape}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of a foreign exception."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _numpy(value: Any, name: str) -> np.ndarray:

@@ -29,7 +29,7 @@ def capture(
     name: str = "text",
     force: bool = False,
 ) -> Dump:
-    """Runs a model over a text and writes its activations as a dump of one sample. It appears whole or not at all.
+    """Runs a model over a text and writes its activations and tokens as a dump of one sample. It appears whole or not at all.
 
     Args:
         model, tokenizer: of transformers, such as `AutoModelForCausalLM` and `AutoTokenizer` load them.
@@ -85,8 +85,15 @@ def capture(
                 "context": context,
                 "future": future,
                 "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+                "bos": _added_start(tokenizer, text, ids),
             }
         ],
     }
-    _laprox.write_dump(os.fspath(path), json.dumps(manifest), written, force)
+    _laprox.write_dump(os.fspath(path), json.dumps(manifest), ids[0].tolist(), written, force)
     return Dump(path)
+
+
+def _added_start(tokenizer: Any, text: str, ids: torch.Tensor) -> bool:
+    """Whether the first token is a start token that the text does not hold."""
+    start, spelt = getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "bos_token", None)
+    return start is not None and ids[0, 0].item() == start and not text.startswith(spelt or "\0")

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from laprox._device import DeviceArray
+
 Array = NDArray[Any]
-Layer = tuple[int, float | None, Array, Array, Array, Array, Array | None]
+Tensor = Array | DeviceArray
+Layer = tuple[int, float | None, Tensor, Tensor, Tensor, Array, Array | None]
 Stored = tuple[NDArray[np.uint64], NDArray[np.uint32]]
 Ranked = tuple[str, Array | None]
-Sizes = tuple[str, list[int], int, int, int]
+Sizes = tuple[str, list[int], int, int, int, str | None]
 
 class Dump:
     def __init__(self, path: str | None = None) -> None: ...
@@ -22,11 +25,13 @@ class Dump:
     def sample(self, index: int) -> Sample: ...
 
 class Sample:
+    @property
+    def tokens_sha256(self) -> str | None: ...
     def files(self) -> list[dict[str, PathLike[str]]]: ...
 
 Layers = Sample | list[Layer]
 
-def write_dump(path: str, manifest: str, layers: list[Layer], force: bool) -> None: ...
+def write_dump(path: str, manifest: str, tokens: list[int], layers: list[Layer], force: bool) -> None: ...
 def check_set(sizes: Sizes, set: Stored) -> None: ...
 def save_set(path: str, sizes: Sizes, set: Stored, policy: str, budget: str, force: bool) -> None: ...
 def load_sets(path: str, sizes: Sizes | None) -> list[tuple[Sizes, dict[str, Any]]]: ...

@@ -11,8 +11,12 @@ import numpy as np
 
 from laprox import _laprox
 from laprox._arrays import reals
+from laprox._device import DeviceArray, device_array, is_on_device
+from laprox._foreign import is_of_torch
 
 ARRAYS = ("q", "k", "v", "o_proj")
+# Those that are read where they lie on a device.
+ON_DEVICE = ARRAYS[:3]
 OPTIONAL = ("q_future", "scale", "layer")
 
 
@@ -34,6 +38,8 @@ class Sample:
         self.window: int = dump.manifest["window"]
         self.future: int = facts["future"]
         self._native = dump._native.sample(index)
+        #: SHA-256 of the context's token ids as little-endian u32; None if the dump does not hold them.
+        self.tokens_sha256: str | None = self._native.tokens_sha256
 
     def layers(self) -> list[dict[str, Any]]:
         """The layers as mappings of arrays that are mapped from the files, not read."""
@@ -106,13 +112,20 @@ def sample_of(dump: Dump) -> Sample:
     return dump[0]
 
 
-def native(layers: Layers) -> Native:
-    """Layers as the extension takes them."""
+def tokens_of(layers: Layers) -> str | None:
+    """The digest of the tokens behind layers, if it is known."""
+    if isinstance(layers, Dump):
+        layers = sample_of(layers)
+    return layers.tokens_sha256 if isinstance(layers, Sample) else None
+
+
+def native(layers: Layers, path: str = "fast") -> Native:
+    """Layers as the extension takes them. With the path `gpu`, tensors on the device stay there."""
     if isinstance(layers, Dump):
         layers = sample_of(layers)
     if isinstance(layers, Sample):
         return layers._native
-    return [native_layer(layer, place) for place, layer in enumerate(sequence(layers))]
+    return [native_layer(layer, place, path) for place, layer in enumerate(sequence(layers))]
 
 
 def sequence(layers: Any) -> Sequence[Mapping[str, Any]]:
@@ -122,11 +135,9 @@ def sequence(layers: Any) -> Sequence[Mapping[str, Any]]:
     return layers
 
 
-def native_layer(layer: Any, place: int) -> tuple[Any, ...]:
+def native_layer(layer: Any, place: int, path: str = "fast") -> tuple[Any, ...]:
     """One layer: number, scale, q, k, v, o_proj, q_future."""
-    name = f"layers[{place}]"
-    if not isinstance(layer, Mapping):
-        raise ValueError(f"{name}: expected a mapping, found {type(layer).__name__}")
+    name, number = f"layers[{place}]", number_of(layer, place)
     for key in layer:
         if key not in ARRAYS + OPTIONAL:
             raise ValueError(f"{name}: expected keys {', '.join(ARRAYS + OPTIONAL)}, found {key!r:.80}")
@@ -134,15 +145,42 @@ def native_layer(layer: Any, place: int) -> tuple[Any, ...]:
         if layer.get(key) is None:
             raise ValueError(f"{name}: expected {key}, found nothing")
     future = layer.get("q_future")
-    scale, number = layer.get("scale"), layer.get("layer", place)
+    scale = layer.get("scale")
     if scale is not None and not isinstance(scale, (int, float, np.floating)):
         raise ValueError(f"{name}.scale: expected a number, found {type(scale).__name__}")
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 2**32:
-        raise ValueError(f"{name}.layer: expected a layer's number, found {number!r:.80}")
-    arrays = [reals(layer[key], f"{name}.{key}") for key in ARRAYS]
+    arrays = [_array(layer[key], f"{name}.{key}", path if key in ON_DEVICE else "fast") for key in ARRAYS]
+    lie = {isinstance(array, DeviceArray) for array in arrays[: len(ON_DEVICE)]}
+    if len(lie) > 1:
+        raise ValueError(f"{name}: expected q, k and v all on the device or all on the host, found some of each")
     return (
-        int(number),
+        number,
         None if scale is None else float(scale),
         *arrays,
         None if future is None else reals(future, f"{name}.q_future"),
     )
+
+
+def extents(layer: Any, place: int, key: str) -> tuple[int, ...]:
+    """The shape of one of a layer's arrays, wherever it lies; empty if there is none."""
+    value, name = layer.get(key), f"layers[{place}].{key}"
+    if value is None:
+        return ()
+    if is_of_torch(value):
+        return tuple(value.shape)
+    return (device_array if is_on_device(value) else reals)(value, name).shape
+
+
+def _array(value: Any, name: str, path: str) -> Any:
+    """An array where it lies, if this path reads it there."""
+    return device_array(value, name) if path == "gpu" and is_on_device(value) else reals(value, name)
+
+
+def number_of(layer: Any, place: int) -> int:
+    """The layer's number in the model: its place, if it does not say."""
+    name = f"layers[{place}]"
+    if not isinstance(layer, Mapping):
+        raise ValueError(f"{name}: expected a mapping, found {type(layer).__name__}")
+    number = layer.get("layer", place)
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 2**32:
+        raise ValueError(f"{name}.layer: expected a layer's number, found {number!r:.80}")
+    return int(number)

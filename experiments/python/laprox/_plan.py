@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from laprox import _laprox
-from laprox._arrays import one_line, whole
-from laprox._layers import Dump, Layers, Sample, native, sample_of
+from laprox._arrays import whole
+from laprox._foreign import one_line
+from laprox._layers import Dump, Layers, Sample, extents, number_of, sample_of, sequence
 
-Sizes = tuple[str, list[int], int, int, int]
+Sizes = tuple[str, list[int], int, int, int, str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Plan:
     policy: str = ""
     #: The budget as asked for.
     budget: str = ""
+    #: SHA-256 of the context's token ids as little-endian u32, if they are known. A plan is refused for other tokens.
+    tokens_sha256: str | None = None
     _starts: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Plan:
         >>> print(plan.counts[0], error(dump, plan).drop < 1)
         [156 156 156] True
         """
-        sample, numbers, kv_heads, context, window = sizes_of(layers)
+        sample, numbers, kv_heads, context, window, tokens = sizes_of(layers)
         own = np.arange(context - window, context)
         try:
             heads = [[np.union1d(_positions(head), own) for head in layer] for layer in positions]
@@ -78,6 +81,7 @@ class Plan:
             raise ValueError(f"positions: expected {len(numbers)} layers of {kv_heads} KV heads, found {found}")
         flat = [head for layer in heads for head in layer]
         offsets = np.cumsum([0] + [len(head) for head in flat], dtype=np.uint64)
+        facts = {"tokens_sha256": tokens, **facts}
         return cls(offsets, np.concatenate(flat), tuple(numbers), kv_heads, context, window, sample, **facts)
 
     def positions(self, layer: int, head: int) -> np.ndarray:
@@ -146,7 +150,8 @@ class Plan:
             path: what :meth:`save` or `laprox evict --out` has written; or, with `layers`, `NAME.offsets.npy` and
                 `NAME.positions.npy` of any program.
             sample: the sample's name, if there are several.
-            layers: the layers that the set is for. Without them, the folder's `summary.json` tells the sizes.
+            layers: the layers that the set is for. Without them, the folder's `summary.json` tells the sizes. A set that was made
+                for other tokens than those of a sample is refused.
 
         >>> import tempfile
         >>> from laprox import Dump, evict
@@ -165,8 +170,9 @@ class Plan:
         if len(named) != 1:
             names = ", ".join(one[0][0] for one in found)
             raise ValueError(f"{os.fspath(path)}: expected one set of sample {sample or 'any name'}, found {names}")
-        (name, numbers, kv_heads, context, window), stored = named[0]
-        return cls(stored["offsets"], stored["positions"], tuple(numbers), kv_heads, context, window, name)
+        (name, numbers, kv_heads, context, window, tokens), stored = named[0]
+        sizes = (tuple(numbers), kv_heads, context, window)
+        return cls(stored["offsets"], stored["positions"], *sizes, name, tokens_sha256=tokens)
 
     @property
     def stored(self) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +181,7 @@ class Plan:
 
     @property
     def _sizes(self) -> Sizes:
-        return self.sample, list(self.layers), self.kv_heads, self.context, self.window
+        return self.sample, list(self.layers), self.kv_heads, self.context, self.window, self.tokens_sha256
 
     def _with(self, mask: np.ndarray) -> Plan:
         """The positions of a mask, under the same names."""
@@ -183,7 +189,7 @@ class Plan:
         offsets = np.concatenate([[0], np.cumsum(heads.sum(axis=1))]).astype(np.uint64)
         kept = np.nonzero(heads)[1].astype(np.uint32)
         sizes = (self.layers, self.kv_heads, self.context, self.window)
-        return Plan(offsets, kept, *sizes, self.sample, self.policy, self.budget)
+        return Plan(offsets, kept, *sizes, self.sample, self.policy, self.budget, self.tokens_sha256)
 
     def __repr__(self) -> str:
         per_head = self.counts.mean()
@@ -197,17 +203,18 @@ def _positions(head: Any) -> np.ndarray:
 
 
 def sizes_of(layers: Layers) -> Sizes:
-    """Name, layers' numbers, Hkv, n, w."""
+    """Name, layers' numbers, Hkv, n, w, and the digest of the tokens, if it is known."""
     if isinstance(layers, Dump):
         layers = sample_of(layers)
     if isinstance(layers, Sample):
         numbers, kv_heads = layers.dump.manifest["layers"], layers.dump.manifest["model"]["kv_heads"]
-        return layers.name, numbers, kv_heads, layers.context, layers.window
-    given = native(layers)
+        return layers.name, numbers, kv_heads, layers.context, layers.window, layers.tokens_sha256
+    given = sequence(layers)
     if not given:
         raise ValueError("layers: expected at least one, found none")
-    _, _, q, k, _, _, future = given[0]
-    if q.ndim != 3 or k.ndim != 3:
-        raise ValueError(f"layers[0]: expected q and k of 3 axes, found {q.ndim} and {k.ndim}")
-    later = 0 if future is None else future.shape[1] if future.ndim == 3 else 0
-    return "sample", [layer[0] for layer in given], k.shape[0], k.shape[1] - later, q.shape[1]
+    numbers = [number_of(layer, place) for place, layer in enumerate(given)]
+    q, k, future = (extents(given[0], 0, key) for key in ("q", "k", "q_future"))
+    if len(q) != 3 or len(k) != 3:
+        raise ValueError(f"layers[0]: expected q and k of 3 axes, found {len(q)} and {len(k)}")
+    later = future[1] if len(future) == 3 else 0
+    return "sample", numbers, k[0], k[1] - later, q[1], None

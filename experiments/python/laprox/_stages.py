@@ -10,8 +10,8 @@ import numpy as np
 
 from laprox import _laprox
 from laprox._arrays import reals
-from laprox._layers import Layers, native
-from laprox._plan import Plan, sizes_of
+from laprox._layers import Layers, native, tokens_of
+from laprox._plan import Plan, Sizes, sizes_of
 from laprox._policy import PolicyOfPython
 
 AnyPolicy = str | PolicyOfPython
@@ -28,7 +28,8 @@ def score(layers: Layers, policy: AnyPolicy = "laprox", *, seed: int = 0, path: 
             queries of the last w positions; `k` and `v` [Hkv, n, d], post-RoPE keys and values; `o_proj` [D, H * d] as
             PyTorch stores it. `q_future` [H, t, d] and t more rows of `k` and `v` are later queries; `scale` is the factor of q . k
             if it is not 1 / sqrt(d); `layer` is the layer's number. Arrays have `__array__` or `__dlpack__`, and hold f16, bf16,
-            f32 or f64. Contiguous ones in the host's memory are not copied, but bf16 is widened to f32.
+            f32 or f64. Contiguous ones in the host's memory are not copied, but bf16 is widened to f32. With `path="gpu"`, `q`, `k` and
+            `v` on the first CUDA device, in f16, bf16 or f32, are read where they lie.
         policy: `NAME[:key=value,..]`, as `laprox policies` lists them, or a :func:`laprox.policy` in Python.
         seed: the seed of a policy that draws.
         path: `reference` (f64), `fast` (f32, SIMD) or `gpu`.
@@ -41,7 +42,7 @@ def score(layers: Layers, policy: AnyPolicy = "laprox", *, seed: int = 0, path: 
     >>> score(Dump(), "snapkv").shape
     (5, 3, 992)
     """
-    return _laprox.score(native(layers), _ranked(policy, layers), path, _seed(seed))
+    return _laprox.score(native(layers, path), _ranked(policy, layers), path, _seed(seed))
 
 
 def evict(
@@ -85,14 +86,15 @@ def _plans(
 ) -> list[list[Plan]]:
     """The plan of each policy at each budget. Policies share the work of preparing a layer."""
     texts = [spelt(budget) for budget in budgets]
-    found = _laprox.evict(native(layers), ranked, texts, path, _seed(seed), seconds)
-    sample, numbers, *sizes = sizes_of(layers)
+    found = _laprox.evict(native(layers, path), ranked, texts, path, _seed(seed), seconds)
+    sizes = sizes_of(layers)
+    return [[_plan(kept, sizes) for kept in of_policy] for of_policy in found]
 
-    def plan(kept: Any) -> Plan:
-        names = (sample, kept["policy"], kept["budget"])
-        return Plan(kept["offsets"], kept["positions"], tuple(numbers), *sizes, *names)
 
-    return [[plan(kept) for kept in of_policy] for of_policy in found]
+def _plan(kept: Any, sizes: Sizes) -> Plan:
+    sample, numbers, kv_heads, context, window, tokens = sizes
+    facts = (tuple(numbers), kv_heads, context, window, sample, kept["policy"], kept["budget"], tokens)
+    return Plan(kept["offsets"], kept["positions"], *facts)
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ def error(layers: Layers, plan: Plan, *, path: str = "fast") -> Errors:
 
 
 def _errors(layers: Layers, plans: Sequence[Plan], path: str) -> list[Errors]:
-    stored = [_stored(plan) for plan in plans]
-    return [Errors(values) for values in _laprox.errors(native(layers), stored, path)]
+    stored = [_stored(plan, layers) for plan in plans]
+    return [Errors(values) for values in _laprox.errors(native(layers, path), stored, path)]
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,11 @@ def certify(
     >>> print(proof.lower_bound <= proof.error <= proof.errors[1, -1])     # nothing beats the bound, nor LaProx the search
     True
     """
-    stored = [_stored(plan) for plan in plans]
-    found = _laprox.certify(native(layers), oracle, spelt(budget), stored, path, seconds)
-    sample, numbers, *sizes = sizes_of(layers)
-    kept = found["set"]
+    stored = [_stored(plan, layers) for plan in plans]
+    found = _laprox.certify(native(layers, path), oracle, spelt(budget), stored, path, seconds)
     bound = float(found["lower_bound"][-1])
     return Certificate(
-        Plan(kept["offsets"], kept["positions"], tuple(numbers), *sizes, sample, kept["policy"], kept["budget"]),
+        _plan(found["set"], sizes_of(layers)),
         found["objective"],
         float(found["error"][0, -1]),
         None if np.isnan(bound) else bound,
@@ -223,7 +223,7 @@ def bounds(layers: Layers, plan: Plan, *, trials: int = 256, seed: int = 0) -> l
     """
     if isinstance(trials, bool) or not isinstance(trials, (int, np.integer)) or not 0 <= trials < 2**32:
         raise ValueError(f"trials: expected a number of draws, found {trials!r:.80}")
-    rows = _laprox.bounds(native(layers), [_stored(plan)], int(trials), _seed(seed))
+    rows = _laprox.bounds(native(layers), [_stored(plan, layers)], int(trials), _seed(seed))
     return [{key: value for key, value in row.items() if key != "set"} for row in rows]
 
 
@@ -256,9 +256,13 @@ def _ranked(policy: Any, layers: Layers, allocation: str | None = None) -> tuple
     return with_allocation(policy, allocation), None
 
 
-def _stored(plan: Any) -> tuple[np.ndarray, np.ndarray]:
+def _stored(plan: Any, layers: Layers) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(plan, Plan):
         raise ValueError(f"plan: expected a laprox.Plan, found {type(plan).__name__}")
+    tokens = tokens_of(layers)
+    if None not in (tokens, plan.tokens_sha256) and tokens != plan.tokens_sha256:
+        found = f"expected a set for tokens with SHA-256 {tokens}, found one for {plan.tokens_sha256}"
+        raise ValueError(f"plan: {plan.sample}: {found}")
     return plan.stored
 
 

@@ -1,8 +1,9 @@
 //! NumPy arrays as tensors. The Python side hands over C-ordered, aligned arrays of the machine's byte order; they are read where
 //! they lie. bf16 comes as its bits and is widened to f32, which holds it exactly.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use half::{bf16, f16};
+use laprox_gpu::{DeviceTensor, Format};
 use laprox_reference::{Elements, TensorView};
 use numpy::{PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -15,6 +16,31 @@ pub(crate) enum Array<'py> {
     F64(PyReadonlyArrayDyn<'py, f64>),
     /// The bits of bf16.
     Bf16(PyReadonlyArrayDyn<'py, u16>),
+    OnDevice(DeviceArray),
+}
+
+/// An array that lies on the device, as `_device.py` describes it. Python holds its owner as long as a call lasts.
+#[derive(FromPyObject)]
+pub(crate) struct DeviceArray {
+    address: u64,
+    shape: Vec<usize>,
+    format: String,
+}
+
+impl DeviceArray {
+    /// The tensor in the device's memory.
+    pub(crate) fn tensor(&self, name: &str) -> Result<DeviceTensor> {
+        let Self { address, shape, format } = self;
+        let axes = || format!("{name}: expected 3 axes, found shape {shape:?}");
+        let shape = shape.as_slice().try_into().with_context(axes)?;
+        let format = match format.as_str() {
+            "bf16" => Format::Bf16,
+            "f16" => Format::F16,
+            "f32" => Format::F32,
+            other => bail!("{name}: expected f16, bf16 or f32 on the device, found {other}"),
+        };
+        Ok(DeviceTensor { address: *address, shape, format })
+    }
 }
 
 /// Its extents and numbers, apart from Python.
@@ -37,6 +63,7 @@ impl Array<'_> {
             Self::F32(array) => (array.shape(), Values::Lent(Elements::F32(array.as_slice()?))),
             Self::F64(array) => (array.shape(), Values::Lent(Elements::F64(array.as_slice()?))),
             Self::Bf16(array) => (array.shape(), Values::Widened(bits(array.as_slice()?))),
+            Self::OnDevice(_) => bail!("expected an array in the host's memory, found one on the device"),
         };
         Ok(Numbers { shape: shape.to_vec(), values })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use laprox_experiments::commands::open_dump;
 use laprox_experiments::data::{self, DataFolder};
+use laprox_experiments::digest;
 use laprox_fixtures::{DumpWriter, Manifest};
 use laprox_reference::{LayerShape, Tensor};
 use pyo3::prelude::*;
@@ -83,6 +84,13 @@ impl Sample {
 
 #[pymethods]
 impl Sample {
+    /// The digest of the context's tokens, if the dump holds them.
+    #[getter]
+    fn tokens_sha256(&self) -> Result<Option<String>> {
+        let tokens = self.dump().tokens(self.index)?;
+        Ok(tokens.map(|tokens| digest::of_tokens(&tokens[..self.shape().context_len])))
+    }
+
     /// The files of each layer, by the key of the array that they hold.
     fn files(&self) -> Result<Vec<BTreeMap<&'static str, PathBuf>>> {
         let manifest = self.dump().manifest();
@@ -105,23 +113,31 @@ impl Sample {
     }
 }
 
-/// Writes a dump of one sample. It appears whole or not at all.
+/// Writes a dump of one sample with its tokens. It appears whole or not at all.
 #[pyfunction]
 pub(crate) fn write_dump(
     py: Python<'_>,
     path: PathBuf,
     manifest: &str,
+    tokens: Vec<u32>,
     layers: Vec<LayerArrays<'_>>,
     force: bool,
 ) -> Result<()> {
     let numbers: Vec<LayerNumbers<'_>> =
         layers.iter().map(LayerArrays::numbers).collect::<anyhow::Result<_>>()?;
-    Ok(py.detach(|| write(path, manifest, &numbers, force))?)
+    Ok(py.detach(|| write(path, manifest, &tokens, &numbers, force))?)
 }
 
-fn write(path: PathBuf, manifest: &str, layers: &[LayerNumbers<'_>], force: bool) -> anyhow::Result<()> {
+fn write(
+    path: PathBuf,
+    manifest: &str,
+    tokens: &[u32],
+    layers: &[LayerNumbers<'_>],
+    force: bool,
+) -> anyhow::Result<()> {
     let manifest: Manifest = serde_json::from_str(manifest)?;
     let writer = DumpWriter::create(path, &manifest, force)?;
+    writer.tokens(0, tokens)?;
     for layer in layers {
         let problem = layer.problem()?;
         let tensors = problem.activations();

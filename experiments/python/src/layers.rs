@@ -1,10 +1,11 @@
 //! The layers of one context, one of them prepared at a time: arrays in memory, or a sample of a dump.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use laprox_experiments::progress::Progress;
 use laprox_experiments::sample::Sample;
 use laprox_experiments::streamed::Streamed;
 use laprox_experiments::threads::Threads;
+use laprox_gpu::{DeviceTensor, Gpu, ResidentActivations, ResidentProblem};
 use laprox_reference::{
     Activations, Backend, Error, HeadScores, LayerIndex, LayerOrdinal, LayerProblem, LayerShape, Layers,
     Policy, PreparedLayer, Score, Tasks, TensorView,
@@ -36,7 +37,7 @@ pub(crate) struct LayerArrays<'py>(
 
 /// The numbers of one layer.
 pub(crate) struct LayerNumbers<'a> {
-    pub(crate) number: usize,
+    number: usize,
     scale: Option<f64>,
     query: Numbers<'a>,
     key: Numbers<'a>,
@@ -46,6 +47,30 @@ pub(crate) struct LayerNumbers<'a> {
 }
 
 impl LayerArrays<'_> {
+    /// The layer's number in the model.
+    pub(crate) fn number(&self) -> usize {
+        self.0
+    }
+
+    /// Whether queries, keys and values lie on the device.
+    pub(crate) fn is_on_device(&self) -> bool {
+        matches!(self.2, Array::OnDevice(_))
+    }
+
+    pub(crate) fn resident(&self) -> Result<ResidentNumbers<'_>> {
+        let tensor = |array: &Array<'_>, name: &str| match array {
+            Array::OnDevice(array) => array.tensor(&format!("layer {}: {name}", self.0)),
+            _ => bail!("layer {}: {name}: expected a tensor on the device, as of the first layer", self.0),
+        };
+        Ok(ResidentNumbers {
+            number: self.0,
+            scale: self.1,
+            tensors: [tensor(&self.2, "q")?, tensor(&self.3, "k")?, tensor(&self.4, "v")?],
+            output_projection: self.5.numbers()?,
+            future_query: self.6.as_ref().map(Array::numbers).transpose()?,
+        })
+    }
+
     pub(crate) fn numbers(&self) -> Result<LayerNumbers<'_>> {
         Ok(LayerNumbers {
             number: self.0,
@@ -59,16 +84,51 @@ impl LayerArrays<'_> {
     }
 }
 
+/// One layer whose queries, keys and values lie on the device.
+pub(crate) struct ResidentNumbers<'a> {
+    number: usize,
+    scale: Option<f64>,
+    tensors: [DeviceTensor; 3],
+    output_projection: Numbers<'a>,
+    future_query: Option<Numbers<'a>>,
+}
+
+impl ResidentNumbers<'_> {
+    /// The checked problem.
+    pub(crate) fn problem(&self) -> Result<ResidentProblem<'_>> {
+        let name = || format!("layer {}", self.number);
+        let [query, key, value] = self.tensors;
+        let activations = ResidentActivations {
+            query,
+            key,
+            value,
+            output_projection: self.output_projection.view("o_proj").with_context(name)?,
+            future_query: later(&self.future_query).with_context(name)?,
+        };
+        let scale = self.scale.unwrap_or_else(|| usual_scale(query.shape[2]));
+        ResidentProblem::new(LayerIndex(self.number), scale, activations).with_context(name)
+    }
+}
+
+/// Later queries, if there are any.
+fn later<'a>(query: &'a Option<Numbers<'_>>) -> Result<Option<TensorView<'a, 3>>> {
+    let some = query.as_ref().filter(|query| !query.elements().is_empty());
+    some.map(|query| query.view("q_future")).transpose()
+}
+
+/// `1 / sqrt(d)`.
+fn usual_scale(head_dim: usize) -> f64 {
+    1.0 / (head_dim as f64).sqrt()
+}
+
 impl LayerNumbers<'_> {
     pub(crate) fn activations(&self) -> Result<Activations<'_>> {
-        let later = |query: &'_ Numbers<'_>| query.elements().is_empty();
-        let future = self.future_query.as_ref().filter(|query| !later(query));
         Ok(Activations {
             query: self.query.view("q")?,
             key: self.key.view("k")?,
             value: self.value.view("v")?,
             output_projection: self.output_projection.view("o_proj")?,
-            future_query: future.map(|query| query.view("q_future")).transpose()?,
+            future_query: later(&self.future_query)?,
         })
     }
 
@@ -77,22 +137,75 @@ impl LayerNumbers<'_> {
         let name = || format!("layer {}", self.number);
         let activations = self.activations().with_context(name)?;
         let query: TensorView<'_, 3> = activations.query;
-        let scale = self.scale.unwrap_or_else(|| 1.0 / (query.shape()[2] as f64).sqrt());
+        let scale = self.scale.unwrap_or_else(|| usual_scale(query.shape()[2]));
         LayerProblem::new(LayerIndex(self.number), scale, activations).with_context(name)
     }
 }
 
 /// The layers' problems, all of one shape.
-pub(crate) fn problems<'a>(layers: &'a [LayerNumbers<'_>]) -> Result<Vec<LayerProblem<'a>>> {
-    ensure!(!layers.is_empty(), "layers: expected at least one, found none");
-    let problems: Vec<_> = layers.iter().map(LayerNumbers::problem).collect::<Result<_>>()?;
-    let first = problems[0].shape();
-    for problem in &problems {
-        let (layer, found) = (problem.layer(), problem.shape());
-        let [expected, sizes] = [first, found].map(sizes);
-        ensure!(found == first, "layer {layer}: expected the first layer's sizes {expected}, found {sizes}");
+pub(crate) enum Problems<'a> {
+    Host(&'a dyn Backend, Vec<LayerProblem<'a>>),
+    Resident(&'a Gpu, Vec<ResidentProblem<'a>>),
+}
+
+impl<'a> Problems<'a> {
+    pub(crate) fn host(backend: &'a dyn Backend, layers: &'a [LayerNumbers<'_>]) -> Result<Self> {
+        let problems: Vec<_> = layers.iter().map(LayerNumbers::problem).collect::<Result<_>>()?;
+        Self::Host(backend, problems).of_one_shape()
     }
-    Ok(problems)
+
+    pub(crate) fn resident(gpu: &'a Gpu, layers: &'a [ResidentNumbers<'_>]) -> Result<Self> {
+        let problems: Vec<_> = layers.iter().map(ResidentNumbers::problem).collect::<Result<_>>()?;
+        Self::Resident(gpu, problems).of_one_shape()
+    }
+
+    fn of_one_shape(self) -> Result<Self> {
+        let shapes = self.shapes();
+        ensure!(!shapes.is_empty(), "layers: expected at least one, found none");
+        for (ordinal, &found) in shapes.iter().enumerate() {
+            let [expected, sizes] = [shapes[0], found].map(sizes);
+            ensure!(
+                found == shapes[0],
+                "layer {}: expected the first layer's sizes {expected}, found {sizes}",
+                self.layer(ordinal)
+            );
+        }
+        Ok(self)
+    }
+
+    fn shapes(&self) -> Vec<LayerShape> {
+        match self {
+            Self::Host(_, problems) => problems.iter().map(LayerProblem::shape).collect(),
+            Self::Resident(_, problems) => problems.iter().map(ResidentProblem::shape).collect(),
+        }
+    }
+
+    /// The layer's number in the model.
+    fn layer(&self, ordinal: usize) -> LayerIndex {
+        match self {
+            Self::Host(_, problems) => problems[ordinal].layer(),
+            Self::Resident(_, problems) => problems[ordinal].layer(),
+        }
+    }
+
+    fn prepare(&self, ordinal: usize) -> Result<Box<dyn PreparedLayer + '_>, Error> {
+        match self {
+            Self::Host(backend, problems) => backend.prepare(&problems[ordinal]),
+            Self::Resident(gpu, problems) => Ok(gpu.prepare_resident(&problems[ordinal])),
+        }
+    }
+
+    fn visited<T>(
+        &self,
+        ordinal: usize,
+        scores: &[Score],
+        visit: &(impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync),
+    ) -> Result<T> {
+        let name = || format!("layer {}", self.layer(ordinal));
+        let mut prepared = self.prepare(ordinal).with_context(name)?;
+        prepared.share(scores);
+        visit(LayerOrdinal(ordinal), prepared.as_ref()).with_context(name)
+    }
 }
 
 fn sizes(shape: LayerShape) -> String {
@@ -103,9 +216,9 @@ fn sizes(shape: LayerShape) -> String {
     )
 }
 
-/// Where layers come from.
-pub(crate) enum Source<'a> {
-    Arrays(&'a dyn Backend, Vec<LayerProblem<'a>>),
+/// The origin of layers.
+enum Source<'a> {
+    Arrays(Problems<'a>),
     Sample(Streamed<'a>),
 }
 
@@ -117,9 +230,8 @@ pub(crate) struct ContextLayers<'a> {
 }
 
 impl<'a> ContextLayers<'a> {
-    pub(crate) fn of_arrays(backend: &'a dyn Backend, problems: Vec<LayerProblem<'a>>) -> Self {
-        let shapes = problems.iter().map(LayerProblem::shape).collect();
-        Self { source: Source::Arrays(backend, problems), shapes, scores: Vec::new() }
+    pub(crate) fn of_arrays(problems: Problems<'a>) -> Self {
+        Self { shapes: problems.shapes(), source: Source::Arrays(problems), scores: Vec::new() }
     }
 
     pub(crate) fn of_sample(sample: Sample<'a>, progress: &'a Progress) -> Self {
@@ -131,18 +243,6 @@ impl<'a> ContextLayers<'a> {
     pub(crate) fn with_scores(&mut self, policy: Policy, scores: Vec<HeadScores>) {
         self.scores.push((policy, scores));
     }
-}
-
-fn visited<T>(
-    backend: &dyn Backend,
-    (ordinal, problem): (usize, &LayerProblem<'_>),
-    scores: &[Score],
-    visit: &(impl Fn(LayerOrdinal, &dyn PreparedLayer) -> Result<T, Error> + Sync),
-) -> Result<T> {
-    let name = || format!("layer {}", problem.layer());
-    let mut prepared = backend.prepare(problem).with_context(name)?;
-    prepared.share(scores);
-    visit(LayerOrdinal(ordinal), prepared.as_ref()).with_context(name)
 }
 
 impl Layers for ContextLayers<'_> {
@@ -159,9 +259,8 @@ impl Layers for ContextLayers<'_> {
     ) -> Result<Vec<T>> {
         match &self.source {
             Source::Sample(layers) => layers.each(scores, visit),
-            Source::Arrays(backend, problems) => {
-                let layers = problems.iter().enumerate();
-                layers.map(|layer| visited(*backend, layer, scores, &visit)).collect()
+            Source::Arrays(problems) => {
+                (0..self.shapes.len()).map(|ordinal| problems.visited(ordinal, scores, &visit)).collect()
             }
         }
     }
@@ -172,10 +271,10 @@ impl Layers for ContextLayers<'_> {
     ) -> Result<Vec<T>> {
         match &self.source {
             Source::Sample(layers) => layers.at_once(visit),
-            Source::Arrays(backend, problems) => {
-                let layers = problems.par_iter().enumerate();
+            Source::Arrays(problems) => {
+                let layers = (0..self.shapes.len()).into_par_iter();
                 let results: Vec<Result<T>> =
-                    layers.map(|layer| visited(*backend, layer, &[], &visit)).collect();
+                    layers.map(|ordinal| problems.visited(ordinal, &[], &visit)).collect();
                 results.into_iter().collect()
             }
         }

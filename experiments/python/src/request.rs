@@ -1,9 +1,12 @@
 //! Policies, budgets, paths and sets as Python names them.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::ValueEnum;
 use laprox_experiments::cli::PathChoice;
 use laprox_experiments::sets::SetSizes;
+use laprox_gpu::Gpu;
 use laprox_reference::{Backend, Budget, HeadScores, LayerIndex, LayerShape, Policy, RetainedSet};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -66,7 +69,20 @@ fn head_scores(scores: &Numbers<'_>, layers: &[usize], shape: LayerShape) -> Res
 pub(crate) fn backend(path: &str) -> Result<Box<dyn Backend>> {
     let choice = PathChoice::from_str(path, false);
     let expected = |_| anyhow!("path '{path}': expected reference, fast or gpu");
-    laprox_experiments::backend::open(choice.map_err(expected)?)
+    match choice.map_err(expected)? {
+        PathChoice::Gpu => Ok(Box::new(gpu()?)),
+        choice => laprox_experiments::backend::open(choice),
+    }
+}
+
+/// The device, which is opened once per process.
+pub(crate) fn gpu() -> Result<Gpu> {
+    static GPU: Mutex<Option<Gpu>> = Mutex::new(None);
+    let mut gpu = GPU.lock().unwrap_or_else(PoisonError::into_inner);
+    if gpu.is_none() {
+        *gpu = Some(laprox_experiments::backend::gpu()?);
+    }
+    gpu.clone().context("the device is open")
 }
 
 pub(crate) fn budgets(texts: &[String]) -> Result<Vec<Budget>> {

@@ -4,20 +4,27 @@ use std::path::PathBuf;
 
 use laprox_experiments::output::{self, create_text, fill, pretty};
 use laprox_experiments::set_output;
-use laprox_experiments::sets::{SUMMARY, SetSizes};
+use laprox_experiments::sets::{self, SUMMARY, SetSizes};
 use pyo3::prelude::*;
 use serde::Serialize;
 
 use crate::failure::Result;
 use crate::request::{Kept, Stored};
 
-/// The sizes of a set: sample, layers, KV heads, context, window.
+/// The sizes of a set: sample, layers, KV heads, context, window, and the SHA-256 of the tokens that it is for.
 #[derive(FromPyObject, IntoPyObject)]
-pub(crate) struct Sizes(String, Vec<usize>, usize, usize, usize);
+pub(crate) struct Sizes(String, Vec<usize>, usize, usize, usize, Option<String>);
 
 impl From<Sizes> for SetSizes {
-    fn from(Sizes(sample, layers, kv_heads, context, window): Sizes) -> Self {
-        Self { sample, layers, kv_heads, context, window, head_dim: 0, tokens_sha256: None }
+    fn from(Sizes(sample, layers, kv_heads, context, window, tokens_sha256): Sizes) -> Self {
+        Self { sample, layers, kv_heads, context, window, head_dim: 0, tokens_sha256 }
+    }
+}
+
+impl From<SetSizes> for Sizes {
+    fn from(sizes: SetSizes) -> Self {
+        let SetSizes { sample, layers, kv_heads, context, window, tokens_sha256, .. } = sizes;
+        Self(sample, layers, kv_heads, context, window, tokens_sha256)
     }
 }
 
@@ -55,7 +62,7 @@ pub(crate) fn save_set(
     })?)
 }
 
-/// Reads the sets of a folder: those of `sizes`, or all that its summary tells.
+/// Reads the sets of a folder: those of `sizes`, if they were made for its tokens, or all that its summary tells.
 #[pyfunction]
 pub(crate) fn load_sets<'py>(
     py: Python<'py>,
@@ -63,16 +70,17 @@ pub(crate) fn load_sets<'py>(
     sizes: Option<Sizes>,
 ) -> Result<Vec<(Sizes, Kept<'py>)>> {
     let sizes = match sizes {
-        Some(sizes) => vec![SetSizes::from(sizes)],
+        Some(sizes) => {
+            let mut sizes = SetSizes::from(sizes);
+            sets::check_tokens(&path, std::slice::from_ref(&sizes))?;
+            sizes.tokens_sha256 = sizes.tokens_sha256.or(sets::tokens_in(&path)?.remove(&sizes.sample));
+            vec![sizes]
+        }
         None => SetSizes::all_in(&path)?,
     };
     let load = |sizes: SetSizes| -> Result<_> {
         let set = sizes.read(&path)?;
-        let SetSizes { sample, layers, kv_heads, context, window, .. } = sizes;
-        Ok((
-            Sizes(sample, layers, kv_heads, context, window),
-            Kept::new(py, &set, String::new(), String::new())?,
-        ))
+        Ok((sizes.into(), Kept::new(py, &set, String::new(), String::new())?))
     };
     sizes.into_iter().map(load).collect()
 }

@@ -18,7 +18,7 @@ use laprox_reference::bounds::{Bound as Evaluated, CHECKS, Draws};
 use laprox_reference::layer::Layer;
 use laprox_reference::project::projected_value_norms;
 use laprox_reference::{
-    Allocation, Backend, Budget, CandidatesPerHead, Form, HeadScores, LayerShape, OutputError, OutputErrors,
+    Allocation, Backend, Budget, CandidatesPerHead, Form, HeadScores, LayerShape, Layers, OutputError, OutputErrors,
     Policy, Reference, RetainedSet, Searched, Searching, pipeline,
 };
 use numpy::PyArrayDyn;
@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::array;
 use crate::failure::Result;
-use crate::layers::{ContextLayers, Given, LayerArrays, LayerNumbers, problems};
+use crate::layers::{ContextLayers, Given, LayerArrays, Problems};
 use crate::request::{self, Kept, Lent, Ranked, Request, Stored};
 
 type Reals<'py> = Bound<'py, PyArrayDyn<f64>>;
@@ -85,15 +85,19 @@ fn face<T: Send>(
             })?)
         }
         Given::Arrays(arrays) => {
-            let numbers: Vec<LayerNumbers<'_>> =
-                arrays.iter().map(LayerArrays::numbers).collect::<anyhow::Result<_>>()?;
-            Ok(py.detach(|| {
-                let problems = problems(&numbers)?;
-                let shape = problems[0].shape();
-                let layers = numbers.iter().map(|layer| layer.number).collect();
-                let context = ContextLayers::of_arrays(backend, problems);
+            let layers = arrays.iter().map(LayerArrays::number).collect();
+            let face = |problems: Problems<'_>| {
+                let context = ContextLayers::of_arrays(problems);
+                let shape = context.shapes()[0];
                 work(Facing { context, layers, shape, seed: seed_of("", seed) })
-            })?)
+            };
+            if arrays.first().is_some_and(LayerArrays::is_on_device) {
+                let resident = arrays.iter().map(LayerArrays::resident).collect::<anyhow::Result<Vec<_>>>()?;
+                let gpu = request::gpu()?;
+                return Ok(py.detach(|| face(Problems::resident(&gpu, &resident)?))?);
+            }
+            let numbers = arrays.iter().map(LayerArrays::numbers).collect::<anyhow::Result<Vec<_>>>()?;
+            Ok(py.detach(|| face(Problems::host(backend, &numbers)?))?)
         }
     }
 }

@@ -1,5 +1,8 @@
 """A plan's forms say the same set."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -54,6 +57,50 @@ def test_a_saved_plan_is_loaded_with_and_without_its_summary(plan, sample, tmp_p
     with pytest.raises(FileNotFoundError):
         laprox.Plan.load(tmp_path / "kept")
     assert np.array_equal(laprox.Plan.load(tmp_path / "kept", layers=sample.layers(), sample="moby-dick-1").kept, plan.kept)
+
+
+@pytest.fixture
+def captured(command, tmp_path):
+    """A dump that holds its tokens, and one of the same shape that holds others."""
+    sizes = ["--layers", 2, "--heads", 4, "--kv-heads", 2, "--head-dim", 8, "--hidden-size", 12]
+    for name in ("own", "other"):
+        command("synth", *sizes, "--context", 96, "--window", 8, "--future", 4, "--out", tmp_path / name)
+        manifest = tmp_path / name / "manifest.json"
+        document = json.loads(manifest.read_text())
+        document["samples"][0]["bos"] = False
+        manifest.write_text(json.dumps(document))
+        np.save(tmp_path / name / "synthetic" / "tokens.npy", np.arange(100, dtype=np.uint32) + len(name))
+    return [laprox.Dump(tmp_path / name) for name in ("own", "other")]
+
+
+def test_a_plan_keeps_the_tokens_that_it_was_made_for_and_is_refused_for_others(captured, command, tmp_path):
+    own, other = captured
+    digest = hashlib.sha256((np.arange(96, dtype="<u4") + 3).tobytes()).hexdigest()
+    plan = laprox.evict(own, budget="50%")
+    assert plan.tokens_sha256 == own[0].tokens_sha256 == digest
+    assert plan.union().tokens_sha256 == digest and laprox.Plan.of([[range(9)] * 2] * 2, own).tokens_sha256 == digest
+    assert laprox.certify(own, "50%", oracle="oracle:certified:nodes=1").plan.tokens_sha256 == digest
+    plan.save(tmp_path / "kept")
+    for loaded in (laprox.Plan.load(tmp_path / "kept"), laprox.Plan.load(tmp_path / "kept", layers=own)):
+        assert loaded.tokens_sha256 == digest and np.array_equal(loaded.kept, plan.kept)
+    # The command checks what Python has saved, and Python what the command has.
+    command("evict", own.path, "--retained", tmp_path / "kept")
+    assert digest in command("evict", other.path, "--retained", tmp_path / "kept", code=2)
+    command("evict", own.path, "--budget", "50%", "--out", tmp_path / "by-command")
+    assert laprox.Plan.load(tmp_path / "by-command").tokens_sha256 == digest
+    refused = [
+        lambda: laprox.Plan.load(tmp_path / "by-command", layers=other),
+        lambda: laprox.error(other, plan),
+        lambda: laprox.bounds(other, plan, trials=2),
+        lambda: laprox.certify(other, "50%", plans=[plan]),
+    ]
+    for call in refused:
+        with pytest.raises(ValueError, match="expected a set for tokens with SHA-256 .*, found one for") as refusal:
+            call()
+        assert "\n" not in str(refusal.value)
+    # Arrays do not say what they were made of.
+    assert laprox.error(other[0].layers(), plan).drop > 0
+    assert laprox.evict(own[0].layers(), budget="50%").tokens_sha256 is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import hashlib
 import weakref
 
 import numpy as np
@@ -141,6 +142,8 @@ def test_a_broken_cache_fails_the_check(fault, model):
 def test_a_dump_holds_what_the_model_computes(model, ids, tmp_path):
     sample = laprox.capture(model, tokens(ids), "text", tmp_path / "dump", window=16, future=8, layers=[0, 2])[0]
     assert (sample.context, sample.window, sample.future) == (112, 16, 8)
+    assert sample.tokens_sha256 == hashlib.sha256(ids[0, :112].numpy().astype("<u4").tobytes()).hexdigest()
+    assert laprox.evict(sample, budget=40).tokens_sha256 == sample.tokens_sha256
     prefilled = lt.prefill(model, ids[:, :112], window=16)
     layers = lt.layers_of(model, prefilled.cache, prefilled.queries)
     for captured, layer in zip(sample.layers(), [layers[0], layers[2]]):
