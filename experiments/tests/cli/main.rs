@@ -16,6 +16,7 @@ mod oracle;
 mod outputs;
 mod refusals;
 mod results;
+mod reweighted;
 mod streams;
 #[path = "../model/synthetic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the model")]
