@@ -8,9 +8,7 @@ use crate::output_error::Form;
 use crate::parameter::{Parameter, Parameters};
 use crate::pool::{Pool, PoolStage, Pooling};
 use crate::protected::{ENDS, Protected};
-use crate::refit::Refit;
 use crate::scores::Normaliser;
-use crate::shrink::{RHO, Shrinkage};
 
 /// How the scores of a query group become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +36,29 @@ pub enum Base {
     Tova,
 }
 
+/// What is fitted after the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refit {
+    /// Nothing.
+    No,
+    /// A logit bias of each retained candidate.
+    Bias,
+    /// A bias, and then a value.
+    Values,
+}
+
+/// How the share `rho` is chosen by which a quadratic form's off-diagonal part is shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shrinkage {
+    /// As [`RHO`] says.
+    Given,
+    /// By Ledoit and Wolf's formula, layer by layer.
+    LedoitWolf,
+}
+
+/// `rho=` as a number.
+pub static RHO: Parameter = Parameter::new("rho", [0.0, 1.0], 0.8);
+
 /// The options of every policy; an entry says which of them it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyOptions {
@@ -59,7 +80,7 @@ pub struct PolicyOptions {
     pub sinks: usize,
     /// The least number of candidates that every KV head keeps; at most the budget's `b - w`.
     pub min_per_head: usize,
-    /// How much of a quadratic form's off-diagonal part is dropped.
+    /// How `rho` is chosen.
     pub shrinkage: Shrinkage,
     /// Whether the retained entries are reweighted after the cut.
     pub refit: Refit,

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions};
+use crate::options::{GroupRule, OptionKey, OptionList, PolicyOptions, Refit};
 use crate::pool::PoolStage;
 use crate::quantity::Supplement;
-use crate::refit::Refit;
 use crate::score::{Score, ScoreEntry};
 use crate::statistic::Statistic;
 

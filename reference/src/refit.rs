@@ -29,6 +29,7 @@ use crate::attend::softmax_of_retained;
 use crate::error::{Result, all_finite};
 use crate::layer::Layer;
 use crate::layers::Layers;
+use crate::options::Refit;
 use crate::retained::{LayerRetained, RetainedSet};
 use crate::reweighting::Reweighting;
 use crate::shape::{KvHead, QueryHead};
@@ -39,17 +40,6 @@ pub const MASS: f64 = 0.1;
 
 /// The ridge of the values, relative to the mean square of a row's weights. Of 1e-4, 1e-2, 0.1 and 1: the one with the least `future` errors.
 pub const RIDGE: f64 = 0.01;
-
-/// What is fitted after the cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refit {
-    /// Nothing.
-    No,
-    /// A logit bias of each retained candidate.
-    Bias,
-    /// A bias, and then a value.
-    Values,
-}
 
 /// Reweights the sets whose `refits` ask for it. Each layer is visited once, in f64 on every path.
 ///

@@ -33,6 +33,7 @@ use crate::budget::CandidatesPerHead;
 use crate::cut::quotas;
 use crate::error::{Result, all_finite};
 use crate::layers::Layers;
+use crate::options::{RHO, Shrinkage};
 use crate::oracle::centred::CentredForm;
 use crate::parameter::Parameter;
 use crate::policy::Policy;
@@ -45,20 +46,8 @@ use crate::tasks;
 /// `steps=`
 pub static STEPS: Parameter = Parameter::whole("steps", [0, 1000], 4);
 
-/// `rho=` as a number.
-pub static RHO: Parameter = Parameter::new("rho", [0.0, 1.0], 0.8);
-
 /// How many vectors of random signs measure norms.
 pub const PROBES: u64 = 16;
-
-/// How `rho` is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shrinkage {
-    /// As [`RHO`] says.
-    Given,
-    /// By Ledoit and Wolf's formula, layer by layer.
-    LedoitWolf,
-}
 
 /// The set that the policy keeps, over the model or layer by layer as its allocation says.
 ///

@@ -17,6 +17,7 @@ mod oracle;
 mod outputs;
 mod refusals;
 mod results;
+mod reweighted;
 mod streams;
 mod supplements;
 #[path = "../model/synthetic.rs"]

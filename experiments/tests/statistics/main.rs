@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod correlation;
+mod coverage;
 mod group;
 mod spearman;
 mod wilcoxon;
