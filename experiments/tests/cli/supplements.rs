@@ -104,7 +104,9 @@ fn a_capture_that_has_no_room_for_a_repetition_says_so() {
         "4",
     ];
     let line = refusal(&laprox(&[&arguments[..], &["--repeat"]].concat()).code(2));
-    assert!(line.contains("--repeat: context and repetition are 79 tokens, expected at most 64"), "{line}");
+    let expected =
+        "--repeat: context and repetition are 79 tokens, expected at most the model's context length 64";
+    assert!(line.contains(expected), "{line}");
     let done = laprox(&arguments).success();
     let said = String::from_utf8(done.get_output().stderr.clone()).unwrap();
     assert!(said.contains("nothing for kvzip"), "{said}");

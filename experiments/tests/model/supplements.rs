@@ -202,6 +202,6 @@ fn a_repetition_or_lookahead_beyond_the_models_length_is_refused() {
     for wanted in [Wanted { repeat: true, ..Wanted::NOTHING }, Wanted { lookahead: 60, ..Wanted::NOTHING }] {
         let shape = CaptureShape { context_len: 30, window_len: 3, future_len: 0 };
         let refused = capture(&model, &tokens(30), shape, wanted, &mut ()).err().unwrap().to_string();
-        assert!(refused.contains("expected at most 64"), "{refused}");
+        assert!(refused.contains("expected at most the model's context length 64"), "{refused}");
     }
 }
