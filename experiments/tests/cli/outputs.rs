@@ -184,8 +184,9 @@ fn the_same_seed_writes_the_same_dump_and_another_seed_another() {
 fn the_default_ablation_compares_every_policy_on_the_committed_dump() {
     let printed = laprox(&["ablate"]).success();
     let table = String::from_utf8(printed.get_output().stdout.clone()).expect("text");
-    let compared =
-        |policy: &&'static PolicyEntry| policy.rule.ranks() && policy.needs().is_empty() || policy.name == "full";
+    let compared = |policy: &&'static PolicyEntry| {
+        policy.rule.ranks() && policy.needs().is_empty() || policy.name == "full"
+    };
     for policy in POLICIES.iter().filter(compared) {
         assert!(table.contains(&format!("| {} ", policy.name)), "{} is missing", policy.name);
     }
