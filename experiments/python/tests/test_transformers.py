@@ -112,7 +112,10 @@ def test_the_plan_is_that_of_the_arrays(model, prefilled):
 
 
 def test_a_sound_cache_passes_the_check(model):
+    model.set_attn_implementation("sdpa")
     assert laprox.check_cache(model).holds
+    assert model.config._attn_implementation == "sdpa"
+    model.set_attn_implementation(lt.ATTENTION)
 
 
 BROKEN = {
