@@ -134,12 +134,7 @@ pub(crate) struct Kept<'py> {
 
 impl<'py> Kept<'py> {
     /// Takes a set without biases and values, for which a plan has no place.
-    pub(crate) fn new(
-        py: Python<'py>,
-        set: &RetainedSet,
-        policy: String,
-        budget: String,
-    ) -> Result<Self> {
+    pub(crate) fn new(py: Python<'py>, set: &RetainedSet, policy: String, budget: String) -> Result<Self> {
         let found = if policy.is_empty() { "a set" } else { &policy };
         ensure!(
             set.reweighting().is_none(),

@@ -52,10 +52,11 @@ const SCORES: [&str; 11] = [
     "tova:pool=avg:3",
 ];
 
-/// Every policy that ranks: those that paths compute on their own, and each entry's defaults.
+/// Every policy that ranks by what every layer holds: those that paths compute on their own, and each entry's defaults.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
-    let defaults = POLICIES.iter().filter(|entry| entry.rule.ranks()).map(|entry| entry.name);
+    let ranking = POLICIES.iter().filter(|entry| entry.rule.ranks() && entry.needs().is_empty());
+    let defaults = ranking.map(|entry| entry.name);
     let mut policies: Vec<Policy> = Vec::new();
     for name in SCORES.into_iter().chain(defaults) {
         let policy: Policy = name.parse().expect("a policy of the table parses");
