@@ -47,10 +47,10 @@ def llama_cpp(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def run(program: str, arguments: argparse.Namespace) -> dict[str, float]:
+def run(program: str, arguments: argparse.Namespace, options: list[str]) -> dict[str, float]:
     sizes = [f"--{name}={getattr(arguments, name)}" for name in ("prompt", "decode", "threads")]
     if program == "laprox":
-        command = [arguments.runner, arguments.model, *sizes, *arguments.options]
+        command = [arguments.runner, arguments.model, *sizes, *options]
     else:
         command = [sys.executable, __file__, "--one", arguments.runner, arguments.model, *sizes]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -58,7 +58,9 @@ def run(program: str, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="Other options, as --caches=0, go to the runner."
+    )
     parser.add_argument("runner")
     parser.add_argument("model")
     parser.add_argument("--prompt", type=int, default=2048)
@@ -66,15 +68,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("options", nargs="*", help="further options of the runner, behind --")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     if arguments.one:
         print(json.dumps(llama_cpp(arguments)))
         return
     found = {program: [] for program in PROGRAMS}
     for _ in range(arguments.runs):
         for program in PROGRAMS:
-            found[program].append(run(program, arguments))
+            found[program].append(run(program, arguments, options))
             print(program, json.dumps(found[program][-1]), file=sys.stderr)
     print("|  | laprox | llama.cpp | ratio, median of pairs |\n|---|---|---|---|")
     for name in found["laprox"][0]:
