@@ -58,7 +58,7 @@ impl Backend for Gpu {
 
     fn prepare<'a>(&self, problem: &LayerProblem<'a>) -> Result<Box<dyn PreparedLayer + 'a>, Error> {
         let device = Arc::clone(&self.device);
-        let source = Source::Host(Lazy::new(problem));
+        let source = Source::Host(Box::new(Lazy::new(problem)));
         Ok(Box::new(GpuLayer { device, source, loaded: OnceLock::new() }))
     }
 
@@ -81,7 +81,7 @@ impl Gpu {
     /// long as the layer lives; whatever has written them in any stream is waited for.
     #[must_use]
     pub fn prepare_resident<'a>(&self, problem: &ResidentProblem<'a>) -> Box<dyn PreparedLayer + 'a> {
-        let source = Source::Resident(Download::new(&self.device, problem));
+        let source = Source::Resident(Box::new(Download::new(&self.device, problem)));
         Box::new(GpuLayer { device: Arc::clone(&self.device), source, loaded: OnceLock::new() })
     }
 
@@ -133,8 +133,8 @@ struct GpuLayer<'a> {
 
 /// Where a layer lies; each answers what no kernel does.
 enum Source<'a> {
-    Host(Lazy<'a>),
-    Resident(Download<'a>),
+    Host(Box<Lazy<'a>>),
+    Resident(Box<Download<'a>>),
 }
 
 /// Products of `D` numbers of this size and a `D` below 2^12 have squares below 2^121.
@@ -185,8 +185,8 @@ impl<'a> GpuLayer<'a> {
     /// What answers where no kernel does.
     fn on_host(&self) -> &dyn PreparedLayer {
         match &self.source {
-            Source::Host(layer) => layer,
-            Source::Resident(layer) => layer,
+            Source::Host(layer) => layer.as_ref(),
+            Source::Resident(layer) => layer.as_ref(),
         }
     }
 }

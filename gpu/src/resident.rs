@@ -139,7 +139,7 @@ impl<'a> Download<'a> {
             }
             _ => {
                 let tensors = self.problem.lent::<u16>(device)?;
-                tensors.map(|tensor| device.copy_out(&tensor).map(|bits| Host::of_bits(bits, format)))
+                tensors.map(|tensor| device.copy_out(&tensor).map(|bits| Host::of_bits(&bits, format)))
             }
         };
         Ok([query?, key?, value?])
@@ -153,10 +153,10 @@ enum Host {
 }
 
 impl Host {
-    fn of_bits(bits: Vec<u16>, format: Format) -> Self {
+    fn of_bits(bits: &[u16], format: Format) -> Self {
         match format {
             Format::F16 => Self::Halves(bits.reinterpret_cast::<f16>().to_vec()),
-            _ => Self::Singles(format.widen(&bits).into_iter().map(|number| number as f32).collect()),
+            _ => Self::Singles(format.widen(bits).into_iter().map(|number| number as f32).collect()),
         }
     }
 

@@ -30,7 +30,8 @@ fn dense(problem: &Problem) -> Vec<DMatrix<f64>> {
     let weights = weights(problem, Rows::Window, &problem.all_kept());
     let row = |t: usize| {
         let mut changes = DMatrix::zeros(hidden_dim, kv_heads * candidate_len);
-        for head in 0..problem.sizes.query_heads() {
+        for (head, rows) in weights.iter().enumerate() {
+            let weights = &rows[t];
             let keys = problem.sizes.context_len();
             let b: Vec<DVector<f64>> = (0..keys)
                 .map(|i| {
@@ -38,10 +39,10 @@ fn dense(problem: &Problem) -> Vec<DMatrix<f64>> {
                 })
                 .collect();
             let mut output = DVector::zeros(hidden_dim);
-            (0..keys).for_each(|i| output += &b[i] * weights[head][t][i]);
+            (0..keys).for_each(|i| output += &b[i] * weights[i]);
             for i in 0..candidate_len {
                 let mut change = changes.column_mut(head / group_size * candidate_len + i);
-                change += (&b[i] - &output) * weights[head][t][i];
+                change += (&b[i] - &output) * weights[i];
             }
         }
         changes.tr_mul(&changes)
@@ -62,7 +63,7 @@ proptest! {
         let size = rows[0].ncols();
         let x = DVector::from_fn(size, |i, _| (i as f64 + f64::from(seed)).sin());
         let products = form.row_products(x.as_slice());
-        let scale: f64 = rows.iter().map(|row| row.trace()).sum::<f64>().max(f64::MIN_POSITIVE) * size as f64;
+        let scale: f64 = rows.iter().map(DMatrix::trace).sum::<f64>().max(f64::MIN_POSITIVE) * size as f64;
         for (t, row) in rows.iter().enumerate() {
             let product = row * &x;
             for i in 0..size {

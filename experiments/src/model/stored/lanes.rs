@@ -43,9 +43,9 @@ pub(super) fn choose<S: Simd>(simd: S, bits: [u8; 4], [not_set, set]: [u8; 2]) -
     let mut chosen = [0; 4];
     for (chosen, bits) in chosen.iter_mut().zip(bits) {
         // A byte keeps the bit of its place. If that is set, the sum sets the byte's highest bit.
-        let own = u64::from(bits) * u64::from_le_bytes([1; 8]) & 0x8040_2010_0804_0201;
+        let own = (u64::from(bits) * u64::from_le_bytes([1; 8])) & 0x8040_2010_0804_0201;
         let set_bytes = ((own + u64::from_le_bytes([0x7f; 8])) >> 7) & u64::from_le_bytes([1; 8]);
-        *chosen = u64::from_le_bytes([not_set; 8]) ^ set_bytes * u64::from(not_set ^ set);
+        *chosen = u64::from_le_bytes([not_set; 8]) ^ (set_bytes * u64::from(not_set ^ set));
     }
     chosen
 }
