@@ -11,9 +11,10 @@ use laprox_experiments::cli::MOST_TRIALS;
 use laprox_experiments::eviction::holds;
 use laprox_experiments::progress::Progress;
 use laprox_experiments::rows::{Objective, in_form};
-use laprox_experiments::sample::Sample;
+use laprox_experiments::sample::{Sample, require_supplements};
 use laprox_experiments::seed::seed_of;
 use laprox_experiments::statements;
+use laprox_fixtures::Dump;
 use laprox_reference::bounds::{Bound as Evaluated, CHECKS, Draws};
 use laprox_reference::layer::Layer;
 use laprox_reference::project::projected_value_norms;
@@ -38,6 +39,8 @@ struct Facing<'a> {
     layers: Vec<usize>,
     shape: LayerShape,
     seed: u64,
+    /// The sample that the layers are of, if they are of a dump.
+    sample: Option<(&'a Dump, usize)>,
 }
 
 impl Facing<'_> {
@@ -48,6 +51,9 @@ impl Facing<'_> {
             let (policy, scores) = request.resolve(&self.layers, self.shape)?;
             if let Some(scores) = scores {
                 self.context.with_scores(policy, scores);
+            }
+            if let Some((dump, sample)) = self.sample {
+                require_supplements(dump, sample, &policy)?;
             }
             policies.push(policy.reseeded(self.seed));
         }
@@ -81,7 +87,8 @@ fn face<T: Send>(
                 let progress = Progress::new("working", 0);
                 let sample = Sample { dump, index, backend, given: &[] };
                 let (layers, seed) = (dump.manifest().layers.clone(), sample.seed(seed));
-                work(Facing { context: ContextLayers::of_sample(sample, &progress), layers, shape, seed })
+                let context = ContextLayers::of_sample(sample, &progress);
+                work(Facing { context, layers, shape, seed, sample: Some((dump, index)) })
             })?)
         }
         Given::Arrays(arrays) => {
@@ -89,7 +96,7 @@ fn face<T: Send>(
             let face = |problems: Problems<'_>| {
                 let context = ContextLayers::of_arrays(problems);
                 let shape = context.shapes()[0];
-                work(Facing { context, layers, shape, seed: seed_of("", seed) })
+                work(Facing { context, layers, shape, seed: seed_of("", seed), sample: None })
             };
             if arrays.first().is_some_and(LayerArrays::is_on_device) {
                 let resident =
