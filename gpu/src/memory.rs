@@ -60,7 +60,7 @@ impl<T> Drop for Memory<T> {
         {
             let stream = slice.stream().clone();
             slice.leak();
-            // A failure is that of a kernel, which whoever reads its results is told.
+            // A failure here is a kernel's. The call that reads the kernel's results returns it.
             let _ = stream.synchronize();
         }
     }

@@ -1,4 +1,4 @@
-//! The sums of registers' lanes.
+//! Registers' lanes, and their sums.
 
 use std::any::Any;
 
@@ -6,6 +6,9 @@ use bytemuck::cast;
 use pulp::Simd;
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::V4;
+
+/// A multiple of every register's lanes.
+pub(super) const LANES: usize = 16;
 
 /// The sums of the lanes of each of eight registers.
 #[inline(always)]

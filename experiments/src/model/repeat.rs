@@ -12,11 +12,12 @@ use laprox_fast::Level;
 use laprox_reference::LayerIndex;
 use rayon::prelude::*;
 
-use super::attention::{Exponentials, LANES};
+use super::attention::Exponentials;
 use super::cache::{HeadCache, KvCache};
 use super::config::Config;
 use super::error::Result;
 use super::forward::{Model, PREFILL_CHUNK};
+use super::lane_sums::LANES;
 use super::linear::with_numbers;
 use super::observe::{Observer, Pass};
 

@@ -3,15 +3,12 @@
 use laprox_fast::simd::exp2;
 use pulp::{Simd, WithSimd};
 
-/// A multiple of every register's lanes.
-pub(crate) const LANES: usize = 16;
-
 /// `x_s = 2^(x_s - max)` of the logits that a row sees, zero behind them. Returns the largest logit and the sum.
-pub(crate) struct Exponentials<'a> {
+pub(in crate::model) struct Exponentials<'a> {
     /// The logits, and room up to whole registers.
-    pub(crate) logits: &'a mut [f32],
+    pub(in crate::model) logits: &'a mut [f32],
     /// The number of logits that the row sees.
-    pub(crate) seen: usize,
+    pub(in crate::model) seen: usize,
 }
 
 impl WithSimd for Exponentials<'_> {

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::cache::HeadCache;
 use super::error::Result;
 use super::linear::with_numbers;
-pub(super) use exponentials::{Exponentials, LANES};
+pub(super) use exponentials::Exponentials;
 use few::{FEW_ENTRIES, FEW_ROWS};
 use task::{Partial, Scratch, Task};
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use laprox_fast::Level;
 
-use super::exponentials::{Exponentials, LANES};
+use super::exponentials::Exponentials;
 use super::few::{self, FEW_ROWS};
 use super::many;
 use crate::model::cache::HeadCache;
+use crate::model::lane_sums::LANES;
 
 /// Some rows of one sequence and one KV head, over some entries of its cache. The query heads' rows count one after another.
 pub(super) struct Task<'a> {

@@ -3,11 +3,10 @@
 use pulp::Simd;
 
 use super::lanes;
+pub(super) use crate::model::lane_sums::LANES;
 
 /// The numbers of a chunk: a multiple of every block's length.
 pub(super) const CHUNK: usize = 256;
-/// A multiple of every register's lanes.
-pub(super) const LANES: usize = 16;
 /// The sixteens of a chunk.
 const SIXTEENS: usize = CHUNK / LANES;
 

@@ -1,4 +1,4 @@
-//! The product of a stored matrix with few rows: every weight is read, and widened, once for all of them.
+//! The product of a stored matrix with few rows: every weight is read once for all of them.
 //!
 //! A sum runs over the columns in their order, in as many parts as a register has lanes. It depends neither on the other rows
 //! nor on the number of threads.
